@@ -1,0 +1,242 @@
+-- The index: the contract between the indexer (writes) and the dashboard (reads).
+-- Version 1. Meanings are in docs/metrics.md. Times are naive UTC; tokens are
+-- counts as OpenCode recorded them; costs are USD, exact to 12 decimals.
+
+CREATE TABLE schema_migrations (
+    version    INTEGER PRIMARY KEY,
+    name       VARCHAR NOT NULL,
+    applied_at TIMESTAMP NOT NULL
+);
+
+-- One row: what the indexer is doing.
+CREATE TABLE sync_state (
+    revision           BIGINT NOT NULL,     -- number of the last written batch
+    phase              VARCHAR NOT NULL,    -- bulk, real-time, stopped, failed
+    phase_since        TIMESTAMP NOT NULL,
+    documents_total    BIGINT,              -- messages the running pass has to look at; NULL before it is known
+    documents_done     BIGINT NOT NULL,
+    last_full_pass_at  TIMESTAMP,           -- end of the last complete pass; NULL while the first one runs
+    updated_at         TIMESTAMP NOT NULL,
+    is_sample          BOOLEAN NOT NULL     -- the bundled sample data, not the user's
+);
+
+CREATE TABLE sync_events (
+    at      TIMESTAMP NOT NULL,
+    phase   VARCHAR NOT NULL,
+    message VARCHAR NOT NULL
+);
+
+-- One row per storage that was looked at.
+CREATE TABLE sources (
+    source_id  INTEGER PRIMARY KEY,
+    data_dir   VARCHAR NOT NULL,
+    kind       VARCHAR NOT NULL,            -- json_tree, sqlite_v1, sqlite_v2
+    path       VARCHAR NOT NULL,
+    state      VARCHAR NOT NULL,            -- ok, empty, unreadable
+    reason     VARCHAR,                     -- why it is not ok, and what to do
+    sessions   BIGINT NOT NULL,
+    messages   BIGINT NOT NULL,
+    parts      BIGINT NOT NULL,
+    newest_at  TIMESTAMP,                   -- newest recorded time seen in it
+    indexed_at TIMESTAMP NOT NULL
+);
+
+-- Ledger of the documents that could not be read, or only in part.
+CREATE TABLE documents (
+    source_id     INTEGER NOT NULL,
+    key           VARCHAR NOT NULL,         -- path inside the data folder, or table:id
+    document_kind VARCHAR NOT NULL,         -- project, session, message, part, database
+    state         VARCHAR NOT NULL,         -- unreadable (no row), partial (a row without some values)
+    reason        VARCHAR NOT NULL,
+    size_bytes    BIGINT,
+    first_seen_at TIMESTAMP NOT NULL,
+    last_seen_at  TIMESTAMP NOT NULL,
+    PRIMARY KEY (source_id, key)
+);
+
+CREATE TABLE projects (
+    project_id   VARCHAR PRIMARY KEY,
+    name         VARCHAR,                   -- only where the user gave one
+    worktree     VARCHAR,
+    vcs          VARCHAR,
+    created_at   TIMESTAMP,
+    updated_at   TIMESTAMP,
+    source_id    INTEGER,                   -- NULL: only named by a session
+    generation   TINYINT NOT NULL,
+    content_hash BIGINT NOT NULL,
+    deleted_at   TIMESTAMP
+);
+
+CREATE TABLE sessions (
+    session_id         VARCHAR PRIMARY KEY,
+    project_id         VARCHAR,
+    parent_id          VARCHAR,             -- the session that delegated to this one
+    fork_session_id    VARCHAR,             -- where OpenCode names the origin (2.0)
+    title              VARCHAR,
+    slug               VARCHAR,
+    directory          VARCHAR,
+    client_version     VARCHAR,             -- client that created the session
+    created_at         TIMESTAMP,
+    updated_at         TIMESTAMP,
+    archived_at        TIMESTAMP,
+    additions          BIGINT,
+    deletions          BIGINT,
+    files_changed      BIGINT,
+    stored_cost_usd    DECIMAL(18, 12),     -- OpenCode's own session columns: a check, never a source
+    stored_input_tokens       BIGINT,
+    stored_output_tokens      BIGINT,
+    stored_reasoning_tokens   BIGINT,
+    stored_cache_read_tokens  BIGINT,
+    stored_cache_write_tokens BIGINT,
+    is_placeholder     BOOLEAN NOT NULL,    -- no session document exists, only its messages
+    is_missing_in_newer BOOLEAN NOT NULL,   -- only in an older generation beside a newer one
+    source_id          INTEGER,
+    generation         TINYINT NOT NULL,    -- 1 JSON tree, 2 message and part rows, 3 session_message rows, 0 none
+    content_hash       BIGINT NOT NULL,
+    deleted_at         TIMESTAMP
+);
+
+CREATE TABLE messages (
+    message_id          VARCHAR PRIMARY KEY,
+    session_id          VARCHAR NOT NULL,
+    role                VARCHAR NOT NULL,   -- user, assistant, or a row type of the third generation
+    user_message_id     VARCHAR,            -- the user message an assistant answers
+    seq                 BIGINT,             -- order inside the session, third generation only
+    agent               VARCHAR,
+    provider_id         VARCHAR,
+    model_id            VARCHAR,
+    created_at          TIMESTAMP,
+    completed_at        TIMESTAMP,
+    finish              VARCHAR,
+    is_summary          BOOLEAN NOT NULL,   -- a compaction's summary
+    error_name          VARCHAR,
+    error_data          JSON,               -- OpenCode's error object as it is
+    has_usage           BOOLEAN NOT NULL,   -- a row that can carry usage: every assistant, and others with tokens
+    input_tokens        BIGINT NOT NULL,    -- without cached
+    output_tokens       BIGINT NOT NULL,    -- as recorded: may contain reasoning
+    reasoning_tokens    BIGINT NOT NULL,
+    cache_read_tokens   BIGINT NOT NULL,
+    cache_write_tokens  BIGINT NOT NULL,
+    reasoning_in_output_tokens BIGINT NOT NULL, -- the share of reasoning_tokens that output_tokens contains
+    total_tokens        BIGINT NOT NULL,    -- every token once
+    root_tokens         BIGINT NOT NULL,    -- input + output
+    step_count          INTEGER NOT NULL,   -- step-finish parts the tokens were summed from; 0: the message's own
+    is_usage_missing    BOOLEAN NOT NULL,   -- a request ended and no usage was stored: unknown, not free
+    is_total_mismatch   BOOLEAN NOT NULL,   -- the recorded total fits neither way of counting reasoning
+    cost_recorded_usd   DECIMAL(18, 12),    -- NULL: not recorded
+    cost_steps_usd      DECIMAL(18, 12),    -- sum of the step-finish parts: a check, never a source
+    fork_key            VARCHAR,            -- what a fork copies unchanged; NULL where nothing was used
+    is_fork_copy        BOOLEAN NOT NULL,   -- the same request is counted in an older session
+    is_missing_in_newer BOOLEAN NOT NULL,
+    source_id           INTEGER NOT NULL,
+    generation          TINYINT NOT NULL,
+    recorded_until      TIMESTAMP,          -- latest time recorded inside the message and its parts
+    content_hash        BIGINT NOT NULL,    -- of the message and its parts
+    deleted_at          TIMESTAMP
+);
+
+CREATE TABLE parts (
+    part_id          VARCHAR PRIMARY KEY,
+    message_id       VARCHAR NOT NULL,
+    session_id       VARCHAR,
+    position         INTEGER NOT NULL,      -- order inside the message, from 0
+    part_type        VARCHAR NOT NULL,      -- as OpenCode names it
+    tool_name        VARCHAR,
+    call_id          VARCHAR,
+    tool_status      VARCHAR,               -- pending, running, completed, error
+    title            VARCHAR,               -- one line: tool title, file name, agent name
+    started_at       TIMESTAMP,
+    ended_at         TIMESTAMP,
+    child_session_id VARCHAR,               -- session that a task call runs
+    error_data       JSON,                  -- failed tool call: {status, exit, message}
+    is_failed        BOOLEAN NOT NULL,
+    is_unfinished    BOOLEAN NOT NULL,      -- a tool call that never ended
+    is_synthetic     BOOLEAN NOT NULL,      -- text that no person typed
+    is_orphan        BOOLEAN NOT NULL,      -- its message does not exist: no tokens, no cost, no trace
+    size_bytes       BIGINT NOT NULL,       -- of the stored document
+    deleted_at       TIMESTAMP
+);
+
+-- What was said: apart from parts, so that pages read narrow rows. Each text is cut at 64 KB.
+CREATE TABLE part_bodies (
+    part_id     VARCHAR PRIMARY KEY,
+    message_id  VARCHAR NOT NULL,
+    session_id  VARCHAR,
+    text        VARCHAR,                    -- text and reasoning
+    input       VARCHAR,                    -- tool arguments, JSON text
+    output      VARCHAR,                    -- tool output or error
+    text_bytes   BIGINT NOT NULL,           -- true sizes
+    input_bytes  BIGINT NOT NULL,
+    output_bytes BIGINT NOT NULL
+);
+
+CREATE TABLE agents (name VARCHAR PRIMARY KEY);
+CREATE TABLE models (
+    vendor   VARCHAR NOT NULL,              -- OpenCode's providerID
+    model_id VARCHAR NOT NULL,
+    PRIMARY KEY (vendor, model_id)
+);
+CREATE TABLE tools (tool_name VARCHAR PRIMARY KEY);
+
+-- Derived, one row per session. Own numbers leave fork copies out; `inherited` are those copies;
+-- `subtree` is the session and all its child sessions.
+CREATE TABLE session_stats (
+    session_id                VARCHAR PRIMARY KEY,
+    root_tokens               BIGINT NOT NULL,
+    input_tokens              BIGINT NOT NULL,
+    output_tokens             BIGINT NOT NULL,
+    reasoning_tokens          BIGINT NOT NULL,
+    cache_read_tokens         BIGINT NOT NULL,
+    cache_write_tokens        BIGINT NOT NULL,
+    total_tokens              BIGINT NOT NULL,
+    cost_recorded_usd         DECIMAL(38, 12), -- NULL: nothing recorded
+    unrecorded_messages       BIGINT NOT NULL, -- messages with usage whose cost is not recorded
+    missing_usage_messages    BIGINT NOT NULL,
+    inherited_root_tokens        BIGINT NOT NULL,
+    inherited_input_tokens       BIGINT NOT NULL,
+    inherited_output_tokens      BIGINT NOT NULL,
+    inherited_reasoning_tokens   BIGINT NOT NULL,
+    inherited_cache_read_tokens  BIGINT NOT NULL,
+    inherited_cache_write_tokens BIGINT NOT NULL,
+    inherited_total_tokens       BIGINT NOT NULL,
+    inherited_cost_recorded_usd  DECIMAL(38, 12),
+    fork_copies               BIGINT NOT NULL,
+    subtree_sessions          BIGINT NOT NULL, -- this one included
+    subtree_root_tokens       BIGINT NOT NULL,
+    subtree_input_tokens      BIGINT NOT NULL,
+    subtree_output_tokens     BIGINT NOT NULL,
+    subtree_reasoning_tokens  BIGINT NOT NULL,
+    subtree_cache_read_tokens BIGINT NOT NULL,
+    subtree_cache_write_tokens BIGINT NOT NULL,
+    subtree_total_tokens      BIGINT NOT NULL,
+    subtree_cost_recorded_usd DECIMAL(38, 12),
+    child_sessions            BIGINT NOT NULL, -- direct children
+    user_messages             BIGINT NOT NULL,
+    assistant_messages        BIGINT NOT NULL,
+    part_count                BIGINT NOT NULL,
+    tool_calls                BIGINT NOT NULL,
+    failed_tool_calls         BIGINT NOT NULL,
+    message_errors            BIGINT NOT NULL,
+    first_message_at          TIMESTAMP,
+    last_message_at           TIMESTAMP,
+    active_ms                 BIGINT NOT NULL, -- sum of the time from each prompt to the end of its answer
+    last_agent                VARCHAR,
+    last_provider_id          VARCHAR,
+    last_model_id             VARCHAR
+);
+
+-- What counts as spend: every message that can carry usage, each request once. Rows deleted in
+-- OpenCode stay: money spent stays spent.
+CREATE VIEW spend AS
+SELECT m.message_id, m.session_id, s.project_id, m.created_at,
+       m.agent, m.provider_id, m.model_id,
+       coalesce(m.provider_id, 'unknown') || '/' || coalesce(m.model_id, 'unknown') AS model,
+       m.input_tokens, m.output_tokens, m.reasoning_tokens, m.cache_read_tokens, m.cache_write_tokens,
+       m.total_tokens, m.root_tokens, m.cost_recorded_usd,
+       m.is_usage_missing, m.is_total_mismatch, m.error_name, m.deleted_at
+FROM messages m JOIN sessions s USING (session_id)
+WHERE m.has_usage AND NOT m.is_fork_copy;
+
+-- The copies that forks made of counted requests.
+CREATE VIEW fork_copies AS
+SELECT * FROM messages WHERE has_usage AND is_fork_copy;

@@ -1,0 +1,82 @@
+"""Where OpenCode's data and our index are: command line first, then environment, then defaults."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def data_dirs(given: Sequence[Path] = ()) -> list[Path]:
+    """Name the OpenCode data folders to read.
+
+    Args:
+        given: Folders from the command line; they win.
+
+    Returns:
+        The given folders, else `OPENCODE_DATA_DIR` (several separated like PATH), else OpenCode's own default.
+        Absolute, each once, in the order given. They may not exist.
+    """
+    configured = os.environ.get("OPENCODE_DATA_DIR", "")
+    folders = list(given) or [Path(name) for name in configured.split(os.pathsep) if name]
+    if not folders:
+        folders = [_data_home() / "opencode"]
+    return list(dict.fromkeys(folder.expanduser().resolve() for folder in folders))
+
+
+def index_path(given: Path | None = None) -> Path:
+    """Name the index file that readers open.
+
+    Args:
+        given: Path from the command line; it wins.
+
+    Returns:
+        The given path, else `ANALYTICS_DB`, else `opencode-analytics/analytics.duckdb` in the data home. Absolute, and
+        not resolved: the file itself is a symbolic link that moves with every revision.
+    """
+    configured = os.environ.get("ANALYTICS_DB", "")
+    path = given or (Path(configured) if configured else _data_home() / "opencode-analytics" / "analytics.duckdb")
+    path = path.expanduser()
+    return path.parent.resolve() / path.name
+
+
+def sample_index_path() -> Path:
+    """Name the index of the bundled sample data: a cache, apart from the user's own index."""
+    return _cache_home() / "opencode-analytics" / "sample.duckdb"
+
+
+def database_files(data_dir: Path) -> list[Path]:
+    """List OpenCode's databases of a data folder.
+
+    `OPENCODE_DB` names one more, as it does for OpenCode itself: relative to the data folder, or absolute, which then
+    belongs to the default folder.
+
+    Args:
+        data_dir: An OpenCode data folder, absolute.
+
+    Returns:
+        `opencode.db`, `opencode-<channel>.db` and the configured one where they exist, sorted.
+    """
+    found = {path for pattern in ("opencode.db", "opencode-*.db") for path in data_dir.glob(pattern)}
+    configured = Path(os.environ.get("OPENCODE_DB", ""))
+    is_default = data_dir == (_data_home() / "opencode").resolve()
+    if (not configured.is_absolute() or is_default) and (data_dir / configured).is_file():
+        found.add(data_dir / configured)
+    return sorted(found)
+
+
+def has_source(data_dir: Path) -> bool:
+    """Tell whether a folder holds any OpenCode storage, readable or not.
+
+    Args:
+        data_dir: An OpenCode data folder; it need not exist.
+    """
+    return bool(database_files(data_dir)) or (data_dir / "storage").exists()
+
+
+def _data_home() -> Path:
+    """Return `$XDG_DATA_HOME`, by default `~/.local/share`."""
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
+
+
+def _cache_home() -> Path:
+    """Return `$XDG_CACHE_HOME`, by default `~/.cache`."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
