@@ -1,0 +1,308 @@
+"""What it cost, and what drives it. Everything is selected from the view `spend`: each request once."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+import duckdb
+
+from queries import narrow
+from queries.period import Scope
+from queries.rows import fetch_row, fetch_rows
+
+GROUPINGS = ("day", "week", "month", "provider", "model", "agent", "project", "session")
+TIME_GROUPINGS = ("day", "week", "month")
+DIMENSIONS = ("provider", "model", "agent", "project")
+STEPS = ("hour", "day", "week", "month")
+
+_KEYS = {
+    "day": "strftime(local_time, '%Y-%m-%d')",
+    "week": "strftime(date_trunc('week', local_time), '%Y-%m-%d')",
+    "month": "strftime(local_time, '%Y-%m')",
+    "provider": "coalesce(provider_id, 'unknown')",
+    "model": "model",
+    "agent": "coalesce(agent, 'unknown')",
+    "project": "coalesce(project_id, 'unknown')",
+    "session": "session_id",
+}
+_LABELS = {
+    "project": "LEFT JOIN (SELECT project_id AS key, coalesce(nullif(name, ''), nullif(parse_filename(worktree), ''))"
+    " AS label FROM projects) USING (key)",
+    "session": "LEFT JOIN (SELECT session_id AS key, title AS label FROM sessions) USING (key)",
+}
+_NO_LABELS = "LEFT JOIN (SELECT NULL::VARCHAR AS key, NULL::VARCHAR AS label WHERE false) USING (key)"
+
+
+@dataclass(frozen=True, slots=True)
+class CostTotals:
+    """Spend in a scope, and what is not in it.
+
+    Attributes:
+        cost_recorded_usd: Sum of the recorded costs, exact. None if none was recorded.
+        sessions: Sessions with a message that counts.
+        messages: Messages that count.
+        input_tokens: Without cached.
+        output_tokens: As recorded: may contain reasoning.
+        total_tokens: Every token once.
+        cache_read_share: Cache reads of everything that was sent to a model (input, cache read and write). None if
+            nothing was sent.
+        unrecorded_messages: Counting messages without a recorded cost; their tokens are in, their cost is not.
+        unrecorded_tokens: Tokens of those.
+        missing_usage_messages: Messages whose request ended without usage: unknown, not free.
+        unknown_time_messages: Messages that the period left out because their time is not known.
+        fork_copies: Copies that forks made of counted messages; not in any number here.
+        fork_copy_tokens: Tokens of those.
+        first_at: Time of the first counting message, naive UTC. None if there is none with a time.
+        last_at: Time of the last one.
+    """
+
+    cost_recorded_usd: Decimal | None
+    sessions: int
+    messages: int
+    input_tokens: int
+    output_tokens: int
+    reasoning_tokens: int
+    cache_read_tokens: int
+    cache_write_tokens: int
+    total_tokens: int
+    cache_read_share: float | None
+    unrecorded_messages: int
+    unrecorded_tokens: int
+    missing_usage_messages: int
+    unknown_time_messages: int
+    fork_copies: int
+    fork_copy_tokens: int
+    first_at: datetime | None
+    last_at: datetime | None
+
+    @property
+    def cost_per_session_usd(self) -> Decimal | None:
+        """Return the cost of a session, to 12 decimals. None if no cost was recorded."""
+        return per_session(self.cost_recorded_usd, self.sessions)
+
+
+@dataclass(frozen=True, slots=True)
+class CostRow:
+    """Spend of one group.
+
+    Attributes:
+        key: Day or Monday (2026-11-03), month (2026-11), provider, `provider/model`, agent, project id or session
+            id. None: the time is not known.
+        label: Name of a project or title of a session where there is one, else None.
+        cost_recorded_usd: Exact. None if none was recorded.
+        share: Part of the scope's recorded cost, 0 to 1. None if there is no cost.
+        sessions: Sessions with a message in the group. A session may be in several groups.
+        errors: Messages that ended in an error plus tool calls that failed.
+        unrecorded_messages: Messages without a recorded cost; not in `cost_recorded_usd`.
+    """
+
+    key: str | None
+    label: str | None
+    cost_recorded_usd: Decimal | None
+    share: float | None
+    sessions: int
+    messages: int
+    input_tokens: int
+    output_tokens: int
+    reasoning_tokens: int
+    cache_read_tokens: int
+    cache_write_tokens: int
+    total_tokens: int
+    errors: int
+    unrecorded_messages: int
+    missing_usage_messages: int
+
+    @property
+    def cost_per_session_usd(self) -> Decimal | None:
+        """Return the cost of a session in the group, to 12 decimals. None if no cost was recorded."""
+        return per_session(self.cost_recorded_usd, self.sessions)
+
+
+@dataclass(frozen=True, slots=True)
+class CostPoint:
+    """Recorded cost of one key in one step of time.
+
+    Attributes:
+        step_at: Start of the hour, day, week or month in the viewer's zone, naive.
+        cost_usd: For drawing only.
+    """
+
+    step_at: datetime
+    key: str
+    cost_usd: float
+
+
+@dataclass(frozen=True, slots=True)
+class RankedKey:
+    """A provider, model, agent or project, and its place by cost over all data.
+
+    Attributes:
+        rank: From 1: dearest, then most tokens, then by name.
+    """
+
+    key: str
+    rank: int
+
+
+def per_session(cost_usd: Decimal | None, sessions: int) -> Decimal | None:
+    """Divide a cost by a number of sessions, to 12 decimals. None if either side is missing."""
+    if cost_usd is None or not sessions:
+        return None
+    return (cost_usd / sessions).quantize(Decimal("1e-12"))
+
+
+def cost_totals(con: duckdb.DuckDBPyConnection, scope: Scope) -> CostTotals:
+    """Add up the spend of a scope.
+
+    Args:
+        con: The index, open for reading.
+        scope: What to look at.
+
+    Returns:
+        The totals; zeros and None if nothing matches.
+    """
+    return fetch_row(con, _TOTALS, narrow.values(scope), CostTotals)
+
+
+def cost_rows(
+    con: duckdb.DuckDBPyConnection, by: str, scope: Scope, limit: int | None = None, offset: int = 0
+) -> list[CostRow]:
+    """Break the spend of a scope down.
+
+    Args:
+        con: The index, open for reading.
+        by: One of `GROUPINGS`.
+        scope: What to look at.
+        limit: Rows at most. None: all.
+        offset: Rows to leave out first.
+
+    Returns:
+        One row per group with a message in the scope. Days, weeks and months newest first, unknown time last; others
+        dearest first, then most tokens, then by key. The rows of all pages add up to `cost_totals`.
+    """
+    values = {**narrow.values(scope), "limit": limit, "offset": offset}
+    return fetch_rows(con, _ROWS[by], values, CostRow)
+
+
+def cost_series(con: duckdb.DuckDBPyConnection, dimension: str, step: str, scope: Scope) -> list[CostPoint]:
+    """Follow the recorded cost over time.
+
+    Args:
+        con: The index, open for reading.
+        dimension: One of `DIMENSIONS`.
+        step: One of `STEPS`.
+        scope: What to look at.
+
+    Returns:
+        By time, then key; steps and keys without a recorded cost have no point, nor do messages of unknown time.
+    """
+    return fetch_rows(con, _SERIES[dimension], {**narrow.values(scope), "step": step}, CostPoint)
+
+
+def cost_ranks(con: duckdb.DuckDBPyConnection, dimension: str) -> list[RankedKey]:
+    """Rank the keys of a dimension over all data, whatever the filters: their colours must not move.
+
+    Args:
+        con: The index, open for reading.
+        dimension: One of `DIMENSIONS`.
+
+    Returns:
+        Every key, rank 1 first.
+    """
+    return fetch_rows(con, _RANKS[dimension], {}, RankedKey)
+
+
+_SUMS = """
+    sum(cost_recorded_usd)::DECIMAL(38, 12)                        AS cost_recorded_usd,
+    count(DISTINCT session_id)                                     AS sessions,
+    count(*)                                                       AS messages,
+    coalesce(sum(input_tokens), 0)::BIGINT                         AS input_tokens,
+    coalesce(sum(output_tokens), 0)::BIGINT                        AS output_tokens,
+    coalesce(sum(reasoning_tokens), 0)::BIGINT                     AS reasoning_tokens,
+    coalesce(sum(cache_read_tokens), 0)::BIGINT                    AS cache_read_tokens,
+    coalesce(sum(cache_write_tokens), 0)::BIGINT                   AS cache_write_tokens,
+    coalesce(sum(total_tokens), 0)::BIGINT                         AS total_tokens,
+    count(*) FILTER (cost_recorded_usd IS NULL)                    AS unrecorded_messages,
+    count(*) FILTER (is_usage_missing)                             AS missing_usage_messages
+"""
+
+_TOTALS = f"""
+    WITH {narrow.HITS}, {narrow.SCOPED},
+    copies AS (
+        SELECT count(*) AS fork_copies, coalesce(sum(total_tokens), 0)::BIGINT AS fork_copy_tokens
+        FROM (
+            SELECT c.session_id, c.created_at, c.agent, c.total_tokens, s.project_id,
+                   coalesce(c.provider_id, 'unknown') || '/' || coalesce(c.model_id, 'unknown') AS model
+            FROM fork_copies c JOIN sessions s USING (session_id)
+        )
+        WHERE {narrow.IN_PERIOD} AND {narrow.BY_NAME} AND {narrow.IN_SESSION}
+    ),
+    timeless AS (
+        SELECT count(*) AS unknown_time_messages
+        FROM spend
+        WHERE created_at IS NULL AND ($start::TIMESTAMP IS NOT NULL OR $end::TIMESTAMP IS NOT NULL)
+          AND {narrow.BY_NAME} AND {narrow.IN_SESSION}
+    ),
+    sums AS (
+        SELECT {_SUMS},
+               coalesce(sum(total_tokens) FILTER (cost_recorded_usd IS NULL), 0)::BIGINT AS unrecorded_tokens,
+               min(created_at) AS first_at,
+               max(created_at) AS last_at
+        FROM scoped
+    )
+    SELECT *, cache_read_tokens / nullif(input_tokens + cache_read_tokens + cache_write_tokens, 0) AS cache_read_share
+    FROM sums, copies, timeless
+"""
+
+
+def _rows_sql(by: str) -> str:
+    """Write the query of one grouping."""
+    order = "key DESC NULLS LAST" if by in TIME_GROUPINGS else "cost_recorded_usd DESC NULLS LAST, total_tokens DESC, key"
+    source = "timed" if by in TIME_GROUPINGS else "scoped"
+    return f"""
+        WITH {narrow.HITS}, {narrow.SCOPED}, {narrow.LOCAL_TIMES},
+        failed AS (
+            SELECT message_id, count(*) AS failed_calls FROM parts WHERE is_failed AND NOT is_orphan GROUP BY message_id
+        ),
+        grouped AS (
+            SELECT {_KEYS[by]} AS key, {_SUMS},
+                   (count(error_name) + coalesce(sum(failed_calls), 0))::BIGINT AS errors
+            FROM {source} LEFT JOIN failed USING (message_id)
+            GROUP BY 1
+        )
+        SELECT grouped.*, label,
+               cost_recorded_usd::DOUBLE / nullif(sum(cost_recorded_usd) OVER ()::DOUBLE, 0) AS share
+        FROM grouped {_LABELS.get(by, _NO_LABELS)}
+        ORDER BY {order}
+        LIMIT $limit::BIGINT OFFSET $offset::BIGINT
+    """
+
+
+_ROWS = {by: _rows_sql(by) for by in GROUPINGS}
+
+_SERIES = {
+    dimension: f"""
+        WITH {narrow.HITS}, {narrow.SCOPED}, {narrow.LOCAL_TIMES}
+        SELECT date_trunc($step, local_time)::TIMESTAMP AS step_at,
+               {_KEYS[dimension]}                       AS key,
+               sum(cost_recorded_usd)::DOUBLE           AS cost_usd
+        FROM timed
+        WHERE local_time IS NOT NULL AND cost_recorded_usd > 0
+        GROUP BY 1, 2
+        ORDER BY 1, 2
+    """
+    for dimension in DIMENSIONS
+}
+
+_RANKS = {
+    dimension: f"""
+        SELECT {_KEYS[dimension]} AS key,
+               row_number() OVER (
+                   ORDER BY coalesce(sum(cost_recorded_usd), 0) DESC, sum(total_tokens) DESC, {_KEYS[dimension]}
+               ) AS rank
+        FROM spend
+        GROUP BY 1
+        ORDER BY rank
+    """
+    for dimension in DIMENSIONS
+}

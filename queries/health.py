@@ -1,0 +1,146 @@
+"""Is the index there, whole and up to date; which names does it know."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import duckdb
+
+from queries.rows import fetch_row, fetch_rows
+
+
+@dataclass(frozen=True, slots=True)
+class IndexStatus:
+    """What the index says about itself.
+
+    Attributes:
+        revision: Number of the last written batch.
+        phase: bulk, real-time, stopped or failed.
+        documents_total: Messages that the running pass has to look at. None before it is known.
+        last_full_pass_at: End of the last complete pass, naive UTC. None while the first one runs.
+        updated_at: Time of the last batch, naive UTC.
+        is_sample: The bundled sample data, not the user's own.
+        unreadable: Documents that could not be read, or only in part.
+    """
+
+    revision: int
+    phase: str
+    documents_total: int | None
+    documents_done: int
+    last_full_pass_at: datetime | None
+    updated_at: datetime
+    is_sample: bool
+    sessions: int
+    messages: int
+    parts: int
+    unreadable: int
+
+    @property
+    def is_partial(self) -> bool:
+        """Tell whether the first pass has not ended, so that every total is too low."""
+        return self.last_full_pass_at is None
+
+    @property
+    def is_empty(self) -> bool:
+        """Tell whether there is nothing to show."""
+        return not self.sessions and not self.messages
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A storage that the indexer looked at.
+
+    Attributes:
+        state: ok, empty or unreadable.
+        reason: Why it is not ok, and what to do. None if it is.
+    """
+
+    kind: str
+    path: str
+    state: str
+    reason: str | None
+    sessions: int
+    messages: int
+    parts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """A project that some session belongs to.
+
+    Attributes:
+        project_id: `unknown` for sessions that name none.
+        name: Given by the user, else the last part of its folder. None if neither is known.
+    """
+
+    project_id: str
+    name: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """Everything one can filter by, over all data.
+
+    Attributes:
+        agents: By number of messages, most first; `unknown` where messages name none.
+        models: `provider/model`, alike.
+    """
+
+    agents: tuple[str, ...]
+    models: tuple[str, ...]
+    projects: tuple[Project, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Name:
+    """One name of a list."""
+
+    name: str
+
+
+def status(con: duckdb.DuckDBPyConnection) -> IndexStatus:
+    """Read the state of the index. Cheap: single rows and table sizes."""
+    sql = """
+        SELECT revision, phase, documents_total, documents_done, last_full_pass_at, updated_at, is_sample,
+               (SELECT count(*) FROM sessions)  AS sessions,
+               (SELECT count(*) FROM messages)  AS messages,
+               (SELECT count(*) FROM parts)     AS parts,
+               (SELECT count(*) FROM documents) AS unreadable
+        FROM sync_state
+    """
+    return fetch_row(con, sql, {}, IndexStatus)
+
+
+def sources(con: duckdb.DuckDBPyConnection) -> list[Source]:
+    """List the storages that were looked at, by path. Empty if the indexer has not looked yet."""
+    sql = "SELECT kind, path, state, reason, sessions, messages, parts FROM sources ORDER BY path, kind"
+    return fetch_rows(con, sql, {}, Source)
+
+
+def names(con: duckdb.DuckDBPyConnection) -> Names:
+    """List every agent, model and project that some message or session names."""
+    agents = """
+        SELECT CASE WHEN has_usage THEN coalesce(agent, 'unknown') ELSE agent END AS name
+        FROM messages GROUP BY 1 HAVING name IS NOT NULL ORDER BY count(*) DESC, name
+    """
+    models = """
+        SELECT CASE WHEN has_usage THEN coalesce(provider_id, 'unknown') || '/' || coalesce(model_id, 'unknown')
+                    ELSE provider_id || '/' || model_id END AS name
+        FROM messages GROUP BY 1 HAVING name IS NOT NULL ORDER BY count(*) DESC, name
+    """
+    projects = """
+        SELECT coalesce(s.project_id, 'unknown') AS project_id,
+               any_value(coalesce(nullif(p.name, ''), nullif(parse_filename(p.worktree), ''))) AS name
+        FROM sessions s LEFT JOIN projects p USING (project_id)
+        GROUP BY 1 ORDER BY count(*) DESC, 1
+    """
+    return Names(
+        agents=tuple(row.name for row in fetch_rows(con, agents, {}, _Name)),
+        models=tuple(row.name for row in fetch_rows(con, models, {}, _Name)),
+        projects=tuple(fetch_rows(con, projects, {}, Project)),
+    )
+
+
+def knows_zone(con: duckdb.DuckDBPyConnection, tz: str) -> bool:
+    """Tell whether days can be cut in a time zone. Browsers know more names than any list."""
+    found = con.execute("SELECT count(*) FROM pg_timezone_names() WHERE name = $tz", {"tz": tz}).fetchone()
+    return bool(found and found[0])

@@ -1,0 +1,97 @@
+"""What to look at: the part of the index that the filter bar chose, and how days are cut."""
+
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, time, timedelta
+from zoneinfo import ZoneInfo
+
+PRESETS = ("24h", "7d", "30d", "90d", "all")
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """A half-open span of time, [start, end), naive UTC.
+
+    Attributes:
+        start: First moment. None: no lower bound.
+        end: First moment after. None: no upper bound.
+    """
+
+    start: datetime | None = None
+    end: datetime | None = None
+
+    @property
+    def is_all(self) -> bool:
+        """Tell whether nothing is cut off, so that rows without a known time belong to it."""
+        return self.start is None and self.end is None
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Everything that narrows a page: time, agents, models, projects, text.
+
+    Attributes:
+        tz: IANA name of the viewer's time zone; cuts days.
+        period: On the time of the message.
+        agents: Names, `unknown` for messages that name none. Empty: all.
+        models: `provider/model`, each side `unknown` where not recorded. Empty: all.
+        projects: Project ids, `unknown` for sessions that name none. Empty: all.
+        text: Part of a title, prompt or answer, any case. Empty: all.
+    """
+
+    tz: str = "UTC"
+    period: Period = Period()
+    agents: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+    projects: tuple[str, ...] = ()
+    text: str = ""
+
+    @property
+    def is_narrow(self) -> bool:
+        """Tell whether any filter is set, the period included."""
+        return self != replace(Scope(), tz=self.tz)
+
+    @property
+    def is_by_message(self) -> bool:
+        """Tell whether a filter may pick some of a session's messages and not others."""
+        return bool(self.agents or self.models) or not self.period.is_all
+
+
+def preset(name: str, tz: str, now: datetime) -> Period:
+    """Turn the name of a range into a period.
+
+    Args:
+        name: One of `PRESETS`.
+        tz: IANA name; days begin at local midnight there.
+        now: The present, naive UTC.
+
+    Returns:
+        For `24h` the last 24 hours to the minute; for days, that many local days, the last one being today; both end
+        with today. For `all` no bounds.
+    """
+    if name == "all":
+        return Period()
+    today = now.replace(tzinfo=UTC).astimezone(ZoneInfo(tz)).date()
+    end = local_midnight(today + timedelta(days=1), tz)
+    if name == "24h":
+        return Period((now - timedelta(hours=24)).replace(second=0, microsecond=0), end)
+    return Period(local_midnight(today - timedelta(days=int(name.removesuffix("d")) - 1), tz), end)
+
+
+def days(first: date | None, last: date | None, tz: str) -> Period:
+    """Turn two local days, both included, into a period. None leaves that side open."""
+    if first and last and first > last:
+        first, last = last, first
+    return Period(
+        local_midnight(first, tz) if first else None,
+        local_midnight(last + timedelta(days=1), tz) if last else None,
+    )
+
+
+def local_midnight(day: date, tz: str) -> datetime:
+    """Return the moment a local day begins, naive UTC. Where a clock change skips midnight, the moment of the change."""
+    return datetime.combine(day, time(), ZoneInfo(tz)).astimezone(UTC).replace(tzinfo=None)
+
+
+def local_day(moment: datetime, tz: str) -> date:
+    """Return the local day of a naive UTC moment."""
+    return moment.replace(tzinfo=UTC).astimezone(ZoneInfo(tz)).date()

@@ -1,0 +1,426 @@
+"""Which session do I want: the list, its pages, and one session in full."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+import duckdb
+
+from queries import narrow
+from queries.period import Scope
+from queries.rows import fetch_row, fetch_rows
+
+_ORDERS = {
+    "newest": "started_utc DESC NULLS LAST",
+    "oldest": "started_utc NULLS LAST",
+    "last active": "last_active_utc DESC NULLS LAST",
+    "cost": "cost_recorded_usd DESC NULLS LAST",
+    "tokens": "total_tokens DESC",
+    "active time": "active_ms DESC",
+    "errors": "errors DESC",
+    "title": "lower(title) NULLS LAST",
+}
+SORTS = tuple(_ORDERS)
+SORT_MEANINGS = {
+    "newest": "last started first",
+    "oldest": "first started first",
+    "last active": "last message first",
+    "cost": "dearest first",
+    "tokens": "most tokens first",
+    "active time": "longest first",
+    "errors": "most errors first",
+    "title": "A to Z",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SessionsTotal:
+    """All rows of a session list added up.
+
+    Attributes:
+        sessions: Rows of the list.
+        matching: Sessions that match, child sessions counted one by one.
+        cost_recorded_usd: Of the messages that match. None if none was recorded.
+        total_tokens: Of the messages that match.
+    """
+
+    sessions: int
+    matching: int
+    cost_recorded_usd: Decimal | None
+    total_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRow:
+    """One session, with its child sessions when they are folded into it.
+
+    Attributes:
+        title: None if it was deleted or never stored.
+        agent: Of the newest message.
+        model: `provider/model` of the newest message that names one.
+        project_name: Given by the user, else the last part of its folder.
+        started_at: In the viewer's zone, naive. None if unknown.
+        started_utc: The same moment, naive UTC.
+        active_ms: Time from each prompt to the end of its answer; own, without child sessions.
+        exchanges: Prompts of the session itself.
+        tool_calls: With those of folded child sessions; so are errors, tokens and costs.
+        errors: Messages that ended in an error plus tool calls that failed.
+        cost_recorded_usd: Of the messages that match the scope. None if none was recorded.
+        total_tokens: Of the messages that match the scope.
+        session_cost_usd: Of all its messages, fork copies left out.
+        session_tokens: Of all its messages, fork copies left out.
+        inherited_tokens: Of the messages it copied when it was forked; in no other number.
+        children: Child sessions at any depth when folded, else direct ones.
+        hit: Where the text was found, on one line. None without a text.
+        hit_place: title, prompt or answer.
+    """
+
+    session_id: str
+    title: str | None
+    agent: str | None
+    model: str | None
+    project_id: str | None
+    project_name: str | None
+    started_at: datetime | None
+    started_utc: datetime | None
+    last_active_utc: datetime | None
+    active_ms: int
+    exchanges: int
+    tool_calls: int
+    errors: int
+    cost_recorded_usd: Decimal | None
+    total_tokens: int
+    session_cost_usd: Decimal | None
+    session_tokens: int
+    inherited_tokens: int
+    children: int
+    fork_copies: int
+    is_child: bool
+    is_deleted: bool
+    is_archived: bool
+    is_missing_in_newer: bool
+    is_placeholder: bool
+    hit: str | None
+    hit_place: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class SessionDetail:
+    """One session in full. Own numbers leave fork copies out; `inherited_` are those; `subtree_` adds child sessions.
+
+    Attributes:
+        created_at: In the viewer's zone, naive; so are the other times.
+        first_prompt: The first 600 characters that a person typed. None if there is none.
+    """
+
+    session_id: str
+    project_id: str | None
+    parent_id: str | None
+    title: str | None
+    directory: str | None
+    client_version: str | None
+    project_name: str | None
+    created_at: datetime | None
+    last_message_at: datetime | None
+    archived_at: datetime | None
+    deleted_at: datetime | None
+    is_missing_in_newer: bool
+    is_placeholder: bool
+    active_ms: int
+    user_messages: int
+    assistant_messages: int
+    tool_calls: int
+    failed_tool_calls: int
+    message_errors: int
+    unrecorded_messages: int
+    missing_usage_messages: int
+    fork_copies: int
+    child_sessions: int
+    subtree_sessions: int
+    cost_recorded_usd: Decimal | None
+    inherited_cost_recorded_usd: Decimal | None
+    subtree_cost_recorded_usd: Decimal | None
+    input_tokens: int
+    output_tokens: int
+    reasoning_tokens: int
+    cache_read_tokens: int
+    cache_write_tokens: int
+    total_tokens: int
+    inherited_input_tokens: int
+    inherited_output_tokens: int
+    inherited_reasoning_tokens: int
+    inherited_cache_read_tokens: int
+    inherited_cache_write_tokens: int
+    inherited_total_tokens: int
+    subtree_input_tokens: int
+    subtree_output_tokens: int
+    subtree_reasoning_tokens: int
+    subtree_cache_read_tokens: int
+    subtree_cache_write_tokens: int
+    subtree_total_tokens: int
+    first_prompt: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class SessionModel:
+    """Spend of one agent on one model inside a session, child sessions left out."""
+
+    agent: str
+    model: str
+    messages: int
+    cost_recorded_usd: Decimal | None
+    input_tokens: int
+    output_tokens: int
+    reasoning_tokens: int
+    cache_read_tokens: int
+    cache_write_tokens: int
+    total_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChildSession:
+    """A session that another one delegated to, with its own numbers."""
+
+    session_id: str
+    title: str | None
+    agent: str | None
+    cost_recorded_usd: Decimal | None
+    total_tokens: int
+
+
+def sessions_total(con: duckdb.DuckDBPyConnection, scope: Scope, fold: bool) -> SessionsTotal:
+    """Count and add up a session list; see `session_rows`. Cost and tokens equal those of `costs.cost_totals`."""
+    return fetch_row(con, _TOTAL, {**narrow.values(scope), "fold": fold}, SessionsTotal)
+
+
+def session_rows(
+    con: duckdb.DuckDBPyConnection, scope: Scope, fold: bool, sort: str, limit: int | None = None, offset: int = 0
+) -> list[SessionRow]:
+    """List sessions.
+
+    Args:
+        con: The index, open for reading.
+        scope: What to look at. A session matches if any of its messages does, one without messages by its own time.
+        fold: Whether a child session is part of its root's row. Children of a session that is not stored, or that
+            descend from themselves, stand for themselves.
+        sort: One of `SORTS`; equal rows by session id.
+        limit: Rows at most. None: all.
+        offset: Rows to leave out first.
+
+    Returns:
+        One row per session that matches, or per root of one. Empty if nothing does.
+    """
+    values = {**narrow.values(scope), "fold": fold, "limit": limit, "offset": offset}
+    return fetch_rows(con, _ROWS[sort], values, SessionRow)
+
+
+def session_detail(con: duckdb.DuckDBPyConnection, session_id: str, tz: str) -> SessionDetail | None:
+    """Read one session in full. None if the index has no such session."""
+    rows = fetch_rows(con, _DETAIL, {"session_id": session_id, "tz": tz}, SessionDetail)
+    return rows[0] if rows else None
+
+
+def session_models(con: duckdb.DuckDBPyConnection, session_id: str) -> list[SessionModel]:
+    """Break the own spend of a session down by agent and model, dearest first. Empty if it spent nothing."""
+    sql = """
+        SELECT coalesce(agent, 'unknown') AS agent, model, count(*) AS messages,
+               sum(cost_recorded_usd)::DECIMAL(38, 12) AS cost_recorded_usd,
+               sum(input_tokens)::BIGINT AS input_tokens,
+               sum(output_tokens)::BIGINT AS output_tokens,
+               sum(reasoning_tokens)::BIGINT AS reasoning_tokens,
+               sum(cache_read_tokens)::BIGINT AS cache_read_tokens,
+               sum(cache_write_tokens)::BIGINT AS cache_write_tokens,
+               sum(total_tokens)::BIGINT AS total_tokens
+        FROM spend
+        WHERE session_id = $session_id
+        GROUP BY 1, 2
+        ORDER BY cost_recorded_usd DESC NULLS LAST, total_tokens DESC, 1, 2
+    """
+    return fetch_rows(con, sql, {"session_id": session_id}, SessionModel)
+
+
+def child_sessions(con: duckdb.DuckDBPyConnection, session_id: str) -> list[ChildSession]:
+    """List the direct child sessions of a session, oldest first."""
+    sql = """
+        SELECT session_id, title, last_agent AS agent, cost_recorded_usd, coalesce(total_tokens, 0) AS total_tokens
+        FROM sessions LEFT JOIN session_stats USING (session_id)
+        WHERE parent_id = $session_id
+        ORDER BY coalesce(created_at, first_message_at) NULLS LAST, session_id
+    """
+    return fetch_rows(con, sql, {"session_id": session_id}, ChildSession)
+
+
+# Sessions that match, each with the root whose row it belongs to. Climbing stops at a missing parent; a session that
+# meets itself on the way up is its own root, so that no session is lost or counted under two.
+_MATCHING = f"""
+    {narrow.HITS},
+    scoped AS (
+        SELECT session_id, sum(cost_recorded_usd)::DECIMAL(38, 12) AS cost_recorded_usd,
+               sum(total_tokens)::BIGINT AS total_tokens
+        FROM spend
+        WHERE {narrow.IN_PERIOD} AND {narrow.BY_NAME} AND {narrow.IN_SESSION}
+        GROUP BY session_id
+    ),
+    named AS (
+        SELECT session_id, created_at,
+               CASE WHEN has_usage THEN coalesce(agent, 'unknown') ELSE agent END AS agent,
+               CASE WHEN has_usage THEN coalesce(provider_id, 'unknown') || '/' || coalesce(model_id, 'unknown')
+                    ELSE provider_id || '/' || model_id END AS model
+        FROM messages
+    ),
+    matching AS (
+        SELECT session_id
+        FROM (
+            SELECT DISTINCT session_id FROM named
+            WHERE {narrow.IN_PERIOD}
+              AND (len($agents::VARCHAR[]) = 0 OR coalesce(list_contains($agents::VARCHAR[], agent), false))
+              AND (len($models::VARCHAR[]) = 0 OR coalesce(list_contains($models::VARCHAR[], model), false))
+        ) JOIN sessions USING (session_id)
+        WHERE {narrow.IN_SESSION}
+        UNION ALL
+        SELECT session_id
+        FROM sessions ANTI JOIN messages USING (session_id)
+        WHERE len($agents::VARCHAR[]) = 0 AND len($models::VARCHAR[]) = 0
+          AND {narrow.IN_PERIOD} AND {narrow.IN_SESSION}
+    ),
+    climb AS (
+        SELECT session_id, session_id AS root_id, parent_id AS next_id, [session_id] AS path
+        FROM sessions
+        WHERE $fold
+        UNION ALL
+        SELECT climb.session_id, above.session_id, above.parent_id, list_append(path, above.session_id)
+        FROM climb JOIN sessions above ON above.session_id = next_id
+        WHERE NOT list_contains(path, above.session_id)
+    ),
+    roots AS (
+        SELECT session_id,
+               CASE WHEN coalesce(list_contains(path, next_id), false) THEN session_id ELSE root_id END AS root_id
+        FROM climb
+        QUALIFY row_number() OVER (PARTITION BY session_id ORDER BY len(path) DESC) = 1
+        UNION ALL
+        SELECT session_id, session_id FROM sessions WHERE NOT $fold
+    ),
+    rooted AS (
+        SELECT session_id, root_id, cost_recorded_usd, total_tokens
+        FROM matching JOIN roots USING (session_id) LEFT JOIN scoped USING (session_id)
+    )
+"""
+
+_TOTAL = f"""
+    WITH RECURSIVE {_MATCHING}
+    SELECT count(DISTINCT root_id)                         AS sessions,
+           count(*)                                        AS matching,
+           sum(cost_recorded_usd)::DECIMAL(38, 12)         AS cost_recorded_usd,
+           coalesce(sum(total_tokens), 0)::BIGINT          AS total_tokens
+    FROM rooted
+"""
+
+# The first place in a session where the text is, the title before prompts and answers.
+_FOUND = r"""
+    found AS (
+        SELECT root_id, arg_min(place, (rank, body_id)) AS hit_place, arg_min(found_in, (rank, body_id)) AS found_in
+        FROM (
+            SELECT root_id, 'title' AS place, title AS found_in, 0 AS rank, session_id AS body_id
+            FROM rooted JOIN sessions USING (session_id)
+            WHERE $text <> '' AND contains(lower(title), lower($text))
+            UNION ALL
+            SELECT root_id, CASE WHEN role = 'user' THEN 'prompt' ELSE 'answer' END, body.text, 1, part_id
+            FROM rooted JOIN part_bodies body USING (session_id) JOIN parts USING (part_id)
+                 JOIN messages ON messages.message_id = body.message_id
+            WHERE $text <> '' AND contains(lower(body.text), lower($text))
+              AND part_type = 'text' AND NOT is_synthetic AND NOT is_orphan
+        )
+        GROUP BY root_id
+    ),
+    snippets AS (
+        SELECT root_id, hit_place,
+               greatest(strpos(lower(found_in), lower($text)) - 40, 1) AS first_char,
+               trim(regexp_replace(substring(found_in, first_char, 200), '\s+', ' ', 'g')) AS words,
+               CASE WHEN first_char > 1 THEN '…' ELSE '' END || words
+                   || CASE WHEN length(found_in) >= first_char + 200 THEN '…' ELSE '' END AS hit
+        FROM found
+    )
+"""
+
+
+def _rows_sql(sort: str) -> str:
+    """Write the query of one order."""
+    return f"""
+        WITH RECURSIVE {_MATCHING},
+        {_FOUND},
+        listed AS (
+            SELECT root_id, sum(cost_recorded_usd)::DECIMAL(38, 12) AS cost_recorded_usd,
+                   coalesce(sum(total_tokens), 0)::BIGINT AS total_tokens
+            FROM rooted GROUP BY root_id
+        ),
+        trees AS (
+            SELECT root_id, count(*) - 1 AS folded,
+                   sum(stats.cost_recorded_usd)::DECIMAL(38, 12)                  AS session_cost_usd,
+                   coalesce(sum(stats.total_tokens), 0)::BIGINT                   AS session_tokens,
+                   coalesce(sum(stats.inherited_total_tokens), 0)::BIGINT         AS inherited_tokens,
+                   coalesce(sum(stats.fork_copies), 0)::BIGINT                    AS fork_copies,
+                   coalesce(sum(stats.tool_calls), 0)::BIGINT                     AS tool_calls,
+                   coalesce(sum(message_errors + failed_tool_calls), 0)::BIGINT   AS errors,
+                   max(stats.last_message_at)                                     AS last_active_utc
+            FROM roots LEFT JOIN session_stats stats USING (session_id)
+            GROUP BY root_id
+        )
+        SELECT session.session_id, session.title, last_agent AS agent,
+               last_provider_id || '/' || last_model_id AS model,
+               session.project_id,
+               coalesce(nullif(project.name, ''), nullif(parse_filename(project.worktree), '')) AS project_name,
+               coalesce(session.created_at, first_message_at) AS started_utc,
+               started_utc AT TIME ZONE 'UTC' AT TIME ZONE $tz AS started_at,
+               coalesce(last_active_utc, session.created_at)  AS last_active_utc,
+               coalesce(active_ms, 0)     AS active_ms,
+               coalesce(user_messages, 0) AS exchanges,
+               trees.tool_calls, trees.errors,
+               listed.cost_recorded_usd, listed.total_tokens,
+               session_cost_usd, session_tokens, trees.inherited_tokens,
+               CASE WHEN $fold THEN folded ELSE coalesce(stats.child_sessions, 0) END AS children,
+               trees.fork_copies,
+               session.parent_id IS NOT NULL      AS is_child,
+               session.deleted_at IS NOT NULL     AS is_deleted,
+               session.archived_at IS NOT NULL    AS is_archived,
+               session.is_missing_in_newer, session.is_placeholder,
+               hit, hit_place
+        FROM listed
+             JOIN sessions session ON session.session_id = listed.root_id
+             JOIN trees USING (root_id)
+             LEFT JOIN session_stats stats ON stats.session_id = listed.root_id
+             LEFT JOIN projects project ON project.project_id = session.project_id
+             LEFT JOIN snippets USING (root_id)
+        ORDER BY {_ORDERS[sort]}, session.session_id
+        LIMIT $limit::BIGINT OFFSET $offset::BIGINT
+    """
+
+
+_ROWS = {sort: _rows_sql(sort) for sort in SORTS}
+
+_COUNTERS = ("input", "output", "reasoning", "cache_read", "cache_write", "total")
+_STATS = (
+    *("active_ms", "user_messages", "assistant_messages", "tool_calls", "failed_tool_calls", "message_errors"),
+    *("unrecorded_messages", "missing_usage_messages", "fork_copies", "child_sessions", "subtree_sessions"),
+    *(f"{share}{counter}_tokens" for share in ("", "inherited_", "subtree_") for counter in _COUNTERS),
+)
+
+_DETAIL = f"""
+    SELECT session.session_id, session.project_id, session.parent_id, session.title, session.directory,
+           session.client_version,
+           coalesce(nullif(project.name, ''), nullif(parse_filename(project.worktree), '')) AS project_name,
+           coalesce(session.created_at, first_message_at) AT TIME ZONE 'UTC' AT TIME ZONE $tz AS created_at,
+           last_message_at     AT TIME ZONE 'UTC' AT TIME ZONE $tz AS last_message_at,
+           session.archived_at AT TIME ZONE 'UTC' AT TIME ZONE $tz AS archived_at,
+           session.deleted_at  AT TIME ZONE 'UTC' AT TIME ZONE $tz AS deleted_at,
+           session.is_missing_in_newer, session.is_placeholder,
+           {", ".join(f"coalesce({column}, 0) AS {column}" for column in _STATS)},
+           cost_recorded_usd, inherited_cost_recorded_usd, subtree_cost_recorded_usd,
+           (SELECT left(arg_min(body.text, (m.created_at, m.message_id, position)), 600)
+            FROM messages m JOIN parts USING (message_id) JOIN part_bodies body USING (part_id)
+            WHERE m.session_id = $session_id AND role = 'user' AND part_type = 'text' AND NOT is_synthetic
+              AND body.text <> '') AS first_prompt
+    FROM sessions session
+         LEFT JOIN session_stats USING (session_id)
+         LEFT JOIN projects project ON project.project_id = session.project_id
+    WHERE session.session_id = $session_id
+"""
