@@ -1,0 +1,449 @@
+"""The writer's side of the index: one private working file, one process, one transaction per batch.
+
+`FILE` is what readers open (publish.py makes it). Everything else lies beside it in `FILE.d`, a folder of the
+owner alone: `work.duckdb` is the working file, which only the indexer ever opens.
+"""
+
+import logging
+import os
+import shutil
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+
+import duckdb
+import pyarrow
+from filelock import FileLock, Timeout
+
+from indexer.exceptions import (
+    AnotherIndexerRuns,
+    IndexBroken,
+    IndexForeign,
+    IndexNewer,
+    IndexOlder,
+    IndexUnavailable,
+)
+
+log = logging.getLogger(__name__)
+
+SCHEMA_VERSION = 1
+_SCHEMA = Path(__file__).with_name("schema.sql")
+
+# Clients of DuckDB 1.5 can read it, at the size and speed of the newest version.
+_STORAGE_VERSION = "v1.5.0"
+# Nothing may be fetched from the network; what is needed (json, icu) is built in.
+_OFFLINE: dict[str, str | bool | int | float | list[str]] = {
+    "autoinstall_known_extensions": False,
+    "autoload_known_extensions": False,
+    "threads": 2,
+}
+
+
+class Database:
+    """The working file, open for writing. Use it as a context manager.
+
+    One thread at a time holds `lock`: transactions and publishing take it, so that a publisher never copies a file
+    in the middle of a commit.
+
+    Attributes:
+        path: What readers open.
+        folder: `FILE.d`, the private folder beside it.
+        con: The connection; its current database is the index.
+        revision: Number of the last committed batch.
+        phase: As last set by `set_phase`.
+        main_fd: Descriptor of the working file, for copies.
+        lock: Held during a transaction and while publishing.
+        in_transaction: Whether a transaction is open right now.
+    """
+
+    def __init__(self, path: Path, con: duckdb.DuckDBPyConnection, main_fd: int, cleanup: ExitStack) -> None:
+        """Wrap an open working file; use `Database.open`.
+
+        Args:
+            path: What readers open.
+            con: The connection to the working file.
+            main_fd: A descriptor of the working file.
+            cleanup: Closes the connection, then the descriptor, then the lock.
+        """
+        self.path = path
+        self.folder = private_folder(path)
+        self.con = con
+        self.lock = threading.RLock()
+        self.in_transaction = False
+        self.main_fd = main_fd
+        self._cleanup = cleanup
+        self.revision, self.phase = self._state()
+
+    @classmethod
+    def open(cls, path: Path, *, is_sample: bool = False) -> "Database":
+        """Create or open the index at a path, for this process alone.
+
+        Args:
+            path: What readers open. A regular DuckDB file of ours there is kept as `FILE.bak-<date>` and taken over.
+            is_sample: Whether it holds the bundled sample data; the two kinds never mix.
+
+        Returns:
+            The database.
+
+        Raises:
+            AnotherIndexerRuns: Another process has it open.
+            IndexUnavailable: Something else lies there, its schema is another one, or it cannot be opened.
+        """
+        path = absolute(path)
+        folder = private_folder(path)
+        _refuse_foreign(path)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(mode=0o700, exist_ok=True)
+            folder.chmod(0o700)
+        except OSError as error:
+            raise IndexBroken(f"The folder {folder} cannot be used: {error}. Choose another file with --db.") from error
+        with ExitStack() as cleanup:
+            _lock(path, cleanup)
+            shutil.rmtree(folder / "spill", ignore_errors=True)  # what a killed indexer had no memory for
+            if path.is_file() and not path.is_symlink() and not is_own_copy(path):
+                _take_over(path)
+            con = attach(_work_path(path), path, f"STORAGE_VERSION '{_STORAGE_VERSION}'", _writer_settings(folder))
+            # Closing any descriptor of the working file drops DuckDB's POSIX lock on it. So this one outlives the
+            # connection, and all copies are read through it.
+            main_fd = os.open(_work_path(path), os.O_RDONLY | getattr(os, "O_BINARY", 0))
+            cleanup.callback(os.close, main_fd)
+            cleanup.callback(con.close)
+            if not _tables(con):
+                _create(con, is_sample)
+            check_schema(con, path)
+            _check_kind(con, path, is_sample)
+            return cls(path, con, main_fd, cleanup.pop_all())
+
+    @property
+    def work_path(self) -> Path:
+        """Where the working file lies."""
+        return _work_path(self.path)
+
+    @contextmanager
+    def transaction(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Write one batch: all of it with the next revision number, or nothing.
+
+        Yields:
+            The connection, inside a transaction.
+        """
+        with self.lock:
+            self.con.execute("BEGIN")
+            self.in_transaction = True
+            try:
+                yield self.con
+                self.con.execute(
+                    "UPDATE sync_state SET revision = $revision, updated_at = $now",
+                    {"revision": self.revision + 1, "now": _now()},
+                )
+                self.con.execute("COMMIT")
+                self.revision += 1
+            except BaseException:
+                self._roll_back()
+                raise
+            finally:
+                self.in_transaction = False
+
+    def replace_rows(self, table: str, keys: Sequence[str], rows: pyarrow.Table) -> None:
+        """Write rows over those with the same key; to be called inside a transaction.
+
+        DELETE + INSERT: ON CONFLICT and MERGE make later checkpoints ten times slower.
+
+        Args:
+            table: Name of a table.
+            keys: Columns that identify a row. A key occurs once in `rows`.
+            rows: Columns by name, in any order; those left out become NULL. JSON is passed as text.
+        """
+        if not rows.num_rows:
+            return
+        columns = ", ".join(quoted_name(key) for key in keys)
+        self.con.register("incoming", rows)
+        try:
+            self.con.execute(f"DELETE FROM {quoted_name(table)} WHERE ({columns}) IN (SELECT {columns} FROM incoming)")
+            self.con.execute(f"INSERT INTO {quoted_name(table)} BY NAME SELECT * FROM incoming")
+        finally:
+            self.con.unregister("incoming")
+
+    def set_phase(self, phase: str, message: str) -> None:
+        """Record what the indexer does from now on.
+
+        Args:
+            phase: bulk, real-time, stopped or failed.
+            message: One line for the history.
+        """
+        now = _now()
+        with self.transaction() as con:
+            con.execute(
+                "UPDATE sync_state SET phase_since = CASE WHEN phase = $phase THEN phase_since ELSE $now END, "
+                "phase = $phase",
+                {"phase": phase, "now": now},
+            )
+            con.execute("INSERT INTO sync_events VALUES ($now, $phase, $message)",
+                        {"now": now, "phase": phase, "message": message})
+        self.phase = phase
+        log.info("phase %s: %s", phase, message)
+
+    def close(self) -> None:
+        """Close the working file and let another indexer in. What was committed stays. May be called twice."""
+        self._cleanup.close()
+
+    def __enter__(self) -> "Database":
+        """Return the database itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the database."""
+        self.close()
+
+    def _state(self) -> tuple[int, str]:
+        """Read the committed revision and phase."""
+        row = self.con.execute("SELECT revision, phase FROM sync_state").fetchone()
+        if row is None:
+            raise IndexBroken(f"The index at {self.path} has lost its state row. {_rebuild(self.path)}")
+        return int(row[0]), str(row[1])
+
+    def _roll_back(self) -> None:
+        """Undo the open transaction and read again where the database stands."""
+        try:
+            self.con.execute("ROLLBACK")
+        except duckdb.Error as error:  # a failed COMMIT has rolled back already; the first error is the one to raise
+            log.debug("nothing to roll back: %s", error)
+        try:
+            # An interrupt may arrive after the COMMIT took effect.
+            self.revision, self.phase = self._state()
+        except duckdb.Error as error:
+            log.warning("the index at %s cannot be used any more: %s", self.path, error)
+
+
+def absolute(path: Path) -> Path:
+    """Make a path absolute, without following the link that the published index is."""
+    return path.expanduser().parent.resolve() / path.name
+
+
+def private_folder(path: Path) -> Path:
+    """Return the folder beside the index that holds its working file and revisions."""
+    return path.with_name(path.name + ".d")
+
+
+def is_own_copy(path: Path) -> bool:
+    """Say whether a regular file at FILE is our publisher's last full copy (where links are refused)."""
+    mark = private_folder(path) / "copied"
+    return mark.is_file() and mark.read_text(encoding="ascii") == file_stamp(path)
+
+
+def file_stamp(path: Path) -> str:
+    """Return what changes whenever a file is written: its size and modification time."""
+    status = path.stat()
+    return f"{status.st_size} {status.st_mtime_ns}"
+
+
+def quoted(path: Path) -> str:
+    """Return a path as an SQL string."""
+    return "'" + str(path).replace("'", "''") + "'"
+
+
+def quoted_name(name: str) -> str:
+    """Return an SQL identifier, quoted."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def attach(
+    file: Path, index: Path, option: str, settings: dict[str, str | bool | int | float | list[str]]
+) -> duckdb.DuckDBPyConnection:
+    """Open a DuckDB file as the database `index_db` of a new in-memory connection.
+
+    Never `duckdb.connect(file)`: it replays the file's WAL before the json extension is loaded, and then fails for
+    ever on a WAL that holds a JSON column's change.
+
+    Args:
+        file: The DuckDB file.
+        index: What the user calls it; named in errors.
+        option: One option of ATTACH.
+        settings: DuckDB settings.
+
+    Returns:
+        A connection that uses the file.
+
+    Raises:
+        IndexBroken: DuckDB cannot open it.
+    """
+    con = duckdb.connect(config=_OFFLINE | settings)
+    try:
+        con.execute(f"ATTACH {quoted(file)} AS index_db ({option})")
+        con.execute("USE index_db")
+    except duckdb.Error as error:
+        con.close()
+        if "Could not set lock" in str(error):
+            raise IndexBroken(f"Another program holds {file} open: {error}. Close it and try again.") from error
+        raise IndexBroken(f"The index at {index} cannot be opened ({error}). {_rebuild(index)}") from error
+    return con
+
+
+def check_schema(con: duckdb.DuckDBPyConnection, path: Path) -> None:
+    """Refuse what is not an index of this version.
+
+    Args:
+        con: A connection that uses the index.
+        path: What the user calls it; named in errors.
+
+    Raises:
+        IndexForeign: Another program's database.
+        IndexOlder: Its schema is older than `SCHEMA_VERSION`.
+        IndexNewer: Its schema is newer.
+    """
+    if not {"schema_migrations", "sync_state", "sync_events"} <= _tables(con):
+        raise IndexForeign(f"{path} is a DuckDB database of another program. Choose another file with --db.")
+    row = con.execute("SELECT coalesce(max(version), 0) FROM schema_migrations").fetchone()
+    version = int(row[0]) if row else 0
+    if version > SCHEMA_VERSION:
+        raise IndexNewer(
+            f"The index at {path} has schema version {version}, newer than this program's {SCHEMA_VERSION}. "
+            "Update the program, or choose another file with --db."
+        )
+    if version < SCHEMA_VERSION:
+        raise IndexOlder(
+            f"The index at {path} has schema version {version}, older than this program's {SCHEMA_VERSION}. "
+            f"{_rebuild(path)}"
+        )
+
+
+def _rebuild(path: Path) -> str:
+    """Say how to get a fresh index."""
+    return f"Move {path} and {private_folder(path)} away and build it again with `python -m indexer bulk`."
+
+
+def _now() -> datetime:
+    """Return the time as the index stores it: naive UTC."""
+    return datetime.now(UTC).replace(tzinfo=None)
+
+
+def _work_path(path: Path) -> Path:
+    """Return where the working file of an index lies."""
+    return private_folder(path) / "work.duckdb"
+
+
+def _writer_settings(folder: Path) -> dict[str, str | bool | int | float | list[str]]:
+    """Return the indexer's DuckDB settings: a peak of 483 MB at a million parts."""
+    return {
+        "memory_limit": "256MB",
+        "preserve_insertion_order": False,
+        "temp_directory": str(folder / "spill"),
+        # Only the publisher checkpoints: a checkpoint makes the published base useless.
+        "checkpoint_threshold": "100GB",
+    }
+
+
+def _tables(con: duckdb.DuckDBPyConnection) -> set[str]:
+    """Return the names of the index's tables."""
+    rows = con.execute("SELECT table_name FROM duckdb_tables() WHERE database_name = 'index_db'").fetchall()
+    return {str(name) for (name,) in rows}
+
+
+def _lock(path: Path, cleanup: ExitStack) -> None:
+    """Become the one indexer of an index, until `cleanup` or the end of the process.
+
+    The lock is the operating system's, so it dies with its holder; the number beside it only names the holder.
+    """
+    folder = private_folder(path)
+    lock = FileLock(folder / "indexer.lock", thread_local=False)
+    holder = folder / "indexer.pid"
+    try:
+        lock.acquire(blocking=False)
+    except Timeout as error:
+        pid = holder.read_text(encoding="ascii").strip() if holder.is_file() else "unknown"
+        raise AnotherIndexerRuns(
+            f"Another indexer (process {pid}) already writes the index at {path}. "
+            "Stop it first, or choose another file with --db."
+        ) from error
+    cleanup.callback(lock.release)
+    holder.write_text(f"{os.getpid()}\n", encoding="ascii")
+
+
+def _create(con: duckdb.DuckDBPyConnection, is_sample: bool) -> None:
+    """Lay down the schema in an empty file, all or nothing."""
+    now = _now()
+    con.execute("BEGIN")
+    con.execute(_SCHEMA.read_text(encoding="utf-8"))
+    con.execute("INSERT INTO schema_migrations VALUES ($version, 'initial', $now)",
+                {"version": SCHEMA_VERSION, "now": now})
+    con.execute(
+        "INSERT INTO sync_state BY NAME SELECT 0 AS revision, 'stopped' AS phase, $now AS phase_since, "
+        "0 AS documents_done, $now AS updated_at, $is_sample AS is_sample",
+        {"now": now, "is_sample": is_sample},
+    )
+    con.execute("COMMIT")
+
+
+def _check_kind(con: duckdb.DuckDBPyConnection, path: Path, is_sample: bool) -> None:
+    """Refuse to mix the bundled sample with a user's data."""
+    if con.execute("SELECT is_sample FROM sync_state").fetchone() == (not is_sample,):
+        kinds = ("the bundled sample data", "your own data")
+        there, wanted = kinds if not is_sample else reversed(kinds)
+        raise IndexForeign(f"The index at {path} holds {there}, not {wanted}. Choose another file with --db.")
+
+
+def _refuse_foreign(path: Path) -> None:
+    """Refuse a path where something lies that this program did not make. Changes nothing."""
+    if path.is_symlink():
+        target = path.parent / os.readlink(path)
+        if target.parent.parent != private_folder(path):
+            raise IndexForeign(f"{path} is a link to {target}. Give the file itself with --db, or another one.")
+    elif path.is_file():
+        if not is_own_copy(path):
+            _check_regular(path)
+    elif path.exists():
+        raise IndexForeign(f"{path} is not a file. Choose another one with --db.")
+
+
+def _check_regular(path: Path) -> None:
+    """Refuse a regular file that is not an index of this version."""
+    try:
+        con = attach(path, path, "READ_ONLY", {})
+    except IndexUnavailable as error:
+        raise IndexForeign(
+            f"{path} cannot be opened as an index ({error.__cause__}). Move it away, or choose another file with --db."
+        ) from error
+    try:
+        check_schema(con, path)
+    finally:
+        con.close()
+
+
+def _take_over(path: Path) -> None:
+    """Make a regular index file the working file, and keep it as `FILE.bak-<date>`.
+
+    A kill at any moment leaves the file where it is, or its copy in place: the next start does it again.
+    """
+    work, fresh = _work_path(path), private_folder(path) / "taken-over.duckdb"
+    backup = path.with_name(f"{path.name}.bak-{_now():%Y-%m-%dT%H%M%S.%f}")
+    for leftover in (fresh, _wal(fresh)):
+        leftover.unlink(missing_ok=True)
+    con = attach(path, path, "READ_ONLY", _writer_settings(private_folder(path)))
+    try:
+        con.execute(f"ATTACH {quoted(fresh)} AS fresh (STORAGE_VERSION '{_STORAGE_VERSION}')")
+        con.execute("COPY FROM DATABASE index_db TO fresh")
+        con.execute("DETACH fresh")  # checkpoints: one complete file, without a WAL
+    finally:
+        con.close()
+    _move(_wal(work), backup.with_name(backup.name + "-work.wal"))
+    _move(work, backup.with_name(backup.name + "-work"))
+    os.replace(fresh, work)
+    _move(_wal(path), _wal(backup))
+    _move(path, backup)
+    log.warning("%s was a regular file: kept as %s and taken over from there", path, backup)
+
+
+def _wal(file: Path) -> Path:
+    """Return where DuckDB keeps the WAL of a file."""
+    return file.with_name(file.name + ".wal")
+
+
+def _move(file: Path, target: Path) -> None:
+    """Move a file, if there is one."""
+    if file.exists():
+        os.replace(file, target)

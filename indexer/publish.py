@@ -1,0 +1,552 @@
+"""How the dashboard reads an index that the indexer writes: published revisions.
+
+DuckDB lets one process write a file, or several read it. So the indexer keeps its working file to itself, and after
+a commit publishes a folder `FILE.d/<revision>/`:
+
+    index.duckdb       the base: a copy of the working file made at a checkpoint, shared by hard links
+    index.duckdb.wal   a copy of the working file's WAL: what was committed since
+
+and swaps the link `FILE` to it. DuckDB follows the link and finds the WAL beside the real file, so `duckdb -readonly
+FILE` works at any time. A published file never changes; who has it open keeps it, even after its folder is gone.
+"""
+
+import itertools
+import logging
+import os
+import re
+import shutil
+import tempfile
+import threading
+import time
+import uuid
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+
+from indexer import settings
+from indexer.database import Database, absolute, attach, check_schema, file_stamp, private_folder
+from indexer.exceptions import IndexBroken, IndexMissing, IndexUnavailable
+
+log = logging.getLogger(__name__)
+
+_BASE_NAME = "index.duckdb"
+_WAL_NAME = "index.duckdb.wal"
+_REVISION_FOLDER = re.compile(r"(\d+)(\.\d+)?")
+
+_MIN_INTERVAL_S = 0.1
+_BULK_INTERVAL_S = 3.0
+_COPY_INTERVAL_S = 5.0  # without links every publication copies the whole file
+_BULK_SHARE = 0.10  # of the time, on publishing
+_BASE_SHARE = 0.15  # of the time, on bases
+_MAX_WAL_BYTES = 4 << 20  # a reader's open replays it: 70 to 400 ms for this much
+_MAX_WAL_TRANSACTIONS = 2_000
+_HUGE_WAL_BYTES = 64 << 20  # between two publications; what is not checkpointed weighs on the memory limit
+_KEPT_REVISIONS = 3
+_KEPT_S = 10.0
+_KEPT_WAL_BYTES = 256 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class _Published:
+    """One published revision.
+
+    Attributes:
+        folder: Where it lies.
+        base: Number of the base it links.
+        wal_bytes: Size of its WAL copy.
+        at: Monotonic time of its publication.
+    """
+
+    folder: Path
+    base: int
+    wal_bytes: int
+    at: float
+
+
+class Publisher:
+    """Publishes what a database committed. Create it once per `Database`, close it first."""
+
+    def __init__(self, database: Database, *, use_links: bool | None = None) -> None:
+        """Take over the published revisions of an earlier run and remove what a kill left half done.
+
+        Args:
+            database: The open working file.
+            use_links: Whether the file system has symbolic and hard links. None: try.
+        """
+        self._database = database
+        self._use_links = _has_links(database.folder) if use_links is None else use_links
+        self._published = _clean(database.path)  # newest first
+        self._revision: int | None = None  # a crash may have torn what is published: publish anew at every start
+        self._base = 0
+        self._base_stamp = ""
+        self._work_stamp = ""
+        self._base_revision = 0
+        self._ended_at = self._base_ended_at = float("-inf")
+        self._cost_s = self._base_cost_s = 0.0
+        if not self._use_links:
+            log.warning("%s cannot hold links: publishing full copies, every %.0f s", database.folder, _COPY_INTERVAL_S)
+
+    def publish(self, *, new_base: bool = False) -> bool:
+        """Make the last committed revision visible now. Never inside a transaction.
+
+        Args:
+            new_base: Copy the working file anew. Needed after a schema change.
+
+        Returns:
+            Whether there was anything to publish.
+        """
+        with self._database.lock:
+            if self._database.in_transaction:
+                raise RuntimeError("publish() inside a transaction: it would copy half of it")
+            if self._revision == self._database.revision and not new_base:
+                return False
+            started = time.monotonic()
+            if self._use_links:
+                self._publish_revision(new_base)
+            else:
+                self._publish_copy()
+            self._revision = self._database.revision
+            self._ended_at = time.monotonic()
+            self._cost_s = self._ended_at - started
+            log.debug("published revision %d in %.1f ms", self._revision, 1000 * self._cost_s)
+            return True
+
+    def publish_if_due(self, interval_s: float | None = None) -> bool:
+        """Publish if it is time. Call it after every transaction, and about every 100 ms while nothing is written.
+
+        Args:
+            interval_s: Least time since the last publication, at least 0.1 s. None: 3 s in the phase `bulk`, else
+                0.1 s. In `bulk`, publishing takes at most a tenth of the time.
+
+        Returns:
+            Whether it published.
+        """
+        with self._database.lock:
+            if _size(self._work_wal) > _HUGE_WAL_BYTES:
+                self._checkpoint()
+            if self._revision == self._database.revision or time.monotonic() < self._due_at(interval_s):
+                return False
+            return self.publish()
+
+    def close(self) -> None:
+        """Publish what is not yet visible."""
+        self.publish()
+
+    @property
+    def _work_wal(self) -> Path:
+        """Where the working file's WAL is, if there is one."""
+        return self._database.work_path.with_name(self._database.work_path.name + ".wal")
+
+    def _due_at(self, interval_s: float | None) -> float:
+        """Return the monotonic time of the next publication."""
+        is_bulk = self._database.phase == "bulk"
+        if interval_s is None:
+            interval_s = _BULK_INTERVAL_S if is_bulk else _MIN_INTERVAL_S
+        due = self._ended_at + max(interval_s, _MIN_INTERVAL_S)
+        if is_bulk:
+            return max(due, self._ended_at + self._cost_s * (1 / _BULK_SHARE - 1))
+        if not self._use_links:
+            return max(due, self._ended_at + _COPY_INTERVAL_S, self._base_due_at())
+        return max(due, self._base_due_at()) if self._is_base_stale() else due
+
+    def _base_due_at(self) -> float:
+        """Return the monotonic time from when another base keeps within its share of the time."""
+        return self._base_ended_at + self._base_cost_s * (1 / _BASE_SHARE - 1)
+
+    def _is_base_stale(self) -> bool:
+        """Say whether the base no longer goes with the working WAL.
+
+        A transaction of 122,880 rows or more in one table writes into the main file. And nobody should have written
+        to a published file, but root can, and its revisions share it.
+        """
+        if not self._published or not self._base:
+            return True
+        if self._work_stamp != file_stamp(self._database.work_path):
+            return True
+        try:
+            return self._base_stamp != file_stamp(self._published[0].folder / _BASE_NAME)
+        except FileNotFoundError:
+            return True
+
+    def _is_base_old(self) -> bool:
+        """Say whether replaying the WAL takes so long that a new base is worth its copy now."""
+        is_long = (
+            _size(self._work_wal) > _MAX_WAL_BYTES
+            or self._database.revision - self._base_revision > _MAX_WAL_TRANSACTIONS
+        )
+        return is_long and time.monotonic() >= self._base_due_at()
+
+    def _checkpoint(self) -> None:
+        """Write the WAL into the main file. The base is stale afterwards."""
+        self._database.con.execute("CHECKPOINT index_db")
+
+    def _publish_revision(self, new_base: bool) -> None:
+        """Publish a folder with base and WAL."""
+        is_new_base = new_base or self._is_base_stale() or self._is_base_old()
+        folder = _new_folder(self._database.folder, self._database.revision)
+        try:
+            if is_new_base:
+                self._remove_except([entry for entry in self._published if entry.base == self._base])
+                self._make_base(folder)
+            wal_bytes = _copy_wal(self._work_wal, folder / _WAL_NAME)
+            if not is_new_base:
+                os.link(self._published[0].folder / _BASE_NAME, folder / _BASE_NAME)
+            _swap_link(self._database.path, folder / _BASE_NAME)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        self._published.insert(0, _Published(folder, self._base, wal_bytes, time.monotonic()))
+        self._prune()
+
+    def _make_base(self, folder: Path) -> None:
+        """Checkpoint and copy the working file."""
+        started = time.monotonic()
+        self._checkpoint()
+        self._copy_main(folder / _BASE_NAME)
+        self._base += 1
+        self._base_stamp = file_stamp(folder / _BASE_NAME)
+        self._base_revision = self._database.revision
+        self._base_ended_at = time.monotonic()
+        self._base_cost_s = self._base_ended_at - started
+
+    def _copy_main(self, target: Path) -> None:
+        """Copy the checkpointed working file through the one descriptor that may be used."""
+        self._work_stamp = file_stamp(self._database.work_path)
+        _copy(self._database.main_fd, target)
+
+    def _publish_copy(self) -> None:
+        """Publish the whole file under its own name, where links are refused."""
+        started = time.monotonic()
+        path, folder = self._database.path, self._database.folder
+        fresh = folder / "copy.new"
+        fresh.unlink(missing_ok=True)
+        self._checkpoint()
+        self._copy_main(fresh)
+        # Tells the next start that the file at FILE is no one's backup.
+        (folder / "copied").write_text(file_stamp(fresh), encoding="ascii")
+        os.replace(fresh, path)
+        self._base_ended_at = time.monotonic()
+        self._base_cost_s = self._base_ended_at - started
+
+    def _prune(self) -> None:
+        """Remove the revisions that no reader is about to open."""
+        now, wal_bytes, kept = time.monotonic(), 0, []
+        bases = sorted({entry.base for entry in self._published})[-2:]
+        for position, entry in enumerate(self._published):
+            wal_bytes += entry.wal_bytes
+            is_young = now - entry.at < _KEPT_S and wal_bytes <= _KEPT_WAL_BYTES
+            if entry.base in bases and (position < _KEPT_REVISIONS or is_young):
+                kept.append(entry)
+        self._remove_except(kept)
+
+    def _remove_except(self, kept: list[_Published]) -> None:
+        """Remove all published revisions but these."""
+        for entry in self._published:
+            if entry not in kept:
+                shutil.rmtree(entry.folder, ignore_errors=True)  # what stays is removed at the next start
+        self._published = kept
+
+
+class Snapshot:
+    """One revision of the index, open for reading. It never changes.
+
+    Its files live, even when their folder is gone, as long as somebody holds the snapshot or a cursor of it.
+
+    Attributes:
+        revision: Number of the last batch in it.
+        key: Names the revision, also across a rebuilt index that counts from 0 again: what caches go by.
+    """
+
+    def __init__(self, con: duckdb.DuckDBPyConnection, revision: int, key: str) -> None:
+        """Wrap an open connection; use `IndexReader.snapshot`."""
+        self.revision = revision
+        self.key = key
+        self._con = con
+        self._lock = threading.Lock()
+
+    def cursor(self) -> duckdb.DuckDBPyConnection:
+        """Return a connection for one thread. The caller closes it."""
+        with self._lock:
+            cursor = self._con.cursor()
+        cursor.execute("USE index_db")  # not inherited
+        return cursor
+
+
+class IndexReader:
+    """Opens what is published, for many threads; one per process and index.
+
+    A page takes one `snapshot()` at the start of a rerun and reads everything through its cursors: all numbers are of
+    one revision. The next revision is opened by a thread in the background, so a rerun rarely waits for it: it gets
+    the newest *opened* one, which is at most about a second behind. A revision nobody holds is closed by itself.
+
+    All methods raise only subclasses of `IndexUnavailable`.
+    """
+
+    _FRESH_S = 1.0
+
+    def __init__(self, path: Path | None = None) -> None:
+        """Name the index; nothing is opened yet.
+
+        Args:
+            path: The published file. None: where the settings say.
+        """
+        self.path = absolute(path or settings.index_path())
+        self._lock = threading.Lock()
+        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="index-reader")
+        self._current: Snapshot | None = None
+        self._opening: Future[Snapshot] | None = None
+        self._newest_at = 0.0  # monotonic time when `_current` was last known to be the newest
+        self._next_open_at = 0.0
+
+    def revision(self) -> int:
+        """Return the number of the newest published revision: reads a link, opens nothing.
+
+        Raises:
+            IndexMissing: Nothing is published.
+        """
+        file, _ = _locate(self.path)
+        folder = _REVISION_FOLDER.fullmatch(file.parent.name)
+        if folder and file.name == _BASE_NAME:
+            return int(folder[1])
+        return self.snapshot().revision  # a full copy has no number in its name
+
+    def snapshot(self) -> Snapshot:
+        """Return the newest opened revision.
+
+        A newer one is opened in the background; it is waited for only if this one was last known to be the newest
+        over a second ago.
+
+        Raises:
+            IndexUnavailable: There is none, or it cannot be used.
+        """
+        _, key = _locate(self.path)
+        now = time.monotonic()
+        with self._lock:
+            current = self._current
+            if current and current.key == key:
+                self._newest_at = now
+                return current
+            if (self._opening is None or self._opening.done()) and (current is None or now >= self._next_open_at):
+                self._opening = self._pool.submit(self._open_newest)
+            opening = self._opening
+            if current and (opening is None or opening.done() or now - self._newest_at < self._FRESH_S):
+                return current
+        assert opening is not None  # the first call submits
+        return opening.result()
+
+    def refresh(self) -> Snapshot:
+        """Return the newest published revision, waiting until it is open.
+
+        Raises:
+            IndexUnavailable: There is none, or it cannot be used.
+        """
+        return self._pool.submit(self._open_newest).result()
+
+    def connection(self) -> duckdb.DuckDBPyConnection:
+        """Return a cursor on `snapshot()`. The caller closes it.
+
+        Raises:
+            IndexUnavailable: There is none, or it cannot be used.
+        """
+        return self.snapshot().cursor()
+
+    def close(self) -> None:
+        """Let go of the open revision. Snapshots and cursors handed out stay usable."""
+        self._pool.shutdown()
+        with self._lock:
+            self._current = self._opening = None
+
+    def _open_newest(self) -> Snapshot:
+        """Open what is published now. Runs in the one background thread."""
+        started = time.monotonic()
+        current, (_, key) = self._current, _locate(self.path)
+        snapshot = current if current and current.key == key else _open(self.path)
+        ended = time.monotonic()
+        with self._lock:
+            self._current = snapshot
+            self._newest_at = started
+            # Opening may replay a WAL: leave three quarters of the time to the queries.
+            self._next_open_at = ended + max(0.05, 3 * (ended - started))
+        return snapshot
+
+
+def _has_links(folder: Path) -> bool:
+    """Try whether a folder takes symbolic and hard links (Windows and some file systems refuse them)."""
+    with tempfile.TemporaryDirectory(dir=folder, prefix="links-") as trial:
+        file = Path(trial, "file")
+        file.touch()
+        try:
+            os.symlink("file", Path(trial, "symbolic"))
+            os.link(file, Path(trial, "hard"))
+        except (OSError, NotImplementedError):
+            return False
+    return True
+
+
+def _clean(path: Path) -> list[_Published]:
+    """Remove what earlier runs left in the private folder, all but the revision that readers open now.
+
+    Returns:
+        That revision, if there is one.
+    """
+    folder = private_folder(path)
+    current = folder / Path(os.readlink(path)).parent.name if path.is_symlink() else None
+    day_ago = time.time() - 86_400
+    for entry in folder.iterdir():
+        is_old_revision = _REVISION_FOLDER.fullmatch(entry.name) and entry != current
+        is_abandoned_spill = entry.name.startswith("spill-") and entry.stat().st_mtime < day_ago
+        if is_old_revision or is_abandoned_spill or entry.name.startswith("links-"):
+            shutil.rmtree(entry, ignore_errors=True)
+    for name in ("link.new", "copy.new"):
+        (folder / name).unlink(missing_ok=True)
+    if current and (current / _BASE_NAME).is_file():
+        return [_Published(current, 0, _size(current / _WAL_NAME), time.monotonic())]
+    return []
+
+
+def _new_folder(folder: Path, revision: int) -> Path:
+    """Make the folder of a revision. A name never comes back: after a restart the same revision gets a suffix."""
+    for attempt in itertools.count():
+        made = folder / (f"{revision}.{attempt}" if attempt else str(revision))
+        try:
+            made.mkdir(mode=0o700)
+        except FileExistsError:
+            continue
+        return made
+    raise AssertionError("unreachable")
+
+
+def _swap_link(path: Path, target: Path) -> None:
+    """Let the link at `path` name another file, atomically. Relative, so that both can be moved together."""
+    fresh = private_folder(path) / "link.new"
+    fresh.unlink(missing_ok=True)
+    os.symlink(target.relative_to(path.parent), fresh)
+    os.replace(fresh, path)
+
+
+def _copy_wal(wal: Path, target: Path) -> int:
+    """Copy the working WAL, opened afresh: a checkpoint replaces it by a new file, or leaves none.
+
+    Returns:
+        Its size; 0 if there is none to ship.
+    """
+    try:
+        source = os.open(wal, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+    except FileNotFoundError:
+        return 0
+    try:
+        return _copy(source, target)
+    finally:
+        os.close(source)
+
+
+def _copy(source: int, target: Path) -> int:
+    """Copy a whole file from a descriptor to a new read-only file.
+
+    Returns:
+        The number of bytes.
+    """
+    size = os.fstat(source).st_size
+    out = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o400)
+    try:
+        os.lseek(source, 0, os.SEEK_SET)
+        copied = 0
+        while copied < size:
+            copied += _copy_some(source, out, size - copied)
+    finally:
+        os.close(out)
+    return size
+
+
+def _copy_some(source: int, out: int, count: int) -> int:
+    """Copy up to `count` bytes from where both descriptors stand.
+
+    Returns:
+        The number of bytes, at least 1.
+    """
+    if hasattr(os, "copy_file_range"):
+        done = os.copy_file_range(source, out, count)
+    else:
+        done = os.write(out, os.read(source, min(count, 1 << 20)))
+    if not done:
+        raise OSError(f"a file became {count} bytes shorter while it was copied")
+    return done
+
+
+def _size(file: Path) -> int:
+    """Return the size of a file; 0 if there is none."""
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _locate(path: Path) -> tuple[Path, str]:
+    """Follow the published link.
+
+    Returns:
+        The real file, and a key that differs for every publication, also when names come back after a rebuild.
+
+    Raises:
+        IndexMissing: Nothing is there.
+        IndexBroken: It cannot be reached.
+    """
+    for _ in range(10):
+        link = _read_link(path)
+        try:
+            file = Path(os.path.realpath(path, strict=True))
+            # The folder of a revision is not written again; a full copy is replaced as a file.
+            status = (file.parent if link else file).stat()
+        except FileNotFoundError:
+            if link == _read_link(path):
+                break
+            continue  # swapped, and the old revision removed, in between
+        except OSError as error:
+            raise IndexBroken(f"The index at {path} cannot be reached: {error}. Only its owner may read it.") from error
+        return file, f"{file} {status.st_ino} {status.st_mtime_ns}"
+    raise IndexMissing(f"No index at {path} yet. Build it with `python -m indexer bulk`.")
+
+
+def _read_link(path: Path) -> str | None:
+    """Return what a link says; None if it is none."""
+    try:
+        return os.readlink(path)
+    except OSError:  # missing, or a regular file
+        return None
+
+
+def _open(path: Path) -> Snapshot:
+    """Open what is published. Whatever fails, the revision may just have been removed: follow the link again."""
+    while True:
+        file, key = _locate(path)
+        try:
+            return _open_file(file, path, key)
+        except IndexUnavailable:
+            if _locate(path)[1] == key:
+                raise
+
+
+def _open_file(file: Path, path: Path, key: str) -> Snapshot:
+    """Open one published file for reading.
+
+    Raises:
+        IndexUnavailable: It is none of ours, of another version, or damaged.
+    """
+    folder = private_folder(path)
+    spill = (folder if folder.is_dir() else Path(tempfile.gettempdir())) / f"spill-{uuid.uuid4().hex}"
+    con = attach(file, path, "READ_ONLY", {"memory_limit": "512MB", "temp_directory": str(spill)})
+    try:
+        check_schema(con, path)
+        # Not possible before ATTACH. From here on no query reaches another file, or raises its own limits.
+        con.execute("SET enable_external_access = false")
+        con.execute("SET lock_configuration = true")
+        row = con.execute("SELECT revision FROM sync_state").fetchone()
+    except duckdb.Error as error:
+        raise IndexBroken(
+            f"The index at {path} cannot be read ({error}). Start the indexer: it publishes it anew."
+        ) from error
+    if row is None:
+        raise IndexBroken(f"The index at {path} has lost its state row. Start the indexer: it publishes it anew.")
+    return Snapshot(con, int(row[0]), key)
