@@ -21,7 +21,7 @@ CREATE TABLE sync_state (
 );
 
 CREATE TABLE sync_events (
-    at      TIMESTAMP NOT NULL,
+    occurred_at TIMESTAMP NOT NULL,
     phase   VARCHAR NOT NULL,
     message VARCHAR NOT NULL
 );
@@ -44,7 +44,8 @@ CREATE TABLE sources (
 -- Ledger of the documents that could not be read, or only in part.
 CREATE TABLE documents (
     source_id     INTEGER NOT NULL,
-    key           VARCHAR NOT NULL,         -- path inside the data folder, or table:id
+    key           VARCHAR NOT NULL,         -- path inside the data folder, or database:table:id
+    owner_id      VARCHAR NOT NULL,         -- project, session or message it belongs to
     document_kind VARCHAR NOT NULL,         -- project, session, message, part, database
     state         VARCHAR NOT NULL,         -- unreadable (no row), partial (a row without some values)
     reason        VARCHAR NOT NULL,
@@ -125,7 +126,7 @@ CREATE TABLE messages (
     is_total_mismatch   BOOLEAN NOT NULL,   -- the recorded total fits neither way of counting reasoning
     cost_recorded_usd   DECIMAL(18, 12),    -- NULL: not recorded
     cost_steps_usd      DECIMAL(18, 12),    -- sum of the step-finish parts: a check, never a source
-    fork_key            VARCHAR,            -- what a fork copies unchanged; NULL where nothing was used
+    fork_key            BIGINT,             -- hash of what a fork copies unchanged; NULL where nothing was used
     is_fork_copy        BOOLEAN NOT NULL,   -- the same request is counted in an older session
     is_missing_in_newer BOOLEAN NOT NULL,
     source_id           INTEGER NOT NULL,
@@ -153,6 +154,12 @@ CREATE TABLE parts (
     is_unfinished    BOOLEAN NOT NULL,      -- a tool call that never ended
     is_synthetic     BOOLEAN NOT NULL,      -- text that no person typed
     is_orphan        BOOLEAN NOT NULL,      -- its message does not exist: no tokens, no cost, no trace
+    input_tokens       BIGINT,              -- step-finish only, as recorded; NULL elsewhere
+    output_tokens      BIGINT,
+    reasoning_tokens   BIGINT,
+    cache_read_tokens  BIGINT,
+    cache_write_tokens BIGINT,
+    cost_recorded_usd  DECIMAL(18, 12),     -- step-finish only: already inside the message's cost
     size_bytes       BIGINT NOT NULL,       -- of the stored document
     deleted_at       TIMESTAMP
 );

@@ -1,0 +1,133 @@
+"""One batch of rows into the index: the only path by which a row gets there, first scan, restart or live."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import duckdb
+
+from indexer import derive
+from indexer.database import Database
+from indexer.rows import (
+    DocumentRow,
+    EpochMs,
+    MessageRow,
+    PartBodyRow,
+    PartRow,
+    ProjectRow,
+    RowType,
+    SessionRow,
+    arrow_table,
+)
+
+MAX_ROWS = 5_000
+MAX_TEXT_BYTES = 8_000_000
+
+
+@dataclass(slots=True)
+class Batch:
+    """What one transaction writes.
+
+    Attributes:
+        rewritten: Messages that the index had in another version: parts they no longer have are gone.
+        mended: Owners of documents that failed before and were read again: their entries are replaced by `failures`.
+        documents_done: Messages looked at, changed or not.
+    """
+
+    projects: list[ProjectRow] = field(default_factory=list)
+    sessions: list[SessionRow] = field(default_factory=list)
+    messages: list[MessageRow] = field(default_factory=list)
+    parts: list[PartRow] = field(default_factory=list)
+    bodies: list[PartBodyRow] = field(default_factory=list)
+    failures: list[DocumentRow] = field(default_factory=list)
+    rewritten: list[str] = field(default_factory=list)
+    mended: list[str] = field(default_factory=list)
+    documents_done: int = 0
+    text_bytes: int = 0
+
+    @property
+    def is_full(self) -> bool:
+        """Tell whether it is time to write: small transactions bound the memory."""
+        return max(len(self.parts), len(self.messages)) >= MAX_ROWS or self.text_bytes >= MAX_TEXT_BYTES
+
+
+def write_batch(database: Database, batch: Batch, now: EpochMs) -> None:
+    """Write a batch and everything that is derived from it in one transaction.
+
+    Args:
+        now: Time of the write, for what is gone.
+    """
+    with database.transaction() as con:
+        _replace(database, ProjectRow, batch.projects)
+        _replace(database, SessionRow, batch.sessions)
+        _replace(database, MessageRow, batch.messages)
+        _drop_gone_parts(con, batch, now)
+        _replace(database, PartRow, batch.parts)
+        _replace(database, PartBodyRow, batch.bodies)
+        con.execute("DELETE FROM documents WHERE owner_id IN (SELECT unnest($owners::VARCHAR[]))", {"owners": batch.mended})
+        _replace(database, DocumentRow, batch.failures)
+        con.execute("UPDATE sync_state SET documents_done = documents_done + $done", {"done": batch.documents_done})
+        touched = {row.session_id for row in batch.sessions} | {row.session_id for row in batch.messages}
+        touched |= {row.session_id for row in batch.parts if row.session_id}
+        derive.refresh(con, touched)
+
+
+def mark_deleted(
+    database: Database, *, messages: Sequence[str] = (), sessions: Sequence[str] = (), now: EpochMs
+) -> None:
+    """Record that OpenCode deleted rows: numbers stay, as the money is spent; titles and texts go.
+
+    Args:
+        messages: Ids of messages that are gone, with or without a document of their own, and all their parts.
+        sessions: Ids of sessions that are gone.
+        now: When it was noticed.
+    """
+    if not (messages or sessions):
+        return
+    with database.transaction() as con:
+        gone = {"messages": list(messages), "now": now}
+        con.execute(
+            """
+            UPDATE messages SET deleted_at = make_timestamp_ms($now), error_data = NULL
+            WHERE message_id IN (SELECT unnest($messages::VARCHAR[])) AND deleted_at IS NULL
+            """,
+            gone,
+        )
+        con.execute(
+            """
+            UPDATE parts SET deleted_at = make_timestamp_ms($now), error_data = NULL, title = NULL
+            WHERE message_id IN (SELECT unnest($messages::VARCHAR[])) AND deleted_at IS NULL
+            """,
+            gone,
+        )
+        con.execute(
+            "DELETE FROM part_bodies WHERE message_id IN (SELECT unnest($messages::VARCHAR[]))",
+            {"messages": list(messages)},
+        )
+        con.execute(
+            """
+            UPDATE sessions SET deleted_at = make_timestamp_ms($now), title = NULL, slug = NULL
+            WHERE session_id IN (SELECT unnest($sessions::VARCHAR[])) AND deleted_at IS NULL
+            """,
+            {"sessions": list(sessions), "now": now},
+        )
+
+
+def _replace(database: Database, row_type: type[RowType], rows: Sequence[RowType]) -> None:
+    """Write the rows of one table over those with the same keys."""
+    if rows:
+        database.replace_rows(row_type.TABLE, row_type.KEYS, arrow_table(row_type, rows))
+
+
+def _drop_gone_parts(con: duckdb.DuckDBPyConnection, batch: Batch, now: EpochMs) -> None:
+    """Flag the parts that rewritten messages no longer have, and remove their texts."""
+    if not batch.rewritten:
+        return
+    con.execute(
+        """
+        UPDATE parts SET deleted_at = make_timestamp_ms($now), error_data = NULL, title = NULL
+        WHERE message_id IN (SELECT unnest($messages::VARCHAR[]))
+          AND part_id NOT IN (SELECT unnest($parts::VARCHAR[])) AND deleted_at IS NULL
+        """,
+        {"messages": batch.rewritten, "parts": [row.part_id for row in batch.parts], "now": now},
+    )
+    con.execute("DELETE FROM part_bodies WHERE message_id IN (SELECT unnest($messages::VARCHAR[]))", {"messages": batch.rewritten})

@@ -1,0 +1,481 @@
+"""One full pass over every source: newest sessions first; one thread reads and parses, the caller's thread writes."""
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from indexer.batch import Batch, mark_deleted, write_batch
+from indexer.database import Database
+from indexer.documents import MessageDocuments
+from indexer.exceptions import SourceUnusable
+from indexer.parsers import ParsedMessage, ParseFailure, content_hash, parse_message, parse_project, parse_session
+from indexer.publish import Publisher
+from indexer.resolve import MessageCopy, best_parse, is_newer, newest_message
+from indexer.rows import DocumentRow, EpochMs, ProjectRow, SessionRow
+from indexer.settings import database_files
+from indexer.sources import Inventory, Source
+from indexer.sources.json_tree import JsonTree
+from indexer.sources.sqlite_v1 import SqliteV1
+
+log = logging.getLogger(__name__)
+
+MESSAGES_PER_READ = 100
+BATCHES_AHEAD = 2  # read while one is written; each holds up to 8 MB of text
+
+Progress = Callable[[int, int], None]
+ProjectOrSession = TypeVar("ProjectOrSession", ProjectRow, SessionRow)
+
+
+@dataclass(slots=True)
+class OpenSource:
+    """A source with its number in the index and what it holds.
+
+    Attributes:
+        orphans: Messages that only have parts.
+        newer_sessions: Sessions that the databases beside a JSON tree hold; None if there is none with any session.
+        newer_messages: Their messages.
+    """
+
+    source: Source
+    source_id: int
+    inventory: Inventory = field(default_factory=Inventory)
+    orphans: set[str] = field(default_factory=set)
+    problem: str = ""
+    newer_sessions: set[str] | None = None
+    newer_messages: set[str] = field(default_factory=set)
+
+    def is_missing_in_newer(self, session_id: str) -> bool:
+        """Tell whether a session exists only in this older storage, beside a newer one."""
+        return self.newer_sessions is not None and session_id not in self.newer_sessions
+
+    def is_message_missing_in_newer(self, message_id: str) -> bool:
+        """Tell whether a message exists only in this older storage, beside a newer one."""
+        return self.newer_sessions is not None and message_id not in self.newer_messages
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the index holds when a pass starts."""
+
+    messages: dict[str, MessageCopy]
+    deleted_messages: set[str]
+    failures: dict[tuple[int, str], EpochMs]
+    failed_owners: set[str]
+
+
+@dataclass(frozen=True, slots=True)
+class BulkResult:
+    """What a pass found.
+
+    Attributes:
+        problems: Why sources could not be read, one text each.
+        written: Messages that were new or changed.
+        unreadable: Documents without a row.
+    """
+
+    sources: int
+    problems: tuple[str, ...]
+    sessions: int
+    messages: int
+    written: int
+    unreadable: int
+
+
+def find_sources(data_dirs: Sequence[Path]) -> list[Source]:
+    """List the storages of the data folders, newest generation first in each.
+
+    Args:
+        data_dirs: OpenCode data folders, absolute.
+
+    Returns:
+        Readers; nothing is opened yet. Empty if no folder holds any storage.
+    """
+    sources: list[Source] = []
+    for data_dir in data_dirs:
+        sources += (SqliteV1(data_dir, path) for path in database_files(data_dir))
+        if JsonTree.exists(data_dir):
+            sources.append(JsonTree(data_dir))
+    return sources
+
+
+def load(
+    database: Database, publisher: Publisher, sources: Sequence[Source], progress: Progress | None = None
+) -> BulkResult:
+    """Bring the index up to date with its sources: a first scan, or a full comparison later.
+
+    What exists in several sources is taken from one of them, never summed. Unchanged messages cost a read and no
+    write. A pass that is cut short is taken up by the next one.
+
+    Args:
+        database: The index.
+        publisher: Makes it visible, every few seconds.
+        sources: What to read. One that cannot be read is recorded and left out; its rows stay.
+        progress: Called with the number of messages done and to do.
+
+    Returns:
+        What was found.
+    """
+    database.set_phase("bulk", f"reading {len(sources)} sources")
+    try:
+        return _Pass(database, publisher, progress or (lambda done, total: None), sources).run()
+    finally:
+        for source in sources:
+            source.close()
+        publisher.publish()
+
+
+class _Pass:
+    """One full pass."""
+
+    def __init__(self, database: Database, publisher: Publisher, progress: Progress, sources: Sequence[Source]) -> None:
+        """List what the sources and the index hold; no content is read yet."""
+        self._database = database
+        self._publisher = publisher
+        self._progress = progress
+        self._started = _now_ms()
+        self._opened = [_open(database, source, self._started) for source in sources]
+        self._usable = [opened for opened in self._opened if not opened.problem]
+        self._usable_ids = {opened.source_id for opened in self._usable}
+        _compare_generations(self._usable)
+        self._known = _read_known(database)
+        self._session_order: dict[str, int] = {}
+        self._written = self._unreadable = self._done = 0
+
+    def run(self) -> BulkResult:
+        """Read and write everything, then flag what is gone."""
+        total = len({message_id for opened in self._usable for message_id in opened.inventory.messages})
+        with self._database.transaction() as con:
+            con.execute("UPDATE sync_state SET documents_total = $total, documents_done = 0", {"total": total})
+        self._write(self._projects_and_sessions())
+        for batch in _read_ahead(self._message_batches()):
+            self._write(batch)
+            self._progress(self._done, total)
+            self._publisher.publish_if_due()
+        self._flag_gone()
+        self._finish()
+        return BulkResult(
+            sources=len(self._usable),
+            problems=tuple(opened.problem for opened in self._opened if opened.problem),
+            sessions=len({session_id for opened in self._usable for session_id in opened.inventory.sessions}),
+            messages=total,
+            written=self._written,
+            unreadable=self._unreadable,
+        )
+
+    def _write(self, batch: Batch) -> None:
+        """Write one batch."""
+        started = time.monotonic()
+        write_batch(self._database, batch, _now_ms())
+        self._written += len(batch.messages)
+        self._unreadable += sum(row.state == "unreadable" for row in batch.failures)
+        self._done += batch.documents_done
+        duration_ms = 1000 * (time.monotonic() - started)
+        log.debug("wrote %d messages, %d parts in %.0f ms", len(batch.messages), len(batch.parts), duration_ms)
+
+    def _projects_and_sessions(self) -> Batch:
+        """Read every project and session: they are few, and pages list them before their messages are there."""
+        batch = Batch()
+        projects: dict[str, ProjectRow] = {}
+        sessions: dict[str, SessionRow] = {}
+        for opened in self._usable:
+            source, source_id, generation = opened.source, opened.source_id, opened.source.generation
+            for document in source.projects():
+                project = parse_project(document, source_id, generation)
+                self._note(batch, opened, document.document_id, [project])
+                if isinstance(project, ProjectRow):
+                    _keep_newer(projects, project.project_id, project)
+            for document in source.sessions():
+                is_missing = opened.is_missing_in_newer(document.document_id)
+                session = parse_session(document, source_id, generation, is_missing_in_newer=is_missing)
+                self._note(batch, opened, document.document_id, [session])
+                if isinstance(session, SessionRow):
+                    _keep_newer(sessions, session.session_id, session)
+        batch.projects = self._news("projects", "project_id", projects)
+        batch.sessions = self._news("sessions", "session_id", sessions)
+        self._session_order = {key: -(row.updated_at or row.created_at or 0) for key, row in sessions.items()}
+        return batch
+
+    def _news(self, table: str, key: str, rows: dict[str, ProjectOrSession]) -> list[ProjectOrSession]:
+        """Keep the projects or sessions that the index lacks, or has in another version that does not come first."""
+        known = {
+            str(document_id): values
+            for document_id, *values in self._database.con.execute(
+                f"SELECT {key}, source_id, coalesce(epoch_ms(updated_at), -1), generation, content_hash FROM {table} "
+                "WHERE deleted_at IS NULL"
+            ).fetchall()
+        }
+        news = []
+        for document_id, row in rows.items():
+            source_id, *copy = known.get(document_id, (None, -1, 0, 0))
+            is_same = source_id == row.source_id and copy[-1] == row.content_hash
+            is_elsewhere = source_id is not None and source_id not in self._usable_ids
+            if not is_same and (not is_elsewhere or is_newer(row, *copy)):
+                news.append(row)
+        return news
+
+    def _message_batches(self) -> Iterator[Batch]:
+        """Read and parse every message, newest session first, then the parts that have no message."""
+        batch = Batch()
+        for message_ids in self._chunks():
+            for message_id, copies in self._read(message_ids).items():
+                self._resolve(batch, message_id, copies)
+                if batch.is_full:
+                    yield batch
+                    batch = Batch()
+            batch.documents_done += sum(any(found in opened.inventory.messages for opened in self._usable) for found in message_ids)
+        yield batch
+
+    def _chunks(self) -> Iterator[list[str]]:
+        """Group the message ids, a few at a time: by session, newest session first, orphaned parts last."""
+        by_session: dict[str, list[str]] = {}
+        seen: set[str] = set()
+        for opened in self._usable:
+            for message_id, session_id in opened.inventory.messages.items():
+                if message_id not in seen:
+                    seen.add(message_id)
+                    by_session.setdefault(session_id, []).append(message_id)
+        newest_first = sorted(by_session, key=lambda session_id: (self._session_order.get(session_id, 0), session_id))
+        ordered = [message_id for session_id in newest_first for message_id in by_session[session_id]]
+        ordered += sorted({found for opened in self._usable for found in opened.orphans} - seen)
+        for start in range(0, len(ordered), MESSAGES_PER_READ):
+            yield ordered[start : start + MESSAGES_PER_READ]
+
+    def _read(self, message_ids: Sequence[str]) -> dict[str, list[tuple[OpenSource, MessageDocuments]]]:
+        """Read every copy of some messages."""
+        copies: dict[str, list[tuple[OpenSource, MessageDocuments]]] = {}
+        for opened in self._usable:
+            wanted = [found for found in message_ids if found in opened.inventory.messages or found in opened.orphans]
+            for documents in opened.source.messages(wanted, opened.source_id) if wanted else []:
+                copies.setdefault(documents.message_id, []).append((opened, documents))
+        return copies
+
+    def _resolve(self, batch: Batch, message_id: str, copies: Sequence[tuple[OpenSource, MessageDocuments]]) -> None:
+        """Choose the copy of a message that counts, and add it to the batch unless the index has it already."""
+        known = self._known.messages.get(message_id)
+        is_deleted = message_id in self._known.deleted_messages
+        if len(copies) == 1 and known is not None and not is_deleted and message_id not in self._known.failed_owners:
+            opened, documents = copies[0]
+            is_missing = opened.is_message_missing_in_newer(message_id)
+            if content_hash(documents, is_missing_in_newer=is_missing) == known.content_hash:
+                return
+        parsed = []
+        for opened, documents in copies:
+            is_missing = opened.is_message_missing_in_newer(message_id)
+            candidate = parse_message(documents, is_missing_in_newer=is_missing)
+            self._note(batch, opened, message_id, candidate.failures)
+            parsed.append(candidate)
+        chosen = best_parse(parsed)
+        if chosen.message is None:
+            if known is not None:
+                return  # the version the index has is better than none; a later good version replaces it
+        else:
+            copy = MessageCopy.of(chosen.message)
+            if known is not None and not is_deleted:
+                is_elsewhere = known.source_id not in self._usable_ids
+                if copy.content_hash == known.content_hash and copy.source_id == known.source_id:
+                    return
+                if is_elsewhere and newest_message([known, copy]) == 0:
+                    return
+            batch.messages.append(chosen.message)
+        if known is not None:
+            batch.rewritten.append(message_id)
+        batch.parts += chosen.parts
+        batch.bodies += chosen.bodies
+        batch.text_bytes += sum(row.size_bytes for row in chosen.parts)
+
+    def _note(self, batch: Batch, opened: OpenSource, owner_id: str, outcomes: Iterable[object]) -> None:
+        """Put the failures among some outcomes into the ledger, in place of earlier ones of the same owner."""
+        if owner_id in self._known.failed_owners:
+            batch.mended.append(owner_id)
+        for failure in outcomes:
+            if isinstance(failure, ParseFailure):
+                batch.failures.append(
+                    DocumentRow(
+                        source_id=opened.source_id,
+                        key=failure.key,
+                        owner_id=owner_id,
+                        document_kind=failure.document_kind,
+                        state="partial" if failure.is_partial else "unreadable",
+                        reason=failure.reason,
+                        size_bytes=failure.size_bytes,
+                        first_seen_at=self._known.failures.get((opened.source_id, failure.key), self._started),
+                        last_seen_at=self._started,
+                    )
+                )
+                level = logging.DEBUG if failure.is_partial else logging.WARNING
+                log.log(level, "%s: %s", failure.key, failure.reason)
+
+    def _flag_gone(self) -> None:
+        """Flag what the index has from these sources and none of them holds any more."""
+        messages = {found for opened in self._usable for found in opened.inventory.messages}
+        orphans = {found for opened in self._usable for found in opened.orphans}
+        sessions = {found for opened in self._usable for found in opened.inventory.sessions}
+        con = self._database.con
+        gone = [
+            message_id
+            for message_id, copy in self._known.messages.items()
+            if copy.source_id in self._usable_ids
+            and message_id not in messages
+            and message_id not in self._known.deleted_messages
+        ]
+        known_sessions = con.execute(
+            "SELECT session_id FROM sessions WHERE deleted_at IS NULL AND source_id IN (SELECT unnest($ids::INTEGER[]))",
+            {"ids": sorted(self._usable_ids)},
+        ).fetchall()
+        gone_sessions = [session_id for (session_id,) in known_sessions if session_id not in sessions]
+        mark_deleted(self._database, messages=gone, sessions=gone_sessions, now=_now_ms())
+        projects = {found for opened in self._usable for found in opened.inventory.projects}
+        forgotten = [owner for owner in self._known.failed_owners if owner not in messages | orphans | sessions | projects]
+        if forgotten:
+            write_batch(self._database, Batch(mended=forgotten), _now_ms())
+
+    def _finish(self) -> None:
+        """Record what each source held, and that the pass is complete."""
+        with self._database.transaction() as con:
+            for opened in self._opened:
+                con.execute(
+                    """
+                    UPDATE sources SET state = $state, reason = $reason, sessions = $sessions, messages = $messages,
+                        newest_at = (SELECT max(recorded_until) FROM messages WHERE messages.source_id = $source_id),
+                        parts = (SELECT count(*) FROM parts JOIN messages USING (message_id) WHERE messages.source_id = $source_id),
+                        indexed_at = make_timestamp_ms($now)
+                    WHERE source_id = $source_id
+                    """,
+                    {
+                        "state": "unreadable" if opened.problem else "ok" if opened.inventory.messages else "empty",
+                        "reason": opened.problem or None,
+                        "sessions": len(opened.inventory.sessions),
+                        "messages": len(opened.inventory.messages),
+                        "source_id": opened.source_id,
+                        "now": _now_ms(),
+                    },
+                )
+            con.execute("UPDATE sync_state SET last_full_pass_at = make_timestamp_ms($now)", {"now": _now_ms()})
+
+
+def _open(database: Database, source: Source, now: EpochMs) -> OpenSource:
+    """Number a source and list what it holds; one that cannot be read keeps its number and says why."""
+    opened = OpenSource(source, _source_id(database, source, now))
+    try:
+        opened.inventory = source.inventory()
+        opened.orphans = set(opened.inventory.orphans)
+    except SourceUnusable as error:
+        opened.problem = str(error)
+        log.warning("%s", error)
+    return opened
+
+
+def _source_id(database: Database, source: Source, now: EpochMs) -> int:
+    """Return the number that the index gives a storage, for good."""
+    key = {"kind": source.kind, "path": str(source.path)}
+    row = database.con.execute("SELECT source_id FROM sources WHERE kind = $kind AND path = $path", key).fetchone()
+    if row is None:
+        with database.transaction() as con:
+            row = con.execute(
+                """
+                INSERT INTO sources BY NAME
+                SELECT (SELECT coalesce(max(source_id), 0) + 1 FROM sources) AS source_id, $data_dir AS data_dir,
+                       $kind AS kind, $path AS path, 'empty' AS state, 0 AS sessions, 0 AS messages, 0 AS parts,
+                       make_timestamp_ms($now) AS indexed_at
+                RETURNING source_id
+                """,
+                {**key, "data_dir": str(source.data_dir), "now": now},
+            ).fetchone()
+    assert row is not None, "INSERT RETURNING has one row"
+    return int(row[0])
+
+
+def _compare_generations(usable: Sequence[OpenSource]) -> None:
+    """Tell each older storage what the newer ones of its data folder hold. An empty database is no newer storage."""
+    for older in usable:
+        newer = [
+            opened
+            for opened in usable
+            if opened.source.data_dir == older.source.data_dir
+            and opened.source.generation > older.source.generation
+            and opened.inventory.sessions
+        ]
+        if newer:
+            older.newer_sessions = {found for opened in newer for found in opened.inventory.sessions}
+            older.newer_messages = {found for opened in newer for found in opened.inventory.messages}
+
+
+def _read_known(database: Database) -> Known:
+    """Read what the index holds of every message, and what failed before."""
+    messages: dict[str, MessageCopy] = {}
+    deleted: set[str] = set()
+    rows = database.con.execute(
+        """
+        SELECT message_id, source_id, generation, completed_at IS NOT NULL OR error_name IS NOT NULL,
+               coalesce(epoch_ms(recorded_until), -1), content_hash, deleted_at IS NOT NULL
+        FROM messages
+        """
+    ).fetchall()
+    for message_id, source_id, generation, is_finished, recorded_until, digest, is_deleted in rows:
+        messages[message_id] = MessageCopy(source_id, generation, is_finished, recorded_until, digest)
+        if is_deleted:
+            deleted.add(message_id)
+    failed = database.con.execute("SELECT source_id, key, owner_id, epoch_ms(first_seen_at) FROM documents").fetchall()
+    return Known(
+        messages=messages,
+        deleted_messages=deleted,
+        failures={(source_id, key): EpochMs(first) for source_id, key, _, first in failed},
+        failed_owners={owner for _, _, owner, _ in failed},
+    )
+
+
+def _keep_newer(rows: dict[str, ProjectOrSession], key: str, row: ProjectOrSession) -> None:
+    """Keep the copy of a project or session that comes first."""
+    other = rows.get(key)
+    if other is None or is_newer(row, -1 if other.updated_at is None else other.updated_at, other.generation, other.content_hash):
+        rows[key] = row
+
+
+def _read_ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
+    """Run an iterator in a thread of its own, a few batches ahead.
+
+    Its errors are raised here; when the caller stops early, the thread ends before this returns.
+    """
+    waiting: queue.Queue[Batch | BaseException | None] = queue.Queue(BATCHES_AHEAD)
+    stopped = threading.Event()
+
+    def put(item: Batch | BaseException | None) -> bool:
+        """Hand an item over; False once nobody wants it."""
+        while not stopped.is_set():
+            try:
+                waiting.put(item, timeout=0.1)
+            except queue.Full:
+                continue
+            return True
+        return False
+
+    def read() -> None:
+        """Read until the end, an error, or nobody wants more."""
+        try:
+            for batch in batches:
+                if not put(batch):
+                    return
+            put(None)
+        except BaseException as error:  # noqa: BLE001 (raised again in the caller's thread)
+            put(error)
+
+    reader = threading.Thread(target=read, name="reader", daemon=True)
+    reader.start()
+    try:
+        while (item := waiting.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        stopped.set()
+        reader.join()
+
+
+def _now_ms() -> EpochMs:
+    """Return the time in ms since 1970."""
+    return EpochMs(time.time_ns() // 1_000_000)

@@ -1,0 +1,737 @@
+"""Documents to rows: pure and total, errors as values. One parser serves every storage generation with these documents.
+
+Field meanings are those of OpenCode's storage; what each number means is in docs/metrics.md.
+"""
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import ROUND_HALF_EVEN, Decimal
+from hashlib import blake2b
+from typing import Any
+
+import orjson
+
+from indexer.documents import Document, Generation, MessageDocuments
+from indexer.rows import EpochMs, MessageRow, PartBodyRow, PartRow, ProjectRow, SessionRow
+
+ERROR_TAIL_CHARACTERS = 2_000  # of a failed command's output, kept as its message
+
+EPOCH_MS = range(0, 253_402_300_800_000)  # 1970 to 9999: what a TIMESTAMP column and a datetime both hold
+MAX_TOKENS = 10**15  # a thousand times the largest context times a year of requests; sums of these still fit BIGINT
+MAX_COST_USD = Decimal(1_000_000)  # DECIMAL(18, 12) holds less than this
+MAX_TEXT_BYTES = 65_536
+TEXT_HEAD_BYTES = 49_152
+
+JsonObject = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ParseFailure:
+    """Why a document gave no row, or a row that lacks values.
+
+    Attributes:
+        is_partial: There is a row, without the values that the reason names.
+    """
+
+    key: str
+    document_kind: str
+    reason: str
+    size_bytes: int | None
+    is_partial: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """Usage of one request as recorded, or a sum of such.
+
+    Attributes:
+        output: As recorded: some clients count reasoning inside it.
+        reasoning_in_output: The share of `reasoning` that `output` contains.
+        is_missing: No usage was stored.
+        is_mismatch: The recorded total fits neither way of counting reasoning.
+    """
+
+    input: int = 0
+    output: int = 0
+    reasoning: int = 0
+    cache_read: int = 0
+    cache_write: int = 0
+    reasoning_in_output: int = 0
+    root: int = 0
+    is_missing: bool = False
+    is_mismatch: bool = False
+
+    @property
+    def total(self) -> int:
+        """Every token once: reasoning that is inside output is not added again."""
+        apart = self.reasoning - self.reasoning_in_output
+        return self.input + self.output + apart + self.cache_read + self.cache_write
+
+    @property
+    def is_zero(self) -> bool:
+        """Tell whether every counter is 0."""
+        return not (self.input or self.output or self.reasoning or self.cache_read or self.cache_write)
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedMessage:
+    """Rows of one message. `message` is None for orphan parts and for a message that could not be read."""
+
+    message: MessageRow | None
+    parts: tuple[PartRow, ...]
+    bodies: tuple[PartBodyRow, ...]
+    failures: tuple[ParseFailure, ...]
+
+
+# ---------------------------------------------------------------------------------------------------------------- tokens
+
+
+def extract_root_tokens(document: object) -> int:
+    """Count the root tokens (input + output) that one document records.
+
+    Reads `usage.input_tokens` and `usage.output_tokens`; where one of these is no number, `tokens.input` and
+    `tokens.output`, OpenCode's own fields.
+
+    Args:
+        document: A message or step-finish document. Anything else has no tokens.
+
+    Returns:
+        Tokens. Missing, text, bool, NaN and infinite values count as 0, negative ones as recorded.
+    """
+    return (_counter(document, "input") or 0) + (_counter(document, "output") or 0)
+
+
+def _counter(document: object, field: str) -> int | None:
+    """Read the input or output tokens of a document, `usage` before `tokens`. None if neither has a number."""
+    if not isinstance(document, Mapping):
+        return None
+    usage, tokens = document.get("usage"), document.get("tokens")
+    found = _integer(usage.get(f"{field}_tokens")) if isinstance(usage, Mapping) else None
+    if found is None and isinstance(tokens, Mapping):
+        found = _integer(tokens.get(field))
+    return found
+
+
+def extract_tokens(document: JsonObject, *, is_reasoning_included_by_default: bool) -> Tokens:
+    """Read every counter of one message or step-finish document.
+
+    Whether `output` contains `reasoning` is decided by arithmetic where a total is recorded; clients differ (1.1
+    includes it, 1.18 does not) and migrated rows keep the numbers of the client that wrote them.
+
+    Args:
+        document: A message or step-finish document.
+        is_reasoning_included_by_default: What to assume without a recorded total, if reasoning is not above output.
+
+    Returns:
+        The counters; `is_missing` if there is no usage: no counter at all, or nothing but zeros without a total.
+    """
+    tokens = _mapping(document, "tokens")
+    cache = _mapping(tokens, "cache")
+    found = {
+        "input": _counter(document, "input"),
+        "output": _counter(document, "output"),
+        "reasoning": _integer(tokens.get("reasoning")),
+        "cache_read": _integer(cache.get("read")),
+        "cache_write": _integer(cache.get("write")),
+    }
+    total = _integer(tokens.get("total"))
+    counters = {name: value if value is not None and abs(value) < MAX_TOKENS else 0 for name, value in found.items()}
+    reasoning = counters["reasoning"]
+    without_reasoning = sum(counters.values()) - reasoning
+    is_mismatch = False
+    if total is None:
+        is_included = is_reasoning_included_by_default and reasoning <= counters["output"]
+    else:
+        is_included = total == without_reasoning
+        is_mismatch = not is_included and total != without_reasoning + reasoning
+    root = extract_root_tokens(document)
+    return Tokens(
+        **counters,
+        reasoning_in_output=reasoning if is_included else 0,
+        root=root if abs(root) < MAX_TOKENS else counters["input"] + counters["output"],
+        is_missing=total is None and not any(found.values()),
+        is_mismatch=is_mismatch,
+    )
+
+
+def sum_tokens(steps: Sequence[Tokens]) -> Tokens:
+    """Add the usage of the steps of a message; one missing step marks the sum."""
+    return Tokens(
+        input=sum(step.input for step in steps),
+        output=sum(step.output for step in steps),
+        reasoning=sum(step.reasoning for step in steps),
+        cache_read=sum(step.cache_read for step in steps),
+        cache_write=sum(step.cache_write for step in steps),
+        reasoning_in_output=sum(step.reasoning_in_output for step in steps),
+        root=sum(step.root for step in steps),
+        is_missing=any(step.is_missing for step in steps),
+        is_mismatch=any(step.is_mismatch for step in steps),
+    )
+
+
+# ----------------------------------------------------------------------------------------------------------------- rows
+
+
+def parse_project(document: Document, source_id: int, generation: Generation) -> ProjectRow | ParseFailure:
+    """Read one project document.
+
+    Returns:
+        The row, or why there is none.
+    """
+    loaded = _load(document)
+    if isinstance(loaded, ParseFailure):
+        return loaded
+    return ProjectRow(
+        project_id=_clean(document.document_id),
+        name=_text(loaded, "name"),
+        worktree=_text(loaded, "worktree"),
+        vcs=_text(loaded, "vcs"),
+        created_at=_time(loaded, "created"),
+        updated_at=_time(loaded, "updated"),
+        source_id=source_id,
+        generation=generation,
+        content_hash=_hash([document.body or b""], generation),
+    )
+
+
+def parse_session(
+    document: Document, source_id: int, generation: Generation, *, is_missing_in_newer: bool
+) -> SessionRow | ParseFailure:
+    """Read one session document.
+
+    Args:
+        is_missing_in_newer: The session exists only here, beside a newer storage that lacks it.
+
+    Returns:
+        The row, or why there is none. Unknown values are None.
+    """
+    loaded = _load(document)
+    if isinstance(loaded, ParseFailure):
+        return loaded
+    summary, tokens = _mapping(loaded, "summary"), _mapping(loaded, "tokens")
+    cache = _mapping(tokens, "cache")
+    return SessionRow(
+        session_id=_clean(document.document_id),
+        # the folder, not the field: older releases moved session files between projects without rewriting them
+        project_id=_clean(document.project_id) if document.project_id else _text(loaded, "projectID"),
+        parent_id=_text(loaded, "parentID"),
+        fork_session_id=_text(loaded, "forkSessionID"),
+        title=_text(loaded, "title"),
+        slug=_text(loaded, "slug"),
+        directory=_text(loaded, "directory"),
+        client_version=_text(loaded, "version"),
+        created_at=_time(loaded, "created"),
+        updated_at=_time(loaded, "updated"),
+        archived_at=_time(loaded, "archived"),
+        additions=_bigint(summary.get("additions")),
+        deletions=_bigint(summary.get("deletions")),
+        files_changed=_bigint(summary.get("files")),
+        stored_cost_usd=_usd(loaded.get("cost")),
+        stored_input_tokens=_bigint(tokens.get("input")),
+        stored_output_tokens=_bigint(tokens.get("output")),
+        stored_reasoning_tokens=_bigint(tokens.get("reasoning")),
+        stored_cache_read_tokens=_bigint(cache.get("read")),
+        stored_cache_write_tokens=_bigint(cache.get("write")),
+        is_placeholder=False,
+        is_missing_in_newer=is_missing_in_newer,
+        source_id=source_id,
+        generation=generation,
+        content_hash=_hash([document.body or b""], generation, is_missing_in_newer),
+    )
+
+
+def parse_message(documents: MessageDocuments, *, is_missing_in_newer: bool) -> ParsedMessage:
+    """Read one message with its parts.
+
+    Tokens are the sum of the step-finish parts where these record any (`message.tokens` holds only the last step),
+    else the message's own. A cost that is not recorded is None, never 0.
+
+    Args:
+        is_missing_in_newer: The message exists only here, beside a newer storage that lacks it.
+
+    Returns:
+        The rows and every failure. Parts whose message is missing or unreadable are orphans.
+    """
+    failures: list[ParseFailure] = []
+    message: JsonObject | None = None
+    if documents.message is not None:
+        loaded = _load(documents.message)
+        if isinstance(loaded, ParseFailure):
+            failures.append(loaded)
+        else:
+            message = loaded
+    parts: list[tuple[Document, JsonObject]] = []
+    for document in documents.parts:
+        part = _load(document)
+        if isinstance(part, ParseFailure):
+            failures.append(part)
+        else:
+            parts.append((document, part))
+
+    is_included = documents.generation == Generation.JSON_TREE or documents.is_restamped
+    session_id = _session_of(documents, message, parts)
+    is_orphan = message is None or session_id is None
+    message_id = _clean(documents.message_id)
+    part_rows: list[PartRow] = []
+    bodies: list[PartBodyRow] = []
+    steps: list[tuple[Tokens, Decimal | None]] = []
+    for position, (document, part) in enumerate(parts):
+        step = None
+        if part.get("type") == "step-finish":
+            tokens = extract_tokens(part, is_reasoning_included_by_default=is_included)
+            step = (tokens, _usd(part.get("cost")))
+            steps.append(step)
+            failures.extend(_implausible(document, part))
+        row = _part_row(document, part, message_id, session_id, position, step, is_orphan=is_orphan)
+        part_rows.append(row)
+        body = _part_body(row, part)
+        if body is not None:
+            bodies.append(body)
+    row = None
+    if message is not None and documents.message is not None and session_id is not None:
+        failures.extend(_implausible(documents.message, message))
+        row = _message_row(
+            documents, message, session_id, steps, [part for _, part in parts], is_included, is_missing_in_newer
+        )
+    return ParsedMessage(row, tuple(part_rows), tuple(bodies), tuple(failures))
+
+
+def content_hash(documents: MessageDocuments, *, is_missing_in_newer: bool) -> int:
+    """Fingerprint a message with its parts, so that unchanged ones cost a read and no write.
+
+    Returns:
+        64 bits, signed. Anything that changes a row changes it.
+    """
+    bodies = [documents.message.body or b"" if documents.message else b""]
+    for part in documents.parts:
+        bodies += (part.document_id.encode("utf-8", "replace"), part.body or b"")
+    return _hash(bodies, documents.generation, is_missing_in_newer, documents.is_restamped, documents.session_id)
+
+
+def _message_row(
+    documents: MessageDocuments,
+    message: JsonObject,
+    session_id: str,
+    steps: Sequence[tuple[Tokens, Decimal | None]],
+    parts: Sequence[JsonObject],
+    is_included: bool,
+    is_missing_in_newer: bool,
+) -> MessageRow:
+    """Build the row of a readable message from its document and its parts."""
+    own = extract_tokens(message, is_reasoning_included_by_default=is_included)
+    role = _text(message, "role") or "unknown"
+    step_tokens = [tokens for tokens, _ in steps]
+    # step-finish parts without any counter tell nothing: then the message's own numbers are all there is
+    is_from_steps = any(not tokens.is_missing for tokens in step_tokens) or (bool(steps) and own.is_zero)
+    tokens = sum_tokens(step_tokens) if is_from_steps else own
+    has_usage = role == "assistant" or not own.is_zero or not tokens.is_zero
+    # 0 tokens without a total and without a step are an answer that asked no model (a user's shell command), or failed
+    is_usage_missing = has_usage and (tokens.is_missing if is_from_steps else _lacks_usage(message))
+    cost, cost_steps = _usd(message.get("cost")), _step_cost(steps)
+    if cost is None:
+        cost = cost_steps
+    if is_usage_missing and cost == 0:
+        cost = None  # the client priced tokens it never saw: unknown, not free
+    error = message.get("error")
+    model = _mapping(message, "model")
+    created_at, completed_at = _time(message, "created"), _time(message, "completed")
+    return MessageRow(
+        message_id=_clean(documents.message_id),
+        session_id=session_id,
+        role=role,
+        user_message_id=_text(message, "parentID"),
+        seq=None,
+        agent=_text(message, "agent") or _text(message, "mode"),
+        provider_id=_text(message, "providerID") or _text(model, "providerID"),
+        model_id=_text(message, "modelID") or _text(model, "modelID"),
+        created_at=created_at,
+        completed_at=completed_at,
+        finish=_text(message, "finish"),
+        is_summary=message.get("summary") is True,
+        error_name=_error_name(error),
+        error_data=None if error is None else _dump(error),
+        has_usage=has_usage,
+        input_tokens=tokens.input,
+        output_tokens=tokens.output,
+        reasoning_tokens=tokens.reasoning,
+        cache_read_tokens=tokens.cache_read,
+        cache_write_tokens=tokens.cache_write,
+        reasoning_in_output_tokens=tokens.reasoning_in_output,
+        total_tokens=tokens.total,
+        root_tokens=tokens.root,
+        step_count=len(steps) if is_from_steps else 0,
+        is_usage_missing=is_usage_missing,
+        is_total_mismatch=has_usage and tokens.is_mismatch,
+        cost_recorded_usd=cost if has_usage else None,
+        cost_steps_usd=cost_steps,
+        fork_key=_fork_key(message, own, tokens, role),
+        is_fork_copy=False,
+        is_missing_in_newer=is_missing_in_newer,
+        source_id=documents.source_id,
+        generation=documents.generation,
+        recorded_until=_recorded_until(message, parts),
+        content_hash=content_hash(documents, is_missing_in_newer=is_missing_in_newer),
+    )
+
+
+def _part_row(
+    document: Document,
+    part: JsonObject,
+    message_id: str,
+    session_id: str | None,
+    position: int,
+    step: tuple[Tokens, Decimal | None] | None,
+    *,
+    is_orphan: bool,
+) -> PartRow:
+    """Build the row of one readable part."""
+    part_type = _text(part, "type") or "unknown"
+    state = _mapping(part, "state")
+    is_tool = part_type == "tool"
+    status = _text(state, "status") if is_tool else None
+    timed = state if is_tool else part
+    error_data = _tool_error(part, state) if is_tool else None
+    tokens, cost = step or (None, None)
+    return PartRow(
+        part_id=_clean(document.document_id),
+        message_id=message_id,
+        session_id=session_id,
+        position=position,
+        part_type=part_type,
+        tool_name=_text(part, "tool") if is_tool else None,
+        call_id=_text(part, "callID") if is_tool else None,
+        tool_status=status,
+        title=_part_title(part, state, part_type),
+        started_at=_time(timed, "start"),
+        ended_at=_time(timed, "end"),
+        child_session_id=_text(_mapping(state, "metadata"), "sessionId") if is_tool else None,
+        error_data=error_data,
+        is_failed=error_data is not None,
+        is_unfinished=is_tool and status not in ("completed", "error"),
+        is_synthetic=part.get("synthetic") is True,
+        is_orphan=is_orphan,
+        input_tokens=tokens.input if tokens else None,
+        output_tokens=tokens.output if tokens else None,
+        reasoning_tokens=tokens.reasoning if tokens else None,
+        cache_read_tokens=tokens.cache_read if tokens else None,
+        cache_write_tokens=tokens.cache_write if tokens else None,
+        cost_recorded_usd=cost,
+        size_bytes=len(document.body or b""),
+    )
+
+
+def _part_body(row: PartRow, part: JsonObject) -> PartBodyRow | None:
+    """Collect the texts of a part; None if it has none. Attached data is never stored, only its type and size."""
+    state = _mapping(part, "state")
+    text: object = None
+    given: object = None
+    output: object = None
+    match row.part_type:
+        case "text" | "reasoning":
+            text = part.get("text")
+        case "tool":
+            given, output = state.get("input"), state.get("output", state.get("error"))
+        case "subtask":
+            text, given = part.get("prompt"), _pick(part, "agent", "description", "command", "model")
+        case "file":
+            given = _attachment(part)
+        case "step-start" | "step-finish" | "snapshot":
+            return None
+        case _:
+            given = {name: value for name, value in part.items() if name not in ("id", "sessionID", "messageID", "type")}
+    text_cut, text_bytes = _cut(text if isinstance(text, str) else None if text is None else _dump(text))
+    input_cut, input_bytes = _cut(None if given is None else _dump(given))
+    output_cut, output_bytes = _cut(output if isinstance(output, str) else None if output is None else _dump(output))
+    return PartBodyRow(
+        part_id=row.part_id,
+        message_id=row.message_id,
+        session_id=row.session_id,
+        text=text_cut,
+        input=input_cut,
+        output=output_cut,
+        text_bytes=text_bytes,
+        input_bytes=input_bytes,
+        output_bytes=output_bytes,
+    )
+
+
+# ------------------------------------------------------------------------------------------------------ rules on values
+
+
+def _session_of(
+    documents: MessageDocuments, message: JsonObject | None, parts: Sequence[tuple[Document, JsonObject]]
+) -> str | None:
+    """Name the session of a message: where it is stored, else what it or its parts say."""
+    if documents.session_id:
+        return _clean(documents.session_id)
+    candidates = [message or {}, *(part for _, part in parts)]
+    return next((found for candidate in candidates if (found := _text(candidate, "sessionID"))), None)
+
+
+def _lacks_usage(message: JsonObject) -> bool:
+    """Tell whether a message without step parts says nothing about its usage."""
+    return not isinstance(message.get("tokens"), Mapping) and not isinstance(message.get("usage"), Mapping)
+
+
+def _step_cost(steps: Sequence[tuple[Tokens, Decimal | None]]) -> Decimal | None:
+    """Add the costs of the steps; None if there is no step or one does not record its cost, or the sum does not fit."""
+    costs = [cost for _, cost in steps if cost is not None]
+    if not steps or len(costs) < len(steps):
+        return None
+    total = sum(costs, Decimal(0))
+    return total if abs(total) < MAX_COST_USD else None
+
+
+def _fork_key(message: JsonObject, own: Tokens, tokens: Tokens, role: str) -> int | None:
+    """Fingerprint what a fork copies unchanged: times, model, tokens, cost. None if nothing was used or no time is known.
+
+    Forks copy messages under new ids without a link to the origin (all clients before 2.0).
+    """
+    cost = _usd(message.get("cost"))
+    created = _time(message, "created")
+    if role != "assistant" or created is None or (own.is_zero and tokens.is_zero and not cost):
+        return None
+    identity = [created, _time(message, "completed"), message.get("providerID"), message.get("modelID"), str(cost)]
+    identity += [own.input, own.output, own.reasoning, own.cache_read, own.cache_write]
+    return _hash([_dump(identity).encode()])
+
+
+def _recorded_until(message: JsonObject, parts: Iterable[JsonObject]) -> EpochMs | None:
+    """Find the latest time that a message and its parts record. File times never count: copies reset them."""
+    times = list(_mapping(message, "time").values())
+    for part in parts:
+        times += _mapping(part, "time").values()
+        times += _mapping(_mapping(part, "state"), "time").values()
+    return max((found for value in times if (found := _epoch_ms(value)) is not None), default=None)
+
+
+def _tool_error(part: JsonObject, state: JsonObject) -> str | None:
+    """Describe a failed tool call as JSON {status, exit, message}; None if it did not fail.
+
+    Failed: status error, the tool `invalid`, or a completed call whose `metadata.exit` is there and not 0 (null after a
+    time limit, a signal or an abort). Without `exit` it did not fail: a user's own shell command has none.
+    """
+    status, metadata = state.get("status"), _mapping(state, "metadata")
+    exit_code = metadata.get("exit")
+    is_bad_exit = status == "completed" and "exit" in metadata and (exit_code is None or exit_code != 0)
+    if status == "error":
+        message = state.get("error")
+    elif part.get("tool") == "invalid":
+        message = _mapping(state, "input").get("error")
+    elif is_bad_exit:
+        output = state.get("output")
+        message = output[-ERROR_TAIL_CHARACTERS:] if isinstance(output, str) else output
+    else:
+        return None
+    return _dump({"status": status, "exit": exit_code, "message": message})
+
+
+def _error_name(error: object) -> str | None:
+    """Name a message error; an error that is no object is named after its own text."""
+    if error is None:
+        return None
+    if isinstance(error, Mapping):
+        return _text(error, "name") or _text(error, "type") or "unknown"
+    return _clean(str(error))[:100]
+
+
+def _part_title(part: JsonObject, state: JsonObject, part_type: str) -> str | None:
+    """Name a part in one line where OpenCode does."""
+    match part_type:
+        case "tool":
+            return _text(state, "title")
+        case "file":
+            return _text(part, "filename")
+        case "agent":
+            return _text(part, "name")
+        case "subtask":
+            return _text(part, "description")
+        case _:
+            return None
+
+
+def _attachment(part: JsonObject) -> dict[str, object]:
+    """Describe an attached file; a `data:` address is its content and is left out, but for its size."""
+    described: dict[str, object] = {**_pick(part, "mime", "filename")}
+    url = part.get("url")
+    if isinstance(url, str) and not url.startswith("data:"):
+        described["url"] = url
+    elif isinstance(url, str):
+        described["data_url_bytes"] = len(url)
+    if path := _text(_mapping(part, "source"), "path"):
+        described["path"] = path
+    return described
+
+
+def _implausible(document: Document, loaded: JsonObject) -> list[ParseFailure]:
+    """List the values of a document that do not fit their columns and were left out."""
+    tokens = _mapping(loaded, "tokens")
+    found: list[str] = []
+    for name, value in (
+        *((name, tokens.get(name)) for name in ("input", "output", "reasoning")),
+        *((f"cache.{name}", _mapping(tokens, "cache").get(name)) for name in ("read", "write")),
+    ):
+        number = _integer(value)
+        if number is not None and abs(number) >= MAX_TOKENS:
+            found.append(f"tokens.{name} is out of range (10^15 or more), counted as 0")
+    cost = loaded.get("cost")
+    if isinstance(cost, int | float) and not isinstance(cost, bool) and _usd(cost) is None:
+        found.append("cost is out of range (1,000,000 USD or more, or no number), taken as not recorded")
+    for name, value in _mapping(loaded, "time").items():
+        if value is not None and _epoch_ms(value) is None:
+            found.append(f"time.{_clean(name)} is no plausible time, left empty")
+    if not found:
+        return []
+    return [ParseFailure(document.key, document.kind, "; ".join(found), len(document.body or b""), is_partial=True)]
+
+
+# ---------------------------------------------------------------------------------------------------------- JSON values
+
+
+def _load(document: Document) -> JsonObject | ParseFailure:
+    """Read the JSON object of a document."""
+    if document.body is None:
+        return ParseFailure(document.key, document.kind, document.problem, None)
+    reason = ""
+    loaded: object = None
+    try:
+        loaded = orjson.loads(document.body)
+    except orjson.JSONDecodeError:
+        # the standard library also takes lone surrogates, NaN and huge numbers, which real documents contain
+        try:
+            loaded = _scrub(json.loads(document.body))
+        except (ValueError, RecursionError) as error:
+            reason = "the document is empty" if not document.body.strip() else f"not JSON: {_clean(str(error))}"
+    if not reason and not isinstance(loaded, dict):
+        reason = f"not a JSON object but {type(loaded).__name__}"
+    if reason or not isinstance(loaded, dict):
+        return ParseFailure(document.key, document.kind, reason, len(document.body))
+    return loaded
+
+
+def _scrub(value: object) -> object:
+    """Replace lone surrogates in every text of a JSON value: no column and no file can hold them."""
+    match value:
+        case str():
+            return _clean(value)
+        case dict():
+            return {_clean(str(name)): _scrub(item) for name, item in value.items()}
+        case list():
+            return [_scrub(item) for item in value]
+        case _:
+            return value
+
+
+def _clean(text: str) -> str:
+    """Replace lone surrogates by question marks."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
+def _dump(value: object) -> str:
+    """Write a JSON value as text.
+
+    The standard library writes what orjson refuses: integers beyond 64 bits and more than 254 levels.
+    """
+    try:
+        return orjson.dumps(value).decode()
+    except orjson.JSONEncodeError:
+        try:
+            return json.dumps(_finite(value), ensure_ascii=False, allow_nan=False)
+        except RecursionError:
+            return '"[nested too deeply to be kept]"'
+
+
+def _finite(value: object) -> object:
+    """Replace NaN and infinite numbers by null, as JSON has neither."""
+    match value:
+        case float():
+            return value if math.isfinite(value) else None
+        case dict():
+            return {name: _finite(item) for name, item in value.items()}
+        case list():
+            return [_finite(item) for item in value]
+        case _:
+            return value
+
+
+def _mapping(value: JsonObject, name: str) -> JsonObject:
+    """Read an object inside an object; empty if it is missing or something else."""
+    found = value.get(name)
+    return found if isinstance(found, Mapping) else {}
+
+
+def _pick(value: JsonObject, *names: str) -> dict[str, object]:
+    """Keep the named fields that are there."""
+    return {name: value[name] for name in names if value.get(name) is not None}
+
+
+def _text(value: JsonObject, name: str) -> str | None:
+    """Read a text; None if it is missing, empty or something else."""
+    found = value.get(name)
+    return found if isinstance(found, str) and found else None
+
+
+def _integer(value: object) -> int | None:
+    """Read a number as an integer; None for anything else, bool and NaN included."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int):
+        return value
+    return int(value) if isinstance(value, float) and math.isfinite(value) else None
+
+
+def _bigint(value: object) -> int | None:
+    """Read a number that fits a BIGINT column."""
+    found = _integer(value)
+    return found if found is not None and abs(found) < 2**63 else None
+
+
+def _usd(value: object) -> Decimal | None:
+    """Read an amount exactly as it is written, to 12 decimals; None if it is no amount that a row can hold."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    if not abs(value) < MAX_COST_USD:  # NaN is in no order
+        return None
+    amount = Decimal(repr(value)).quantize(Decimal("1e-12"), ROUND_HALF_EVEN)
+    return amount if abs(amount) < MAX_COST_USD else None
+
+
+def _epoch_ms(value: object) -> EpochMs | None:
+    """Read a time; None outside 1970 to 9999."""
+    found = _integer(value)
+    return EpochMs(found) if found is not None and found in EPOCH_MS else None
+
+
+def _time(value: JsonObject, name: str) -> EpochMs | None:
+    """Read a time of the `time` object of a document."""
+    return _epoch_ms(_mapping(value, "time").get(name))
+
+
+def _cut(text: str | None) -> tuple[str | None, int]:
+    """Cut a text to 64 KB, keeping its head and its tail.
+
+    Returns:
+        The text, and its true size in bytes of UTF-8.
+    """
+    if text is None:
+        return None, 0
+    if len(text) * 4 <= MAX_TEXT_BYTES:
+        return text, len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
+    encoded = text.encode("utf-8", "replace")
+    if len(encoded) <= MAX_TEXT_BYTES:
+        return encoded.decode(), len(encoded)
+    tail_bytes = MAX_TEXT_BYTES - TEXT_HEAD_BYTES
+    head, tail = encoded[:TEXT_HEAD_BYTES].decode("utf-8", "ignore"), encoded[-tail_bytes:].decode("utf-8", "ignore")
+    left_out = len(encoded) - MAX_TEXT_BYTES
+    return f"{head}\n[… {left_out:,} bytes left out …]\n{tail}", len(encoded)
+
+
+def _hash(bodies: Iterable[bytes], *context: object) -> int:
+    """Fingerprint texts and their context in 64 bits, signed as a BIGINT is."""
+    digest = blake2b(repr(context).encode("utf-8", "replace"), digest_size=8)
+    for body in bodies:
+        digest.update(len(body).to_bytes(8, "little"))
+        digest.update(body)
+    return int.from_bytes(digest.digest(), "little", signed=True)

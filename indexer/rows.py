@@ -1,0 +1,216 @@
+"""Rows of the index: one dataclass per table that is filled from documents (see schema.sql for every column)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from decimal import Decimal
+from functools import cache
+from operator import attrgetter
+from typing import ClassVar, NewType, TypeVar, get_type_hints
+
+import pyarrow as pa
+
+EpochMs = NewType("EpochMs", int)  # milliseconds since 1970, UTC; a TIMESTAMP column in the index
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectRow:
+    """A row of `projects`."""
+
+    TABLE: ClassVar[str] = "projects"
+    KEYS: ClassVar[tuple[str, ...]] = ("project_id",)
+
+    project_id: str
+    name: str | None
+    worktree: str | None
+    vcs: str | None
+    created_at: EpochMs | None
+    updated_at: EpochMs | None
+    source_id: int | None
+    generation: int
+    content_hash: int
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRow:
+    """A row of `sessions`."""
+
+    TABLE: ClassVar[str] = "sessions"
+    KEYS: ClassVar[tuple[str, ...]] = ("session_id",)
+
+    session_id: str
+    project_id: str | None
+    parent_id: str | None
+    fork_session_id: str | None
+    title: str | None
+    slug: str | None
+    directory: str | None
+    client_version: str | None
+    created_at: EpochMs | None
+    updated_at: EpochMs | None
+    archived_at: EpochMs | None
+    additions: int | None
+    deletions: int | None
+    files_changed: int | None
+    stored_cost_usd: Decimal | None
+    stored_input_tokens: int | None
+    stored_output_tokens: int | None
+    stored_reasoning_tokens: int | None
+    stored_cache_read_tokens: int | None
+    stored_cache_write_tokens: int | None
+    is_placeholder: bool
+    is_missing_in_newer: bool
+    source_id: int | None
+    generation: int
+    content_hash: int
+
+
+@dataclass(frozen=True, slots=True)
+class MessageRow:
+    """A row of `messages`, but for `is_fork_copy`, which depends on other sessions (derive.py)."""
+
+    TABLE: ClassVar[str] = "messages"
+    KEYS: ClassVar[tuple[str, ...]] = ("message_id",)
+
+    message_id: str
+    session_id: str
+    role: str
+    user_message_id: str | None
+    seq: int | None
+    agent: str | None
+    provider_id: str | None
+    model_id: str | None
+    created_at: EpochMs | None
+    completed_at: EpochMs | None
+    finish: str | None
+    is_summary: bool
+    error_name: str | None
+    error_data: str | None
+    has_usage: bool
+    input_tokens: int
+    output_tokens: int
+    reasoning_tokens: int
+    cache_read_tokens: int
+    cache_write_tokens: int
+    reasoning_in_output_tokens: int
+    total_tokens: int
+    root_tokens: int
+    step_count: int
+    is_usage_missing: bool
+    is_total_mismatch: bool
+    cost_recorded_usd: Decimal | None
+    cost_steps_usd: Decimal | None
+    fork_key: int | None
+    is_fork_copy: bool
+    is_missing_in_newer: bool
+    source_id: int
+    generation: int
+    recorded_until: EpochMs | None
+    content_hash: int
+
+
+@dataclass(frozen=True, slots=True)
+class PartRow:
+    """A row of `parts`."""
+
+    TABLE: ClassVar[str] = "parts"
+    KEYS: ClassVar[tuple[str, ...]] = ("part_id",)
+
+    part_id: str
+    message_id: str
+    session_id: str | None
+    position: int
+    part_type: str
+    tool_name: str | None
+    call_id: str | None
+    tool_status: str | None
+    title: str | None
+    started_at: EpochMs | None
+    ended_at: EpochMs | None
+    child_session_id: str | None
+    error_data: str | None
+    is_failed: bool
+    is_unfinished: bool
+    is_synthetic: bool
+    is_orphan: bool
+    input_tokens: int | None
+    output_tokens: int | None
+    reasoning_tokens: int | None
+    cache_read_tokens: int | None
+    cache_write_tokens: int | None
+    cost_recorded_usd: Decimal | None
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class PartBodyRow:
+    """A row of `part_bodies`."""
+
+    TABLE: ClassVar[str] = "part_bodies"
+    KEYS: ClassVar[tuple[str, ...]] = ("part_id",)
+
+    part_id: str
+    message_id: str
+    session_id: str | None
+    text: str | None
+    input: str | None
+    output: str | None
+    text_bytes: int
+    input_bytes: int
+    output_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentRow:
+    """A row of `documents`: something that could not be read, or only in part."""
+
+    TABLE: ClassVar[str] = "documents"
+    KEYS: ClassVar[tuple[str, ...]] = ("source_id", "key")
+
+    source_id: int
+    key: str
+    owner_id: str
+    document_kind: str
+    state: str
+    reason: str
+    size_bytes: int | None
+    first_seen_at: EpochMs
+    last_seen_at: EpochMs
+
+
+Row = ProjectRow | SessionRow | MessageRow | PartRow | PartBodyRow | DocumentRow
+RowType = TypeVar("RowType", ProjectRow, SessionRow, MessageRow, PartRow, PartBodyRow, DocumentRow)
+
+_ARROW_TYPES: dict[object, pa.DataType] = {
+    str: pa.string(),
+    int: pa.int64(),
+    bool: pa.bool_(),
+    Decimal: pa.decimal128(18, 12),
+    EpochMs: pa.timestamp("ms"),
+}
+
+
+def arrow_table(row_type: type[RowType], rows: Sequence[RowType]) -> pa.Table:
+    """Put rows of one table into columns.
+
+    Args:
+        row_type: The dataclass of the table.
+        rows: Its rows, possibly none.
+
+    Returns:
+        One column per field, named and typed like the table's.
+    """
+    schema = _arrow_schema(row_type)
+    columns = zip(*map(attrgetter(*schema.names), rows), strict=True) if rows else ([] for _ in schema)
+    arrays = [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)]
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+@cache
+def _arrow_schema(row_type: type[Row]) -> pa.Schema:
+    """Translate the type hints of a row into Arrow types; every optional type has one member beside None."""
+    hints = get_type_hints(row_type)
+    types = {}
+    for field in fields(row_type):
+        members = [hint for hint in getattr(hints[field.name], "__args__", (hints[field.name],)) if hint is not type(None)]
+        types[field.name] = _ARROW_TYPES[members[0]]
+    return pa.schema(types)
