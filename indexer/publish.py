@@ -19,6 +19,7 @@ import tempfile
 import threading
 import time
 import uuid
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,7 +43,10 @@ _BULK_SHARE = 0.10  # of the time, on publishing
 _BASE_SHARE = 0.15  # of the time, on bases
 _MAX_WAL_BYTES = 4 << 20  # a reader's open replays it: 70 to 400 ms for this much
 _MAX_WAL_TRANSACTIONS = 2_000
-_HUGE_WAL_BYTES = 64 << 20  # between two publications; what is not checkpointed weighs on the memory limit
+_LONGEST_WAL_BYTES = 16 << 20  # what is shipped at most, while a new base would take more than its share
+# Between two publications of bulk. What is not checkpointed is spilt to disk beyond the memory limit; checkpoints of
+# 64 MB each take 2.5 times as long in sum, because each rewrites the row group that is still filling.
+_HUGE_WAL_BYTES = 256 << 20
 _KEPT_REVISIONS = 3
 _KEPT_S = 10.0
 _KEPT_WAL_BYTES = 256 << 20
@@ -68,16 +72,20 @@ class _Published:
 class Publisher:
     """Publishes what a database committed. Create it once per `Database`, close it first."""
 
-    def __init__(self, database: Database, *, use_links: bool | None = None) -> None:
+    def __init__(
+        self, database: Database, *, use_links: bool | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         """Take over the published revisions of an earlier run and remove what a kill left half done.
 
         Args:
             database: The open working file.
             use_links: Whether the file system has symbolic and hard links. None: try.
+            clock: Seconds; what all rates go by.
         """
         self._database = database
+        self._clock = clock
         self._use_links = _has_links(database.folder) if use_links is None else use_links
-        self._published = _clean(database.path)  # newest first
+        self._published = _clean(database.path, clock())  # newest first
         self._revision: int | None = None  # a crash may have torn what is published: publish anew at every start
         self._base = 0
         self._base_stamp = ""
@@ -102,13 +110,13 @@ class Publisher:
                 raise RuntimeError("publish() inside a transaction: it would copy half of it")
             if self._revision == self._database.revision and not new_base:
                 return False
-            started = time.monotonic()
+            started = self._clock()
             if self._use_links:
                 self._publish_revision(new_base)
             else:
                 self._publish_copy()
             self._revision = self._database.revision
-            self._ended_at = time.monotonic()
+            self._ended_at = self._clock()
             self._cost_s = self._ended_at - started
             log.debug("published revision %d in %.1f ms", self._revision, 1000 * self._cost_s)
             return True
@@ -126,7 +134,7 @@ class Publisher:
         with self._database.lock:
             if _size(self._work_wal) > _HUGE_WAL_BYTES:
                 self._checkpoint()
-            if self._revision == self._database.revision or time.monotonic() < self._due_at(interval_s):
+            if self._revision == self._database.revision or self._clock() < self._due_at(interval_s):
                 return False
             return self.publish()
 
@@ -149,7 +157,7 @@ class Publisher:
             return max(due, self._ended_at + self._cost_s * (1 / _BULK_SHARE - 1))
         if not self._use_links:
             return max(due, self._ended_at + _COPY_INTERVAL_S, self._base_due_at())
-        return max(due, self._base_due_at()) if self._is_base_stale() else due
+        return max(due, self._base_due_at()) if self._needs_base() else due
 
     def _base_due_at(self) -> float:
         """Return the monotonic time from when another base keeps within its share of the time."""
@@ -172,11 +180,13 @@ class Publisher:
 
     def _is_base_old(self) -> bool:
         """Say whether replaying the WAL takes so long that a new base is worth its copy now."""
-        is_long = (
-            _size(self._work_wal) > _MAX_WAL_BYTES
-            or self._database.revision - self._base_revision > _MAX_WAL_TRANSACTIONS
-        )
-        return is_long and time.monotonic() >= self._base_due_at()
+        wal_bytes, transactions = _size(self._work_wal), self._database.revision - self._base_revision
+        is_long = wal_bytes > _MAX_WAL_BYTES or transactions > _MAX_WAL_TRANSACTIONS
+        return is_long and self._clock() >= self._base_due_at()
+
+    def _needs_base(self) -> bool:
+        """Say whether the next publication must have a new base, whatever it costs."""
+        return self._is_base_stale() or _size(self._work_wal) > _LONGEST_WAL_BYTES
 
     def _checkpoint(self) -> None:
         """Write the WAL into the main file. The base is stale afterwards."""
@@ -184,7 +194,7 @@ class Publisher:
 
     def _publish_revision(self, new_base: bool) -> None:
         """Publish a folder with base and WAL."""
-        is_new_base = new_base or self._is_base_stale() or self._is_base_old()
+        is_new_base = new_base or self._needs_base() or self._is_base_old()
         folder = _new_folder(self._database.folder, self._database.revision)
         try:
             if is_new_base:
@@ -193,22 +203,22 @@ class Publisher:
             wal_bytes = _copy_wal(self._work_wal, folder / _WAL_NAME)
             if not is_new_base:
                 os.link(self._published[0].folder / _BASE_NAME, folder / _BASE_NAME)
-            _swap_link(self._database.path, folder / _BASE_NAME)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
-        self._published.insert(0, _Published(folder, self._base, wal_bytes, time.monotonic()))
+        _swap_link(self._database.path, folder / _BASE_NAME)
+        self._published.insert(0, _Published(folder, self._base, wal_bytes, self._clock()))
         self._prune()
 
     def _make_base(self, folder: Path) -> None:
         """Checkpoint and copy the working file."""
-        started = time.monotonic()
+        started = self._clock()
         self._checkpoint()
         self._copy_main(folder / _BASE_NAME)
         self._base += 1
         self._base_stamp = file_stamp(folder / _BASE_NAME)
         self._base_revision = self._database.revision
-        self._base_ended_at = time.monotonic()
+        self._base_ended_at = self._clock()
         self._base_cost_s = self._base_ended_at - started
 
     def _copy_main(self, target: Path) -> None:
@@ -218,7 +228,7 @@ class Publisher:
 
     def _publish_copy(self) -> None:
         """Publish the whole file under its own name, where links are refused."""
-        started = time.monotonic()
+        started = self._clock()
         path, folder = self._database.path, self._database.folder
         fresh = folder / "copy.new"
         fresh.unlink(missing_ok=True)
@@ -227,12 +237,12 @@ class Publisher:
         # Tells the next start that the file at FILE is no one's backup.
         (folder / "copied").write_text(file_stamp(fresh), encoding="ascii")
         os.replace(fresh, path)
-        self._base_ended_at = time.monotonic()
+        self._base_ended_at = self._clock()
         self._base_cost_s = self._base_ended_at - started
 
     def _prune(self) -> None:
         """Remove the revisions that no reader is about to open."""
-        now, wal_bytes, kept = time.monotonic(), 0, []
+        now, wal_bytes, kept = self._clock(), 0, []
         bases = sorted({entry.base for entry in self._published})[-2:]
         for position, entry in enumerate(self._published):
             wal_bytes += entry.wal_bytes
@@ -286,12 +296,14 @@ class IndexReader:
 
     _FRESH_S = 1.0
 
-    def __init__(self, path: Path | None = None) -> None:
+    def __init__(self, path: Path | None = None, *, clock: Callable[[], float] = time.monotonic) -> None:
         """Name the index; nothing is opened yet.
 
         Args:
             path: The published file. None: where the settings say.
+            clock: Seconds; what freshness goes by.
         """
+        self._clock = clock
         self.path = absolute(path or settings.index_path())
         self._lock = threading.Lock()
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="index-reader")
@@ -322,18 +334,19 @@ class IndexReader:
             IndexUnavailable: There is none, or it cannot be used.
         """
         _, key = _locate(self.path)
-        now = time.monotonic()
+        now = self._clock()
         with self._lock:
             current = self._current
             if current and current.key == key:
                 self._newest_at = now
                 return current
-            if (self._opening is None or self._opening.done()) and (current is None or now >= self._next_open_at):
+            if self._opening is None:
+                if current and now < self._next_open_at:
+                    return current
                 self._opening = self._pool.submit(self._open_newest)
-            opening = self._opening
-            if current and (opening is None or opening.done() or now - self._newest_at < self._FRESH_S):
+            if current and now - self._newest_at < self._FRESH_S:
                 return current
-        assert opening is not None  # the first call submits
+            opening = self._opening
         return opening.result()
 
     def refresh(self) -> Snapshot:
@@ -360,16 +373,20 @@ class IndexReader:
 
     def _open_newest(self) -> Snapshot:
         """Open what is published now. Runs in the one background thread."""
-        started = time.monotonic()
-        current, (_, key) = self._current, _locate(self.path)
-        snapshot = current if current and current.key == key else _open(self.path)
-        ended = time.monotonic()
-        with self._lock:
-            self._current = snapshot
-            self._newest_at = started
-            # Opening may replay a WAL: leave three quarters of the time to the queries.
-            self._next_open_at = ended + max(0.05, 3 * (ended - started))
-        return snapshot
+        started = self._clock()
+        try:
+            current, (_, key) = self._current, _locate(self.path)
+            snapshot = current if current and current.key == key else _open(self.path)
+            with self._lock:
+                self._current = snapshot
+                self._newest_at = started
+                # Opening may replay a WAL: leave three quarters of the time to the queries.
+                ended = self._clock()
+                self._next_open_at = ended + max(0.05, 3 * (ended - started))
+            return snapshot
+        finally:
+            with self._lock:
+                self._opening = None
 
 
 def _has_links(folder: Path) -> bool:
@@ -385,7 +402,7 @@ def _has_links(folder: Path) -> bool:
     return True
 
 
-def _clean(path: Path) -> list[_Published]:
+def _clean(path: Path, now: float) -> list[_Published]:
     """Remove what earlier runs left in the private folder, all but the revision that readers open now.
 
     Returns:
@@ -402,7 +419,7 @@ def _clean(path: Path) -> list[_Published]:
     for name in ("link.new", "copy.new"):
         (folder / name).unlink(missing_ok=True)
     if current and (current / _BASE_NAME).is_file():
-        return [_Published(current, 0, _size(current / _WAL_NAME), time.monotonic())]
+        return [_Published(current, 0, _size(current / _WAL_NAME), now)]
     return []
 
 

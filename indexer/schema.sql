@@ -11,7 +11,7 @@ CREATE TABLE schema_migrations (
 -- One row: what the indexer is doing.
 CREATE TABLE sync_state (
     revision           BIGINT NOT NULL,     -- number of the last written batch
-    phase              VARCHAR NOT NULL,    -- bulk, real-time, stopped, failed
+    phase              VARCHAR NOT NULL,    -- bulk, waiting, real-time, stopped, failed
     phase_since        TIMESTAMP NOT NULL,
     documents_total    BIGINT,              -- messages the running pass has to look at; NULL before it is known
     documents_done     BIGINT NOT NULL,

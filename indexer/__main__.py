@@ -1,0 +1,246 @@
+"""Command line of the indexer: `python -m indexer --help`."""
+
+import json
+import logging
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from indexer import bulk_loader, settings
+from indexer.database import Database
+from indexer.exceptions import AnotherIndexerRuns, IndexUnavailable
+from indexer.publish import IndexReader, Publisher
+from indexer.sources import Source
+from indexer.status import Status, read_status
+from indexer.totals import read_totals
+
+DONE, UNUSABLE, USAGE, ANOTHER_RUNS, INTERRUPTED = 0, 1, 2, 3, 130
+LOG_EVERY_MESSAGES = 5_000
+
+log = logging.getLogger("indexer")
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="""Read OpenCode's storage into the index that the dashboard shows.
+
+    Nothing of OpenCode's is ever changed, and nothing leaves this machine.
+
+    Exit codes: 0 done (unreadable documents are counted, not fatal), 1 index or source unusable, 2 wrong usage,
+    3 another indexer runs on this index, 130 interrupted (the next start goes on).
+    """,
+)
+
+DataOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--data",
+        metavar="DIR",
+        help="OpenCode data folder (it holds storage/ and/or opencode*.db); may be given several times. "
+        "Default: OPENCODE_DATA_DIR, else $XDG_DATA_HOME/opencode, else ~/.local/share/opencode.",
+    ),
+]
+DbOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--db",
+        metavar="FILE",
+        help="The index. Default: ANALYTICS_DB, else $XDG_DATA_HOME/opencode-analytics/analytics.duckdb.",
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+SampleOption = Annotated[bool, typer.Option("--sample", hidden=True)]
+VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Log every batch.")]
+
+
+@app.command()
+def bulk(
+    data: DataOption = None, db: DbOption = None, sample: SampleOption = False, verbose: VerboseOption = False
+) -> None:
+    """Read everything once, then exit. Run it again at any time: only what changed is written."""
+    _configure_log(verbose)
+    _stop_on(signal.SIGTERM)
+    sources = _sources(data)
+    with _explained(), _open(db, sample) as (database, publisher):
+        try:
+            code = _full_pass(database, publisher, sources)
+        except KeyboardInterrupt:
+            database.set_phase("stopped", "interrupted; the next start goes on")
+            log.info("interrupted: what was read is kept, the next start goes on")
+            raise typer.Exit(INTERRUPTED) from None
+        database.set_phase("stopped", "full pass complete")
+    raise typer.Exit(code)
+
+
+@app.command()
+def run(
+    data: DataOption = None, db: DbOption = None, sample: SampleOption = False, verbose: VerboseOption = False
+) -> None:
+    """Read everything once, then stay until stopped with Ctrl-C."""
+    _configure_log(verbose)
+    _stop_on(signal.SIGTERM)
+    sources = _sources(data)
+    with _explained(), _open(db, sample) as (database, publisher):
+        try:
+            code = _full_pass(database, publisher, sources)
+            message = "full pass complete" if code == DONE else "full pass complete, but for sources that could not be read"
+            database.set_phase("waiting", f"{message}; start again to read what is new")
+            publisher.publish()
+            log.info("ready; stop with Ctrl-C")
+            threading.Event().wait()
+        except KeyboardInterrupt:
+            database.set_phase("stopped", "stopped by the user")
+            log.info("stopped")
+
+
+@app.command()
+def status(db: DbOption = None, as_json: JsonOption = False) -> None:
+    """Show what the index holds and what the indexer does."""
+    with _explained(), _reading(db) as reader:
+        found = read_status(reader.connection(), settings.index_path(db))
+        if as_json:
+            print(json.dumps(found.as_json(), indent=2))
+        else:
+            _print_status(found)
+
+
+@app.command()
+def totals(db: DbOption = None, as_json: JsonOption = False) -> None:
+    """Print exact tokens and cost: grand, per session, per model. Fork copies count once."""
+    with _explained(), _reading(db) as reader:
+        found = read_totals(reader.connection())
+    if as_json:
+        print(json.dumps(found, indent=1))
+        return
+    print(f"{found['sessions']:,} sessions, {found['messages']:,} messages, {found['parts']:,} parts")
+    print(f"{found['fork_copies']:,} fork copies not counted, {found['unrecorded_messages']:,} answers without a recorded cost")
+    print(f"recorded cost  ${found['cost_recorded_usd']}")
+    for name, count in found["tokens"].items():
+        print(f"{name:<12} {count:>18,} tokens")
+    for model, spend in found["per_model"].items():
+        print(f"{model:<40} {spend['tokens']['total']:>18,} tokens  ${spend['cost_recorded_usd']}")
+
+
+def _sources(data: list[Path] | None) -> list[Source]:
+    """List the storages to read; end with a message where there is none at all."""
+    folders = settings.data_dirs(data or ())
+    if not any(settings.has_source(folder) for folder in folders):
+        names = ", ".join(map(str, folders))
+        log.error("No OpenCode data in %s. Name OpenCode's data folder with --data or OPENCODE_DATA_DIR.", names)
+        raise typer.Exit(UNUSABLE)
+    return bulk_loader.find_sources(folders)
+
+
+def _full_pass(database: Database, publisher: Publisher, sources: Sequence[Source]) -> int:
+    """Run one full pass and report it; return the exit code."""
+    for source in sources:
+        log.info("reading %s", source.path)
+    with _progress() as progress:
+        result = bulk_loader.load(database, publisher, sources, progress)
+    log.info(
+        "%d sessions and %d messages in %d sources, %d messages new or changed, %d documents unreadable",
+        result.sessions,
+        result.messages,
+        result.sources,
+        result.written,
+        result.unreadable,
+    )
+    for problem in result.problems:
+        log.error("%s", problem)
+    return UNUSABLE if result.problems else DONE
+
+
+def _print_status(found: Status) -> None:
+    """Print the state of the index for a person."""
+    for name, value in found.lines():
+        print(f"{name:<22} {value}")
+
+
+@contextmanager
+def _open(db: Path | None, sample: bool) -> Iterator[tuple[Database, Publisher]]:
+    """Open the index for writing; publish and close it at the end, however that comes."""
+    with Database.open(settings.index_path(db), is_sample=sample) as database:
+        publisher = Publisher(database)
+        try:
+            yield database, publisher
+        finally:
+            publisher.close()
+
+
+@contextmanager
+def _reading(db: Path | None) -> Iterator[IndexReader]:
+    """Open the published index for reading."""
+    reader = IndexReader(settings.index_path(db))
+    try:
+        yield reader
+    finally:
+        reader.close()
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Turn what the index can raise into one line and an exit code."""
+    try:
+        yield
+    except AnotherIndexerRuns as error:
+        print(error, file=sys.stderr)
+        raise typer.Exit(ANOTHER_RUNS) from error
+    except IndexUnavailable as error:
+        print(error, file=sys.stderr)
+        raise typer.Exit(UNUSABLE) from error
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[int, int], None]]:
+    """Show progress: a bar on a terminal, a line now and then elsewhere."""
+    if not sys.stderr.isatty():
+        yield _logged_progress()
+        return
+    columns = (TextColumn("messages"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("messages", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _logged_progress() -> Callable[[int, int], None]:
+    """Make a progress report that logs a line every few thousand messages."""
+    reported = 0
+
+    def report(done: int, total: int) -> None:
+        """Log a line if enough was done since the last one."""
+        nonlocal reported
+        if done - reported >= LOG_EVERY_MESSAGES:
+            reported = done
+            log.info("%d of %d messages", done, total)
+
+    return report
+
+
+def _stop_on(number: signal.Signals) -> None:
+    """Make a signal end the process as Ctrl-C does, with everything closed in order."""
+
+    def interrupt(signum: int, frame: FrameType | None) -> None:
+        """Raise what Ctrl-C raises."""
+        raise KeyboardInterrupt
+
+    signal.signal(number, interrupt)
+
+
+def _configure_log(verbose: bool) -> None:
+    """Log plain lines to standard error."""
+    logging.basicConfig(
+        level=logging.DEBUG if verbose else logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr
+    )
+
+
+if __name__ == "__main__":
+    app()
