@@ -1,0 +1,60 @@
+"""The benchmark measures the real functions on real documents, and holds the limit of 50 ms a calculation."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from indexer import benchmark, sample
+from indexer.benchmark import EXTRACTION_LIMIT_US, BulkLoad, Extraction
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Path:
+    """The sample's data folder."""
+    return sample.unpack(tmp_path)
+
+
+def test_usage_documents_sample_gives_messages_and_steps(data_dir: Path) -> None:
+    """Every message and every step-finish part, as bytes."""
+    documents = benchmark.usage_documents(data_dir)
+
+    assert len([body for body in documents if b'"role"' in body]) == 672
+    assert all(b'"role"' in body or b'"step-finish"' in body for body in documents)
+
+
+def test_measure_extraction_real_documents_far_below_the_limit(data_dir: Path) -> None:
+    """Microseconds are expected; 50 ms is the promise."""
+    measured = benchmark.measure_extraction(benchmark.usage_documents(data_dir), calls=1)
+
+    assert measured.documents > 672
+    assert 0 < measured.extract_us <= measured.slowest_us < EXTRACTION_LIMIT_US
+
+
+def test_measure_bulk_load_real_files_are_all_read(data_dir: Path) -> None:
+    """The floor reads every file of the tree; the load takes longer, as it does that and more."""
+    measured = benchmark.measure_bulk_load(data_dir, rounds=1)
+
+    assert measured.files == len(list((data_dir / "storage").rglob("*.json")))
+    assert measured.ratio > 1
+
+
+def test_ratio_is_measured_against_the_bare_work() -> None:
+    """A ratio of 4 is four times as long."""
+    ratios = Extraction(1, extract_us=2.0, parse_us=0.5, slowest_us=3.0).ratio, BulkLoad(1, load_s=8, floor_s=2).ratio
+
+    assert ratios == (4.0, 4.0)
+
+
+def test_main_default_prints_ratios() -> None:
+    """The command that `make bench` runs."""
+    command = [sys.executable, "-m", "indexer.benchmark", "--calls", "1", "--rounds", "1"]
+
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert run.returncode == 0, run.stderr
+    assert "extract_root_tokens()" in run.stdout
+    assert "ratio" in run.stdout
