@@ -161,11 +161,9 @@ class Database:
             return
         columns = ", ".join(quoted_name(key) for key in keys)
         self.con.register("incoming", rows)
-        try:
-            self.con.execute(f"DELETE FROM {quoted_name(table)} WHERE ({columns}) IN (SELECT {columns} FROM incoming)")
-            self.con.execute(f"INSERT INTO {quoted_name(table)} BY NAME SELECT * FROM incoming")
-        finally:
-            self.con.unregister("incoming")
+        self.con.execute(f"DELETE FROM {quoted_name(table)} WHERE ({columns}) IN (SELECT {columns} FROM incoming)")
+        self.con.execute(f"INSERT INTO {quoted_name(table)} BY NAME SELECT * FROM incoming")
+        self.con.unregister("incoming")  # after an error the transaction takes no statement; its rollback does this
 
     def set_phase(self, phase: str, message: str) -> None:
         """Record what the indexer does from now on.
@@ -211,6 +209,7 @@ class Database:
         """Undo the open transaction and read again where the database stands."""
         try:
             self.con.execute("ROLLBACK")
+            self.con.unregister("incoming")
         except duckdb.Error as error:  # a failed COMMIT has rolled back already; the first error is the one to raise
             log.debug("nothing to roll back: %s", error)
         try:
