@@ -92,7 +92,9 @@ def run(
     with _explained(), _open(db, sample) as (database, publisher):
         try:
             code = _full_pass(database, publisher, sources)
-            message = "full pass complete" if code == DONE else "full pass complete, but for sources that could not be read"
+            message = (
+                "full pass complete" if code == DONE else "full pass complete, but for sources that could not be read"
+            )
             database.set_phase("waiting", f"{message}; start again to read what is new")
             publisher.publish()
             log.info("ready; stop with Ctrl-C")
@@ -122,7 +124,8 @@ def totals(db: DbOption = None, as_json: JsonOption = False) -> None:
         print(json.dumps(found, indent=1))
         return
     print(f"{found['sessions']:,} sessions, {found['messages']:,} messages, {found['parts']:,} parts")
-    print(f"{found['fork_copies']:,} fork copies not counted, {found['unrecorded_messages']:,} answers without a recorded cost")
+    print(f"{found['fork_copies']:,} fork copies not counted twice")
+    print(f"{found['unrecorded_messages']:,} answers without a recorded cost")
     print(f"recorded cost  ${found['cost_recorded_usd']}")
     for name, count in found["tokens"].items():
         print(f"{name:<12} {count:>18,} tokens")
@@ -238,7 +241,9 @@ def _stop_on(number: signal.Signals) -> None:
 def _configure_log(verbose: bool) -> None:
     """Log plain lines to standard error."""
     logging.basicConfig(
-        level=logging.DEBUG if verbose else logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr
+        level=logging.DEBUG if verbose else logging.INFO,
+        format="%(asctime)s %(levelname)s %(message)s",
+        stream=sys.stderr,
     )
 
 

@@ -54,6 +54,8 @@ def write_batch(database: Database, batch: Batch, now: EpochMs) -> None:
     """Write a batch and everything that is derived from it in one transaction.
 
     Args:
+        database: The index.
+        batch: Rows of whole messages: a message is never split over two batches.
         now: Time of the write, for what is gone.
     """
     with database.transaction() as con:
@@ -63,7 +65,9 @@ def write_batch(database: Database, batch: Batch, now: EpochMs) -> None:
         _drop_gone_parts(con, batch, now)
         _replace(database, PartRow, batch.parts)
         _replace(database, PartBodyRow, batch.bodies)
-        con.execute("DELETE FROM documents WHERE owner_id IN (SELECT unnest($owners::VARCHAR[]))", {"owners": batch.mended})
+        con.execute(
+            "DELETE FROM documents WHERE owner_id IN (SELECT unnest($owners::VARCHAR[]))", {"owners": batch.mended}
+        )
         _replace(database, DocumentRow, batch.failures)
         con.execute("UPDATE sync_state SET documents_done = documents_done + $done", {"done": batch.documents_done})
         touched = {row.session_id for row in batch.sessions} | {row.session_id for row in batch.messages}
@@ -77,6 +81,7 @@ def mark_deleted(
     """Record that OpenCode deleted rows: numbers stay, as the money is spent; titles and texts go.
 
     Args:
+        database: The index.
         messages: Ids of messages that are gone, with or without a document of their own, and all their parts.
         sessions: Ids of sessions that are gone.
         now: When it was noticed.
@@ -130,4 +135,7 @@ def _drop_gone_parts(con: duckdb.DuckDBPyConnection, batch: Batch, now: EpochMs)
         """,
         {"messages": batch.rewritten, "parts": [row.part_id for row in batch.parts], "now": now},
     )
-    con.execute("DELETE FROM part_bodies WHERE message_id IN (SELECT unnest($messages::VARCHAR[]))", {"messages": batch.rewritten})
+    con.execute(
+        "DELETE FROM part_bodies WHERE message_id IN (SELECT unnest($messages::VARCHAR[]))",
+        {"messages": batch.rewritten},
+    )

@@ -13,7 +13,7 @@ from indexer.batch import Batch, mark_deleted, write_batch
 from indexer.database import Database
 from indexer.documents import MessageDocuments
 from indexer.exceptions import SourceUnusable
-from indexer.parsers import ParsedMessage, ParseFailure, content_hash, parse_message, parse_project, parse_session
+from indexer.parsers import ParseFailure, content_hash, parse_message, parse_project, parse_session
 from indexer.publish import Publisher
 from indexer.resolve import MessageCopy, best_parse, is_newer, newest_message
 from indexer.rows import DocumentRow, EpochMs, ProjectRow, SessionRow
@@ -227,7 +227,9 @@ class _Pass:
                 if batch.is_full:
                     yield batch
                     batch = Batch()
-            batch.documents_done += sum(any(found in opened.inventory.messages for opened in self._usable) for found in message_ids)
+            batch.documents_done += sum(
+                any(found in opened.inventory.messages for opened in self._usable) for found in message_ids
+            )
         yield batch
 
     def _chunks(self) -> Iterator[list[str]]:
@@ -324,13 +326,18 @@ class _Pass:
             and message_id not in self._known.deleted_messages
         ]
         known_sessions = con.execute(
-            "SELECT session_id FROM sessions WHERE deleted_at IS NULL AND source_id IN (SELECT unnest($ids::INTEGER[]))",
+            """
+            SELECT session_id FROM sessions
+            WHERE deleted_at IS NULL AND source_id IN (SELECT unnest($ids::INTEGER[]))
+            """,
             {"ids": sorted(self._usable_ids)},
         ).fetchall()
         gone_sessions = [session_id for (session_id,) in known_sessions if session_id not in sessions]
         mark_deleted(self._database, messages=gone, sessions=gone_sessions, now=_now_ms())
         projects = {found for opened in self._usable for found in opened.inventory.projects}
-        forgotten = [owner for owner in self._known.failed_owners if owner not in messages | orphans | sessions | projects]
+        forgotten = [
+            owner for owner in self._known.failed_owners if owner not in messages | orphans | sessions | projects
+        ]
         if forgotten:
             write_batch(self._database, Batch(mended=forgotten), _now_ms())
 
@@ -342,7 +349,10 @@ class _Pass:
                     """
                     UPDATE sources SET state = $state, reason = $reason, sessions = $sessions, messages = $messages,
                         newest_at = (SELECT max(recorded_until) FROM messages WHERE messages.source_id = $source_id),
-                        parts = (SELECT count(*) FROM parts JOIN messages USING (message_id) WHERE messages.source_id = $source_id),
+                        parts = (
+                            SELECT count(*) FROM parts JOIN messages USING (message_id)
+                            WHERE messages.source_id = $source_id
+                        ),
                         indexed_at = make_timestamp_ms($now)
                     WHERE source_id = $source_id
                     """,
@@ -432,7 +442,9 @@ def _read_known(database: Database) -> Known:
 def _keep_newer(rows: dict[str, ProjectOrSession], key: str, row: ProjectOrSession) -> None:
     """Keep the copy of a project or session that comes first."""
     other = rows.get(key)
-    if other is None or is_newer(row, -1 if other.updated_at is None else other.updated_at, other.generation, other.content_hash):
+    if other is None or is_newer(
+        row, -1 if other.updated_at is None else other.updated_at, other.generation, other.content_hash
+    ):
         rows[key] = row
 
 

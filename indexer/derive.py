@@ -31,7 +31,8 @@ def _add_placeholders(con: duckdb.DuckDBPyConnection, touched: list[str]) -> Non
     con.execute(
         """
         INSERT INTO sessions BY NAME
-        SELECT DISTINCT session_id, TRUE AS is_placeholder, FALSE AS is_missing_in_newer, 0 AS generation, 0 AS content_hash
+        SELECT DISTINCT session_id, TRUE AS is_placeholder, FALSE AS is_missing_in_newer,
+               0 AS generation, 0 AS content_hash
         FROM messages
         WHERE session_id IN (SELECT unnest($touched::VARCHAR[]))
           AND session_id NOT IN (SELECT session_id FROM sessions)
@@ -193,7 +194,8 @@ def _sum_sessions(con: duckdb.DuckDBPyConnection, touched: list[str]) -> None:
                last_agent, last_provider_id, last_model_id,
                0 AS child_sessions, 0 AS subtree_sessions,
                0 AS subtree_root_tokens, 0 AS subtree_input_tokens, 0 AS subtree_output_tokens,
-               0 AS subtree_reasoning_tokens, 0 AS subtree_cache_read_tokens, 0 AS subtree_cache_write_tokens, 0 AS subtree_total_tokens
+               0 AS subtree_reasoning_tokens, 0 AS subtree_cache_read_tokens,
+               0 AS subtree_cache_write_tokens, 0 AS subtree_total_tokens
         FROM sums
         LEFT JOIN latest USING (session_id)
         LEFT JOIN active USING (session_id)

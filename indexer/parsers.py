@@ -18,7 +18,7 @@ from indexer.rows import EpochMs, MessageRow, PartBodyRow, PartRow, ProjectRow, 
 
 ERROR_TAIL_CHARACTERS = 2_000  # of a failed command's output, kept as its message
 
-EPOCH_MS = range(0, 253_402_300_800_000)  # 1970 to 9999: what a TIMESTAMP column and a datetime both hold
+EPOCH_MS = range(253_402_300_800_000)  # 1970 to 9999: what a TIMESTAMP column and a datetime both hold
 MAX_TOKENS = 10**15  # a thousand times the largest context times a year of requests; sums of these still fit BIGINT
 MAX_COST_USD = Decimal(1_000_000)  # DECIMAL(18, 12) holds less than this
 MAX_TEXT_BYTES = 65_536
@@ -85,7 +85,7 @@ class ParsedMessage:
     failures: tuple[ParseFailure, ...]
 
 
-# ---------------------------------------------------------------------------------------------------------------- tokens
+# --- tokens
 
 
 def extract_root_tokens(document: object) -> int:
@@ -171,7 +171,7 @@ def sum_tokens(steps: Sequence[Tokens]) -> Tokens:
     )
 
 
-# ----------------------------------------------------------------------------------------------------------------- rows
+# --- rows
 
 
 def parse_project(document: Document, source_id: int, generation: Generation) -> ProjectRow | ParseFailure:
@@ -202,6 +202,9 @@ def parse_session(
     """Read one session document.
 
     Args:
+        document: The document.
+        source_id: The storage it comes from.
+        generation: Of that storage.
         is_missing_in_newer: The session exists only here, beside a newer storage that lacks it.
 
     Returns:
@@ -249,6 +252,7 @@ def parse_message(documents: MessageDocuments, *, is_missing_in_newer: bool) -> 
     else the message's own. A cost that is not recorded is None, never 0.
 
     Args:
+        documents: The message and its parts.
         is_missing_in_newer: The message exists only here, beside a newer storage that lacks it.
 
     Returns:
@@ -284,9 +288,9 @@ def parse_message(documents: MessageDocuments, *, is_missing_in_newer: bool) -> 
             step = (tokens, _usd(part.get("cost")))
             steps.append(step)
             failures.extend(_implausible(document, part))
-        row = _part_row(document, part, message_id, session_id, position, step, is_orphan=is_orphan)
-        part_rows.append(row)
-        body = _part_body(row, part)
+        part_row = _part_row(document, part, message_id, session_id, position, step, is_orphan=is_orphan)
+        part_rows.append(part_row)
+        body = _part_body(part_row, part)
         if body is not None:
             bodies.append(body)
     row = None
@@ -440,7 +444,9 @@ def _part_body(row: PartRow, part: JsonObject) -> PartBodyRow | None:
         case "step-start" | "step-finish" | "snapshot":
             return None
         case _:
-            given = {name: value for name, value in part.items() if name not in ("id", "sessionID", "messageID", "type")}
+            given = {
+                name: value for name, value in part.items() if name not in ("id", "sessionID", "messageID", "type")
+            }
     text_cut, text_bytes = _cut(text if isinstance(text, str) else None if text is None else _dump(text))
     input_cut, input_bytes = _cut(None if given is None else _dump(given))
     output_cut, output_bytes = _cut(output if isinstance(output, str) else None if output is None else _dump(output))
@@ -457,7 +463,7 @@ def _part_body(row: PartRow, part: JsonObject) -> PartBodyRow | None:
     )
 
 
-# ------------------------------------------------------------------------------------------------------ rules on values
+# --- rules on values
 
 
 def _session_of(
@@ -485,9 +491,12 @@ def _step_cost(steps: Sequence[tuple[Tokens, Decimal | None]]) -> Decimal | None
 
 
 def _fork_key(message: JsonObject, own: Tokens, tokens: Tokens, role: str) -> int | None:
-    """Fingerprint what a fork copies unchanged: times, model, tokens, cost. None if nothing was used or no time is known.
+    """Fingerprint what a fork copies unchanged: times, model, tokens, cost.
 
     Forks copy messages under new ids without a link to the origin (all clients before 2.0).
+
+    Returns:
+        64 bits; None if nothing was used or no time is known, so that nothing can be told to be a copy.
     """
     cost = _usd(message.get("cost"))
     created = _time(message, "created")
@@ -587,7 +596,7 @@ def _implausible(document: Document, loaded: JsonObject) -> list[ParseFailure]:
     return [ParseFailure(document.key, document.kind, "; ".join(found), len(document.body or b""), is_partial=True)]
 
 
-# ---------------------------------------------------------------------------------------------------------- JSON values
+# --- JSON values
 
 
 def _load(document: Document) -> JsonObject | ParseFailure:

@@ -82,7 +82,10 @@ def is_newer(row: ProjectRow | SessionRow, updated_at: int, generation: int, con
     """Tell whether a project or session comes before another copy: by its own `updated`, then by generation.
 
     Args:
+        row: One copy.
         updated_at: Of the other copy, in ms; -1 if unknown.
+        generation: Of the other copy.
+        content_hash: Of the other copy; it only breaks ties.
     """
     own = (-1 if row.updated_at is None else row.updated_at, int(row.generation), row.content_hash)
     return own > (updated_at, generation, content_hash)

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from decimal import Decimal
-from functools import cache
 from operator import attrgetter
 from typing import ClassVar, NewType, TypeVar, get_type_hints
 
@@ -199,18 +198,25 @@ def arrow_table(row_type: type[RowType], rows: Sequence[RowType]) -> pa.Table:
     Returns:
         One column per field, named and typed like the table's.
     """
-    schema = _arrow_schema(row_type)
+    schema = _SCHEMAS[row_type.TABLE]
     columns = zip(*map(attrgetter(*schema.names), rows), strict=True) if rows else ([] for _ in schema)
     arrays = [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)]
     return pa.Table.from_arrays(arrays, schema=schema)
 
 
-@cache
 def _arrow_schema(row_type: type[Row]) -> pa.Schema:
     """Translate the type hints of a row into Arrow types; every optional type has one member beside None."""
     hints = get_type_hints(row_type)
     types = {}
     for field in fields(row_type):
-        members = [hint for hint in getattr(hints[field.name], "__args__", (hints[field.name],)) if hint is not type(None)]
+        members = [
+            hint for hint in getattr(hints[field.name], "__args__", (hints[field.name],)) if hint is not type(None)
+        ]
         types[field.name] = _ARROW_TYPES[members[0]]
     return pa.schema(types)
+
+
+_SCHEMAS = {
+    row_type.TABLE: _arrow_schema(row_type)
+    for row_type in (ProjectRow, SessionRow, MessageRow, PartRow, PartBodyRow, DocumentRow)
+}

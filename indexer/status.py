@@ -54,8 +54,8 @@ class Status:
     parts: int
     unreadable: int
     partial: int
-    size_bytes: int
     sources: tuple[SourceStatus, ...]
+    size_bytes: int
 
     def as_json(self) -> dict[str, object]:
         """Return everything as JSON values; times are ISO 8601 in UTC."""
@@ -68,7 +68,8 @@ class Status:
         yield "phase", f"{self.phase} since {_local(self.phase_since)}"
         if self.phase == "bulk" and self.documents_total is not None:
             yield "progress", f"{self.documents_done:,} of {self.documents_total:,} messages"
-        yield "last full pass", _local(self.last_full_pass_at) if self.last_full_pass_at else "none yet: totals are partial"
+        complete = self.last_full_pass_at
+        yield "last full pass", _local(complete) if complete else "none yet: totals are partial"
         yield "content", f"{self.sessions:,} sessions, {self.messages:,} messages, {self.parts:,} parts"
         yield "unreadable documents", f"{self.unreadable:,} ({self.partial:,} more lack values)"
         yield "size", f"{self.size_bytes / 1e6:,.1f} MB"
@@ -89,21 +90,24 @@ def read_status(con: duckdb.DuckDBPyConnection, path: Path) -> Status:
     Returns:
         Its state.
     """
-    row = con.execute(
+    state = con.execute(
         """
         SELECT revision, phase, phase_since, updated_at, last_full_pass_at, documents_done, documents_total, is_sample,
-               (SELECT count(*) FROM sessions), (SELECT count(*) FROM messages), (SELECT count(*) FROM parts),
-               (SELECT count(*) FROM documents WHERE state = 'unreadable'),
-               (SELECT count(*) FROM documents WHERE state = 'partial')
+               (SELECT count(*) FROM sessions) AS sessions,
+               (SELECT count(*) FROM messages) AS messages,
+               (SELECT count(*) FROM parts) AS parts,
+               (SELECT count(*) FROM documents WHERE state = 'unreadable') AS unreadable,
+               (SELECT count(*) FROM documents WHERE state = 'partial') AS partial
         FROM sync_state
         """
-    ).fetchone()
-    assert row is not None, "sync_state has one row"
+    )
+    names = [column[0] for column in state.description or ()]
+    values = dict(zip(names, state.fetchone() or (), strict=True))
     sources = con.execute(
         "SELECT kind, path, state, reason, sessions, messages, parts, newest_at FROM sources ORDER BY source_id"
     ).fetchall()
     size = sum(file.stat().st_size for file in private_folder(path).rglob("*") if file.is_file())
-    return Status(str(path), *row, size_bytes=size, sources=tuple(SourceStatus(*source) for source in sources))
+    return Status(path=str(path), sources=tuple(SourceStatus(*source) for source in sources), size_bytes=size, **values)
 
 
 def _json_value(value: object) -> object:

@@ -97,11 +97,14 @@ def read_totals(con: duckdb.DuckDBPyConnection) -> Totals:
             **_spend(_one(con, f"SELECT {_SPEND} FROM spend WHERE deleted_at IS NOT NULL")),
         ),
         per_session=_per_session(con),
-        per_model={
-            model: _spend(values)
-            for model, *values in con.execute(f"SELECT model, {_SPEND} FROM spend GROUP BY model ORDER BY model").fetchall()
-        },
+        per_model=_per_model(con),
     )
+
+
+def _per_model(con: duckdb.DuckDBPyConnection) -> dict[str, Spend]:
+    """Read the numbers of every model that answered, `unknown/unknown` for answers that name none."""
+    rows = con.execute(f"SELECT model, {_SPEND} FROM spend GROUP BY model ORDER BY model").fetchall()
+    return {model: _spend(values) for model, *values in rows}
 
 
 def _per_session(con: duckdb.DuckDBPyConnection) -> dict[str, SessionTotals]:

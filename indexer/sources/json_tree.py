@@ -27,7 +27,9 @@ class JsonTree:
     @staticmethod
     def exists(data_dir: Path) -> bool:
         """Tell whether the folder holds a JSON tree. `storage/` alone does not: newer clients have one, too."""
-        return any((data_dir / "storage").glob("session/*/*.json")) or any((data_dir / "storage").glob("message/*/*.json"))
+        return any((data_dir / "storage").glob("session/*/*.json")) or any(
+            (data_dir / "storage").glob("message/*/*.json")
+        )
 
     def inventory(self) -> Inventory:
         """List the files by id. Only folders are read, no file is opened."""
@@ -89,7 +91,9 @@ class JsonTree:
         except FileNotFoundError:
             return None  # deleted since it was listed
         except OSError as error:
-            problem = f"cannot be read: {error.strerror}. Check the file's permissions; it is tried again at every start"
+            problem = (
+                f"cannot be read: {error.strerror}. Check the file's permissions; it is tried again at every start"
+            )
             return Document(kind, document_id, key, None, problem, project_id)
         return Document(kind, document_id, key, body, "", project_id)
 

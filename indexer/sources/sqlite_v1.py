@@ -105,12 +105,12 @@ class SqliteV1:
         """Read message rows with their part rows, in the order they were written."""
         marks = ", ".join("?" * len(message_ids))
         rows = self._rows(
-            "SELECT m.id, m.session_id, m.time_updated, m.data, s.version FROM message m "  # noqa: S608 (only marks)
+            "SELECT m.id, m.session_id, m.time_updated, m.data, s.version FROM message m "
             f"LEFT JOIN session s ON s.id = m.session_id WHERE m.id IN ({marks})",
             message_ids,
         )
         part_rows = self._rows(
-            "SELECT rowid, id, message_id, session_id, time_created, data FROM part "  # noqa: S608 (only marks)
+            "SELECT rowid, id, message_id, session_id, time_created, data FROM part "
             f"WHERE message_id IN ({marks}) ORDER BY rowid",
             message_ids,
         )
@@ -166,8 +166,8 @@ class SqliteV1:
             if table not in tables:
                 names = ", ".join(sorted(tables)) or "none"
                 raise SourceUnusable(
-                    f"{self.path} has no table '{table}' (tables found: {names}). It is not a database of a known OpenCode "
-                    "version; nothing was taken from it."
+                    f"{self.path} has no table '{table}' (tables found: {names}). It is not a database of a known "
+                    "OpenCode version; nothing was taken from it."
                 )
             columns = {_id(row["name"]) for row in self._rows(f"PRAGMA table_info({table})")}
             if missing := needed - columns:
@@ -190,7 +190,7 @@ class SqliteV1:
             return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
         except sqlite3.Error as error:
             raise SourceUnusable(
-                f"Cannot read {self.path}: {error}. Other sources are not affected; it is tried again at the next start."
+                f"Cannot read {self.path}: {error}. Other sources are not affected; it is tried again at every start."
             ) from error
 
     def _open(self) -> sqlite3.Connection:
@@ -199,7 +199,9 @@ class SqliteV1:
             raise SourceUnusable(f"{self.path} does not exist or is no file.")
         try:
             return _connect(self.path)
-        except sqlite3.OperationalError:
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
+                raise
             self._copy = tempfile.TemporaryDirectory(prefix="opencode-analytics-")
             for name in (self.path.name, f"{self.path.name}-wal"):
                 if (original := self.path.with_name(name)).exists():
