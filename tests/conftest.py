@@ -1,0 +1,91 @@
+"""Fixtures shared by all tests: the real data sets, and an index of any storage."""
+
+import json
+import tarfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from indexer import bulk_loader
+from indexer.database import Database
+from indexer.publish import IndexReader, Publisher
+from tests.builders import Doc, write_json_tree
+
+DATA = Path(__file__).parent / "data"
+
+# every folder of the real data sets that holds storage: name -> archive and folder inside it
+DATA_SETS = {
+    "json": ("opencode-1.1-json-A", "opencode"),
+    "sqlite": ("opencode-1.18-sqlite-A", "opencode"),
+    "live-wal": ("opencode-1.18-live-wal-A", "opencode"),
+    "migrated-before": ("opencode-migrated-both-A", "before/opencode"),
+    "migrated-intermediate": ("opencode-migrated-both-A", "intermediate"),
+    "migrated-after": ("opencode-migrated-both-A", "after/opencode"),
+}
+
+BuildIndex = Callable[..., Path]
+OpenIndex = Callable[..., duckdb.DuckDBPyConnection]
+
+
+def expected(archive: str) -> dict[str, Any]:
+    """Read the independent truth of an archive."""
+    truth: dict[str, Any] = json.loads((DATA / f"{archive}.expected.json").read_text(encoding="utf-8"))
+    return truth
+
+
+@pytest.fixture(scope="session")
+def data_set(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Unpack a real data set (a name in `DATA_SETS`) once and return its data folder. Never write to it."""
+    unpacked: dict[str, Path] = {}
+
+    def unpack(name: str) -> Path:
+        """Return the data folder of a set."""
+        archive, folder = DATA_SETS[name]
+        if archive not in unpacked:
+            target = tmp_path_factory.mktemp(archive)
+            with tarfile.open(DATA / f"{archive}.tar.gz") as tar:
+                tar.extractall(target, filter="data")
+            unpacked[archive] = target
+        return unpacked[archive] / folder
+
+    return unpack
+
+
+@pytest.fixture
+def build_index(tmp_path: Path) -> BuildIndex:
+    """Index data folders with the real indexer and return the path of the published index."""
+
+    def build(*data_dirs: Path, name: str = "index.duckdb", is_sample: bool = False) -> Path:
+        """Run one full pass over some folders, into a new or an existing index."""
+        path = tmp_path / name
+        with Database.open(path, is_sample=is_sample) as database:
+            publisher = Publisher(database)
+            bulk_loader.load(database, publisher, bulk_loader.find_sources(data_dirs))
+            database.set_phase("stopped", "test")
+            publisher.close()
+        return path
+
+    return build
+
+
+@pytest.fixture
+def open_index(tmp_path: Path, build_index: BuildIndex) -> Iterator[OpenIndex]:
+    """Index documents as a JSON tree, or data folders, and return a connection that reads the index."""
+    readers: list[IndexReader] = []
+
+    def build(*sources: Doc | Path) -> duckdb.DuckDBPyConnection:
+        """Index what is given: documents, or data folders."""
+        folders = [source for source in sources if isinstance(source, Path)]
+        docs = [source for source in sources if isinstance(source, Doc)]
+        if docs:
+            folders.append(write_json_tree(tmp_path / "opencode", docs))
+        reader = IndexReader(build_index(*folders))
+        readers.append(reader)
+        return reader.connection()
+
+    yield build
+    for reader in readers:
+        reader.close()
