@@ -1,17 +1,21 @@
 """The real dashboard as a process, and the real browser: what the browser tests and the screenshots start."""
 
-import os
+import json
 import queue
 import shutil
 import subprocess
 import sys
+import tarfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from playwright.sync_api import Browser, sync_playwright
 
 from indexer.launcher import Child, dashboard_command, free_port, is_healthy
+
+JsonObject = dict[str, Any]
 
 ROOT = Path(__file__).resolve().parents[2]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -24,6 +28,14 @@ BROWSER_ARGUMENTS = (
     "--no-first-run",
     "--disable-quic",
 )
+# Every data set of tests/data, by the name that tests use: its archive, and the OpenCode data folder in it.
+DATA_SETS = {
+    "json": ("opencode-1.1-json-A", "opencode"),
+    "sqlite": ("opencode-1.18-sqlite-A", "opencode"),
+    "migrated-before": ("opencode-migrated-both-A", "before/opencode"),
+    "migrated-after": ("opencode-migrated-both-A", "after/opencode"),
+    "live-wal": ("opencode-1.18-live-wal-A", "opencode"),
+}
 
 
 def browser_path() -> str | None:
@@ -69,9 +81,31 @@ def dashboard(index: Path, prefix: Sequence[str] = ()) -> Iterator[str]:
         server.wait_for_end()
 
 
-def build_index(data: Path, index: Path) -> None:
-    """Index a data folder by the real command line."""
-    command = [sys.executable, "-m", "indexer", "bulk", "--data", str(data), "--db", str(index)]
-    subprocess.run(
-        command, cwd=ROOT, check=True, capture_output=True, env={**os.environ, "COVERAGE_PROCESS_CONFIG": ""}
-    )
+def index_of(name: str, folder: Path) -> Path:
+    """Unpack a data set and index it by the real command line.
+
+    Args:
+        name: One of `DATA_SETS`.
+        folder: Where to put both.
+    """
+    archive, data = DATA_SETS[name]
+    with tarfile.open(ROOT / "tests" / "data" / f"{archive}.tar.gz") as tar:
+        tar.extractall(folder, [member for member in tar if member.name.startswith(f"{data}/")])
+    index = folder / "index.duckdb"
+    indexer("bulk", "--data", str(folder / data), "--db", str(index))
+    return index
+
+
+def totals(index: Path) -> JsonObject:
+    """Return what `python -m indexer totals --json` prints."""
+    loaded: JsonObject = json.loads(indexer("totals", "--db", str(index), "--json"))
+    return loaded
+
+
+def indexer(*arguments: str) -> str:
+    """Run the indexer's command line and return what it prints."""
+    command = [sys.executable, "-m", "indexer", *arguments]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if run.returncode:
+        raise RuntimeError(f"{' '.join(arguments)} ended with {run.returncode}: {run.stderr}")
+    return run.stdout

@@ -1,0 +1,43 @@
+"""Fixtures of the browser tests: one browser for all, one index per data set, servers as each test needs them."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser
+
+from tests.browser import running
+
+REQUIRED = bool(os.environ.get("REQUIRE_BROWSER"))
+ARTIFACTS = running.ROOT / "artifacts"
+
+
+@pytest.fixture(scope="package")
+def browser() -> Iterator[Browser]:
+    """The system's Chromium. Without one the tests are skipped, unless REQUIRE_BROWSER is set.
+
+    Only as long as this package's tests run: Playwright's event loop would disturb later tests.
+    """
+    executable = running.browser_path()
+    if executable is None:
+        reason = f"no browser on this machine: looked for {', '.join(running.BROWSERS)}"
+        if REQUIRED:
+            pytest.fail(f"REQUIRE_BROWSER is set, but there is {reason}")
+        pytest.skip(reason)
+    with running.browser(executable) as started:
+        yield started
+
+
+@pytest.fixture(scope="package")
+def index_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Index a data set once, whoever asks for it."""
+    built: dict[str, Path] = {}
+
+    def index(name: str) -> Path:
+        """Return the index of a data set."""
+        if name not in built:
+            built[name] = running.index_of(name, tmp_path_factory.mktemp(name.replace("/", "-")))
+        return built[name]
+
+    return index

@@ -1,0 +1,41 @@
+"""Every page in a real browser: a deep link is a fresh server's first request; both themes, two sizes."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, ViewportSize
+
+from tests.browser import running
+from tests.browser.conftest import ARTIFACTS
+from tests.browser.visit import PHONE, WIDE, visiting
+
+# What must be readable on each page, sample range `all`, JSON data set.
+PAGES = {"costs": "Costs", "sessions": "Sessions"}
+
+
+def test_pages_every_page_of_the_menu_is_tested() -> None:
+    """A new page gets its browser test by being added above."""
+    assert set(PAGES) == {path.stem for path in (running.ROOT / "pages").glob("*.py")}
+
+
+@pytest.mark.parametrize("size", [WIDE, PHONE], ids=["wide", "phone"])
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("name", PAGES)
+def test_page_fresh_server_deep_link_is_sound(
+    browser: Browser, index_of: Callable[[str], Path], name: str, theme: str, size: ViewportSize
+) -> None:
+    """No exception, no console error, no request off this machine, no accessibility violation; a screenshot is kept."""
+    screenshots = ARTIFACTS / "screenshots"
+    with running.dashboard(index_of("json")) as base, visiting(browser, base, size=size, theme=theme) as visit:
+        visit.open(f"/{name}?range=all")
+        visit.page.screenshot(path=screenshots / f"{name}-{theme}-{size['width']}.png", full_page=True)
+        violations = Axe().run(visit.page, options={"runOnly": ["wcag2a", "wcag2aa"]})
+
+        assert not visit.has_exception(), visit.text()
+        assert visit.page.locator("h1").first.inner_text() == PAGES[name]
+        assert visit.errors == []
+        assert visit.foreign == []
+        assert violations.response["violations"] == [], violations.generate_report()
+        assert visit.page.evaluate("document.scrollingElement.scrollWidth <= window.innerWidth"), "scrolls sideways"

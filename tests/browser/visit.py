@@ -1,0 +1,107 @@
+"""One browser tab on the dashboard that notes everything a test must not miss."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from playwright.sync_api import Browser, ConsoleMessage, Page, ViewportSize
+
+WIDE = ViewportSize(width=1440, height=900)
+PHONE = ViewportSize(width=390, height=844)
+LOCAL = {"localhost", "127.0.0.1", "::1"}
+SETTLED = '[data-testid="stApp"][data-test-script-state="notRunning"]'
+TIMEOUT_MS = 60_000
+
+
+@dataclass
+class Visit:
+    """A tab.
+
+    Attributes:
+        errors: What the console reported as an error, and uncaught exceptions.
+        foreign: Requests that would have left this machine.
+    """
+
+    page: Page
+    base: str
+    errors: list[str] = field(default_factory=list)
+    foreign: list[str] = field(default_factory=list)
+
+    def open(self, path: str) -> None:
+        """Follow a deep link and wait until the page has settled.
+
+        Args:
+            path: Beginning with a slash, filters included.
+        """
+        self.page.goto(self.base + path)
+        self.settle()
+
+    def settle(self) -> None:
+        """Wait until the script has run and everything is drawn: no skeleton, nothing stale."""
+        self.page.wait_for_selector(SETTLED, state="attached")
+        self.page.wait_for_function(
+            "() => document.querySelector('[data-testid=\"stMainBlockContainer\"] h1')"
+            ' && !document.querySelector(\'[data-testid="stSkeleton"], [data-stale="true"]\')'
+        )
+
+    def text(self) -> str:
+        """Return what can be read on the page, charts and tables left out."""
+        return self.page.locator('[data-testid="stMain"]').inner_text()
+
+    def has_exception(self) -> bool:
+        """Tell whether Streamlit shows an exception."""
+        return self.page.locator('[data-testid="stException"]').count() > 0
+
+    def download(self, button: str) -> bytes:
+        """Click a download button and return the file."""
+        with self.page.expect_download() as waiting:
+            self.page.get_by_role("button", name=button).click()
+        return Path(waiting.value.path()).read_bytes()
+
+    def _note_console(self, message: ConsoleMessage) -> None:
+        """Keep errors, but for the two requests that every deep link of Streamlit fails."""
+        address = message.location.get("url", "")
+        if message.type == "error" and not self._is_known(address):
+            self.errors.append(f"{message.text} ({address})")
+
+    def _is_known(self, address: str) -> bool:
+        """Tell whether an address is one of the two below the page's own path that do not exist."""
+        return re.fullmatch(re.escape(self.base) + r"/\w+/_stcore/(health|host-config)", address) is not None
+
+    def _note_request(self, address: str) -> None:
+        """Keep what would leave this machine."""
+        parts = urlsplit(address)
+        if parts.scheme not in ("data", "blob") and parts.hostname not in LOCAL:
+            self.foreign.append(address)
+
+
+@contextmanager
+def visiting(
+    browser: Browser, base: str, *, size: ViewportSize = WIDE, theme: str = "light", zone: str = "UTC"
+) -> Iterator[Visit]:
+    """Open a tab with an empty profile.
+
+    Args:
+        browser: Running browser.
+        base: Address of the dashboard.
+        size: Of the window.
+        theme: What the system prefers, `light` or `dark`.
+        zone: Time zone of the browser.
+    """
+    context = browser.new_context(
+        viewport=size, color_scheme="dark" if theme == "dark" else "light", timezone_id=zone, locale="en-US"
+    )
+    context.set_default_timeout(TIMEOUT_MS)
+    page = context.new_page()
+    visit = Visit(page, base)
+    page.on("console", visit._note_console)
+    page.on("pageerror", lambda error: visit.errors.append(str(error)))
+    page.on("request", lambda request: visit._note_request(request.url))
+    page.on("websocket", lambda socket: visit._note_request(socket.url))
+    try:
+        yield visit
+    finally:
+        context.close()
