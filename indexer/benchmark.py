@@ -27,6 +27,8 @@ from indexer.publish import Publisher
 EXTRACTION_LIMIT_US = 50_000.0
 BATCHES = 5
 
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
 
 @dataclass(frozen=True, slots=True)
 class Extraction:
@@ -107,6 +109,7 @@ def usage_documents(data_dir: Path) -> list[bytes]:
     return messages + [body for body in parts if orjson.loads(body).get("type") == "step-finish"]
 
 
+@app.command()
 def main(
     data: Annotated[
         Path | None, typer.Option(help="OpenCode data folder with a JSON tree. Default: the bundled sample.")
@@ -181,4 +184,4 @@ def _load_seconds(data_dir: Path) -> float:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    app()

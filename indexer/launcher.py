@@ -35,6 +35,9 @@ _TAKEN = (errno.EADDRINUSE, errno.EACCES)
 _ENDING_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
 class State(Enum):
     """What there is at an OpenCode data folder."""
 
@@ -256,6 +259,7 @@ def supervise(what: Plan, port: int, open_browser: bool) -> int:
             say("Both are stopped.")
 
 
+@app.command()
 def main(
     data: Annotated[
         list[Path] | None, typer.Option(help="OpenCode data folder, holding storage/ or opencode*.db. May be repeated.")
@@ -363,4 +367,4 @@ def _is_free(port: int) -> bool:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    app()

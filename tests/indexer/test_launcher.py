@@ -48,8 +48,11 @@ class Launched:
         self.lines: list[str] = []
 
     def read_until(self, text: str) -> str:
-        """Return the first line that holds a text; fails if the launcher ends before."""
+        """Return the first line that holds a text, past ones included; fails if the launcher ends before."""
         assert self.process.stdout is not None
+        for line in self.lines:
+            if text in line:
+                return line
         for line in self.process.stdout:
             self.lines.append(line.rstrip())
             if text in line:
@@ -338,7 +341,7 @@ def test_main_no_data_serves_the_sample_until_stopped(
 
 def test_main_second_start_on_one_index_keeps_the_dashboard(home: Path, launched: list[Launched]) -> None:
     """Two windows of the same demo: one indexer, two dashboards."""
-    first, second = Launched("--demo"), None
+    first = Launched("--demo")
     launched.append(first)
     first.read_until("open http://localhost:")
     second = Launched("--demo")
