@@ -1,0 +1,16 @@
+"""The dashboard: `streamlit run app.py`. Page config, navigation, filter bar; nothing else."""
+
+import streamlit as st
+
+from pages.ui import data, filters, frame
+
+st.set_page_config(page_title="OpenCode analytics", page_icon="📊", layout="wide")
+
+with frame.around():
+    page = st.navigation(frame.pages(), position="top")
+    frame.style()
+    data.check()
+    filters.bar()
+    page.run()
+
+frame.settle()

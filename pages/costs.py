@@ -1,0 +1,49 @@
+"""Costs: what did it cost, and what drives it?"""
+
+import streamlit as st
+
+from pages.ui import charts, data, display, export, filters, frame, spend, states, tables
+from queries import costs
+
+frame.ensure()
+
+scope = filters.scope()
+totals = data.load(costs.cost_totals, scope)
+
+frame.heading("Costs", filters.range_words(scope))
+if data.status().is_partial:
+    states.partial(data.status())
+if not totals.messages:
+    filters.nothing_matches("costs")
+    st.stop()
+
+filters.warn_unknown()
+spend.figures(totals)
+spend.left_out(totals)
+
+by = spend.grouping()
+view = spend.view(by, scope, totals)
+
+left, right = st.columns([3, 2], gap="medium")
+with left.container(border=True, key="costs_over_time"):
+    st.markdown(f"**{view.series_title}**")
+    spend.chart(view.over_time, "over_time", view.series_alt, is_empty=not view.axis)
+with right.container(border=True, key="costs_ranking"):
+    st.markdown(f"**{view.ranking_title}**")
+    spend.chart(view.ranking, "ranking", view.ranking_alt, is_empty=not totals.cost_recorded_usd)
+
+with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", key="costs_tools"):
+    st.markdown(f"**{view.table_title}**", width="content")
+    st.download_button(
+        "CSV",
+        data=export.safely(view.csv),
+        file_name=view.file_name,
+        mime="text/csv",
+        key="costs_csv",
+        icon=":material/download:",
+        on_click="ignore",
+        help="Every row, full precision",
+    )
+with st.container(key="costs_table"):
+    spend.table(view)
+st.caption(spend.NEVER_RECORDED)

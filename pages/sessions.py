@@ -1,0 +1,38 @@
+"""Sessions: which session do I want?"""
+
+import streamlit as st
+
+from pages.ui import data, display, export, filters, frame, listing, states
+from queries import sessions
+
+frame.ensure()
+
+scope = filters.scope()
+frame.heading("Sessions", filters.range_words(scope))
+if data.status().is_partial:
+    states.partial(data.status())
+
+with st.container(horizontal=True, vertical_alignment="center", gap="medium", key="sessions_tools"):
+    sort, fold = listing.order(), listing.folding()
+    total = data.load(sessions.sessions_total, scope, fold)
+    st.download_button(
+        "CSV",
+        data=export.safely(listing.csv(scope, fold, sort)),
+        file_name=export.file_name("sessions", scope),
+        mime="text/csv",
+        key="sessions_csv",
+        icon=":material/download:",
+        on_click="ignore",
+        help="Every row, full precision",
+    )
+
+listing.detail()
+if not total.sessions:
+    filters.nothing_matches("sessions")
+    st.stop()
+
+filters.warn_unknown()
+st.text(listing.summary(total, scope, fold), width="stretch")
+with st.container(key="sessions_table"):
+    listing.table(scope, fold, sort, total)
+st.caption("Tick a row to open the session. " + display.md(listing.explanation(scope, fold)))

@@ -1,0 +1,234 @@
+"""Rows in, Plotly figure out. No colours: the theme gives the nth series its nth colour, light or dark."""
+
+import html
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime, timedelta
+
+import plotly.graph_objects as go
+
+from pages.ui import display
+from queries.costs import CostPoint, RankedKey
+
+SLOTS = 6  # identities with a colour of their own; the seventh is Other
+OTHER = "Other"
+MAX_MARKS = 400
+CONFIG = {
+    "displaylogo": False,
+    "displayModeBar": "hover",
+    "modeBarButtons": [["resetScale2d", "toImage"]],
+    "scrollZoom": False,
+}
+_HEIGHT = 300
+
+
+def step_for(first: datetime | None, last: datetime | None, wanted: str = "day") -> str:
+    """Choose the step of a time axis so that seven series stay under 400 marks.
+
+    Args:
+        first: Start of the axis. None: nothing to draw.
+        last: Its end.
+        wanted: The finest step to use.
+
+    Returns:
+        hour, day, week or month; hours only for spans up to two days.
+    """
+    if first is None or last is None:
+        return wanted
+    span_days = (last - first).total_seconds() / 86_400
+    most = MAX_MARKS // (SLOTS + 1)
+    if wanted == "hour" and span_days <= 2:
+        return "hour"
+    finest = ("day", "week", "month").index("day" if wanted == "hour" else wanted)
+    for step, length in (("day", 1), ("week", 7), ("month", 30))[finest:]:
+        if span_days / length <= most:
+            return step
+    return "month"
+
+
+def steps(points: Sequence[CostPoint], step: str, first: datetime | None, last: datetime | None) -> list[datetime]:
+    """List every step of an axis, empty ones too.
+
+    Args:
+        points: What is drawn; always inside the result.
+        step: hour, day, week or month.
+        first: Local time the axis begins with, where the filters say.
+        last: Local time it ends with.
+
+    Returns:
+        Starts of the steps, in order. Empty if there is nothing to draw.
+    """
+    marks = [*(point.step_at for point in points), *(_floor(at, step) for at in (first, last) if at)]
+    if not marks:
+        return []
+    found, end = [min(marks)], max(marks)
+    while found[-1] < end:
+        found.append(_next(found[-1], step))
+    return found
+
+
+def spread(points: Sequence[CostPoint], axis: Sequence[datetime]) -> dict[str, list[float]]:
+    """Put the points of each key on an axis, 0 where it has none."""
+    place = {at: index for index, at in enumerate(axis)}
+    found: defaultdict[str, list[float]] = defaultdict(lambda: [0.0] * len(axis))
+    for point in points:
+        found[point.key][place[point.step_at]] += point.cost_usd
+    return dict(found)
+
+
+def cost_over_time(
+    points: Sequence[CostPoint],
+    axis: Sequence[datetime],
+    step: str,
+    ranks: Sequence[RankedKey],
+    names: Mapping[str, str],
+    today: date,
+) -> go.Figure:
+    """Draw stacked bars: recorded cost per step.
+
+    Args:
+        points: Cost per step and key.
+        axis: Every step to draw.
+        step: hour, day, week or month.
+        ranks: Places of all keys: place n has colour n, whatever the filters.
+        names: What to call a key; a key without a name is called by itself.
+        today: In the viewer's zone; named as such.
+
+    Returns:
+        Seven series in the order of their colours, those without a value hidden from the legend.
+    """
+    labels = axis_labels(axis, step, today)
+    series = spread(points, axis)
+    figure = go.Figure()
+    for name, keys in _slots(ranks):
+        values = [sum(series[key][index] for key in keys if key in series) for index in range(len(axis))]
+        label = safe(names.get(name, name))
+        figure.add_bar(
+            x=labels,
+            y=values,
+            name=label,
+            showlegend=any(values),
+            hovertext=[f"{at}<br>{label}: {display.usd(value, 4)}" if value else "" for at, value in zip(labels, values, strict=True)],
+            hoverinfo="text",
+        )
+    figure.update_layout(
+        barmode="stack",
+        bargap=0.25,
+        height=_HEIGHT + 40,
+        margin={"l": 4, "r": 4, "t": 8, "b": 4},
+        legend={"orientation": "h", "y": -0.16, "x": 0, "yanchor": "top", "title": None},
+        xaxis={"type": "category", "title": None, "tickangle": 0, "nticks": 10, "automargin": True, "fixedrange": True},
+        yaxis={"title": None, "tickprefix": "$", "rangemode": "tozero", "automargin": True, "nticks": 5},
+        hovermode="closest",
+    )
+    # Plotly leaves ticks out of a category axis only by number.
+    every = max(1, -(-len(labels) // 10))
+    shown = list(range(len(labels) - 1, -1, -every))[::-1]
+    figure.update_xaxes(tickmode="array", tickvals=[labels[index] for index in shown])
+    return figure
+
+
+def cost_ranking(
+    rows: Sequence[tuple[str, str, float, float | None]], ranks: Sequence[RankedKey] | None
+) -> go.Figure:
+    """Draw ranked bars: the dearest on top, each with its cost and share.
+
+    Args:
+        rows: Key, name, cost in USD and share; dearest first.
+        ranks: Places of all keys, where keys have colours of their own; else one colour for all.
+
+    Returns:
+        One bar a row, in the colour its key has everywhere.
+    """
+    slot = {entry.key: min(entry.rank, SLOTS + 1) for entry in ranks or ()}
+    labels = _unique([safe(display.one_line(name, 26)) for _, name, _, _ in rows])
+    figure = go.Figure()
+    for number in range(1, SLOTS + 2):
+        own = [index for index, (key, *_) in enumerate(rows) if slot.get(key, SLOTS + 1 if ranks else 1) == number]
+        figure.add_bar(
+            orientation="h",
+            y=[labels[index] for index in own],
+            x=[rows[index][2] for index in own],
+            text=[f"{display.usd(rows[index][2])} · {display.percent(rows[index][3], 0)}" for index in own],
+            textposition="outside",
+            cliponaxis=False,
+            hovertext=[f"{safe(display.one_line(rows[index][1]))}<br>{display.usd(rows[index][2], 4)}" for index in own],
+            hoverinfo="text",
+            showlegend=False,
+        )
+    top = max((cost for _, _, cost, _ in rows), default=0.0) or 1.0
+    figure.update_layout(
+        barmode="overlay",
+        bargap=0.35,
+        height=max(170, min(_HEIGHT + 40, 44 + 28 * len(rows)) if len(rows) <= 10 else 44 + 24 * len(rows)),
+        margin={"l": 4, "r": 4, "t": 8, "b": 4},
+        xaxis={"visible": False, "range": [0, top * 1.55], "fixedrange": True},
+        yaxis={
+            "type": "category",
+            "categoryorder": "array",
+            "categoryarray": labels[::-1],
+            "title": None,
+            "automargin": True,
+            "fixedrange": True,
+            "ticksuffix": " ",
+        },
+        hovermode="closest",
+    )
+    return figure
+
+
+def axis_labels(axis: Sequence[datetime], step: str, today: date) -> list[str]:
+    """Write the labels of a time axis, each once: `Nov 3`, `Nov 3 2025` if years differ, the last `Today`."""
+    years = {at.year for at in axis}
+    with_year = len(years) > 1
+    labels = []
+    for at in axis:
+        if step == "month":
+            labels.append(f"{at:%b %Y}" if with_year else f"{at:%b}")
+        elif step == "hour":
+            labels.append(f"{at:%b} {at.day}, {at:%H}:00")
+        elif step == "day" and at.date() == today:
+            labels.append("Today")
+        else:
+            labels.append(f"{at:%b} {at.day}" + (f" {at.year}" if with_year else ""))
+    return labels
+
+
+def safe(label: str) -> str:
+    """Escape a label: Plotly takes some HTML and links."""
+    return html.escape(display.one_line(label, 60), quote=False)
+
+
+def _slots(ranks: Sequence[RankedKey]) -> list[tuple[str, list[str]]]:
+    """Give the first keys a slot each and the others one together: name of the slot, its keys."""
+    named = [(entry.key, [entry.key]) for entry in ranks[:SLOTS]]
+    # Names that no key has: an invisible series must not claim one.
+    empty = [(f" {number}", []) for number in range(SLOTS - len(named))]
+    return [*named, *empty, (OTHER, [entry.key for entry in ranks[SLOTS:]])]
+
+
+def _unique(labels: Sequence[str]) -> list[str]:
+    """Tell equal labels apart: bars with one label would lie on each other."""
+    seen: defaultdict[str, int] = defaultdict(int)
+    found = []
+    for label in labels:
+        seen[label] += 1
+        found.append(label if seen[label] == 1 else f"{label} ({seen[label]})")
+    return found
+
+
+def _floor(at: datetime, step: str) -> datetime:
+    """Return the start of the step a local time is in."""
+    if step == "hour":
+        return at.replace(minute=0, second=0, microsecond=0)
+    start = at.replace(hour=0, minute=0, second=0, microsecond=0)
+    if step == "week":
+        return start - timedelta(days=start.weekday())
+    return start.replace(day=1) if step == "month" else start
+
+
+def _next(at: datetime, step: str) -> datetime:
+    """Return the start of the next step."""
+    if step == "month":
+        return (at + timedelta(days=32)).replace(day=1)
+    return at + {"hour": timedelta(hours=1), "day": timedelta(days=1), "week": timedelta(days=7)}[step]

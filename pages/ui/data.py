@@ -1,0 +1,231 @@
+"""The only bridge from the pages to the index: which revision, which query, cached until the revision changes."""
+
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Concatenate, ParamSpec, TypeVar
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import duckdb
+import streamlit as st
+
+from indexer import settings
+from indexer.exceptions import IndexUnavailable
+from indexer.publish import IndexReader, Snapshot
+from pages.ui import states
+from queries import health
+
+log = logging.getLogger(__name__)
+
+Asked = ParamSpec("Asked")
+Answer = TypeVar("Answer")
+Query = Callable[Concatenate[duckdb.DuckDBPyConnection, Asked], Answer]
+
+_KEPT_SNAPSHOTS = 3
+_PIN = "pinned_snapshot"
+
+
+class _Index:
+    """The open index, shared by all sessions of the process; keeps a few revisions that pages have pinned."""
+
+    def __init__(self) -> None:
+        """Name the index of the settings; nothing is opened yet."""
+        self.reader = IndexReader()
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[str, Snapshot] = OrderedDict()
+
+    def newest(self, wait: bool) -> Snapshot:
+        """Return the newest revision.
+
+        Args:
+            wait: Whether to wait until the newest published one is open, rather than take the newest opened one.
+        """
+        snapshot = self.reader.refresh() if wait else self.reader.snapshot()
+        with self._lock:
+            self._kept[snapshot.key] = snapshot
+            self._kept.move_to_end(snapshot.key)
+            while len(self._kept) > _KEPT_SNAPSHOTS:
+                self._kept.popitem(last=False)
+        return snapshot
+
+    def kept(self, key: str) -> Snapshot | None:
+        """Return a revision by its key. None if it was let go of."""
+        with self._lock:
+            return self._kept.get(key)
+
+
+def check() -> None:
+    """Make sure that there is something to show; else show what is missing, and stop.
+
+    Pins the newest revision for the session, if it has none yet.
+    """
+    try:
+        pinned = st.session_state.get(_PIN)
+        if not isinstance(pinned, str) or _index().kept(pinned) is None:
+            _pin(wait=False)
+        _index().reader.revision()  # an index that went away is not shown from memory
+    except IndexUnavailable as error:
+        st.session_state.pop(_PIN, None)
+        states.unavailable(error, _is_usable)
+        st.stop()
+    now = status()
+    if now.is_sample:
+        states.sample()
+    if now.is_empty:
+        states.nothing_indexed(now, load(health.sources), _has_changed)
+        st.stop()
+
+
+def load(query: Query[Asked, Answer], *args: Asked.args, **kwargs: Asked.kwargs) -> Answer:
+    """Run a query on the pinned revision.
+
+    Args:
+        query: A function of `queries`; its first parameter is the connection.
+        args: What else it takes; anything whose `repr` says it all.
+        kwargs: Alike.
+
+    Returns:
+        The answer, from the cache if this revision was asked the same before.
+    """
+    name = f"{query.__module__}.{query.__qualname__}"
+    asked = repr((args, sorted(kwargs.items())))
+    return _cached(_key(), name, asked, lambda con: query(con, *args, **kwargs))
+
+
+def source(query: Query[Asked, Answer], *args: Asked.args, **kwargs: Asked.kwargs) -> Callable[[], Answer]:
+    """Prepare a query for later, outside the session: a download runs after the page is drawn.
+
+    Args:
+        query: As for `load`.
+        args: As for `load`.
+        kwargs: As for `load`.
+
+    Returns:
+        A function that runs the query on the revision that is pinned now, or the newest if that is gone by then.
+    """
+    index, key = _index(), _key()
+
+    def run() -> Answer:
+        """Run the query."""
+        return _run(index.kept(key) or index.newest(wait=False), lambda con: query(con, *args, **kwargs))
+
+    return run
+
+
+def status() -> health.IndexStatus:
+    """Return the state of the index at the pinned revision."""
+    return load(health.status)
+
+
+def revision() -> str:
+    """Return the name of the pinned revision."""
+    return _key()
+
+
+def zone() -> str:
+    """Return the viewer's time zone, UTC if the browser names none or one that cannot be used."""
+    name = st.context.timezone or "UTC"
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError):
+        log.warning("unknown time zone, UTC is used instead")
+        return "UTC"
+    return name if name == "UTC" or load(health.knows_zone, name) else "UTC"
+
+
+def now() -> datetime:
+    """Return the present, naive UTC."""
+    return datetime.now(UTC).replace(tzinfo=None)
+
+
+@st.fragment(run_every=5)
+def freshness() -> None:
+    """Say how fresh the page is, and offer newer data. Ticks by itself."""
+    pinned = status()
+    try:
+        newest = _newest_status()
+    except IndexUnavailable:
+        st.rerun(scope="app")  # the whole page says what is wrong
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="right", gap="small"):
+        if newest.is_partial:
+            states.progress(newest)
+        if newest != pinned:
+            st.button(states.news(pinned, newest), key="refresh", icon=":material/refresh:", on_click=_refresh)
+        else:
+            st.caption(states.as_of(pinned, zone()))
+
+
+def _newest_status() -> health.IndexStatus:
+    """Return the state of the newest opened revision."""
+    snapshot = _index().newest(wait=False)
+    return _cached(snapshot.key, "queries.health.status", "((), [])", health.status)
+
+
+def _refresh() -> None:
+    """Pin the newest revision, from a button."""
+    try:
+        _pin(wait=True)
+    except IndexUnavailable:
+        st.session_state.pop(_PIN, None)  # the run that follows says what is wrong
+
+
+def _pin(wait: bool) -> None:
+    """Let the session read the newest revision from now on."""
+    st.session_state[_PIN] = _index().newest(wait).key
+
+
+def _key() -> str:
+    """Return the key of the revision that the session reads."""
+    return str(st.session_state[_PIN])
+
+
+def _is_usable() -> bool:
+    """Tell whether the index can be read by now."""
+    try:
+        _index().newest(wait=False)
+    except IndexUnavailable:
+        return False
+    return True
+
+
+def _has_changed() -> bool:
+    """Tell whether there is a newer revision than the pinned one; then read that."""
+    before = _key()
+    _refresh()
+    return before != st.session_state.get(_PIN)
+
+
+def _index() -> _Index:
+    """Return the index that the settings name now."""
+    return _open_index(str(settings.index_path()))
+
+
+@st.cache_resource(show_spinner=False, max_entries=4)
+def _open_index(path: str) -> _Index:
+    """Make the index of a path, once a process."""
+    log.info("reading %s", path)
+    return _Index()
+
+
+@st.cache_data(show_spinner=False, max_entries=64)
+def _cached(key: str, name: str, asked: str, _ask: Callable[[duckdb.DuckDBPyConnection], Answer]) -> Answer:
+    """Run a query once per revision, name and parameters.
+
+    If the revision was let go of meanwhile, the page starts over on the newest one: all its numbers are of one.
+    """
+    snapshot = _index().kept(key)
+    if snapshot is None:
+        _pin(wait=False)
+        st.rerun(scope="app")
+    return _run(snapshot, _ask)
+
+
+def _run(snapshot: Snapshot, ask: Callable[[duckdb.DuckDBPyConnection], Answer]) -> Answer:
+    """Run a query on a cursor of its own."""
+    con = snapshot.cursor()
+    try:
+        return ask(con)
+    finally:
+        con.close()

@@ -1,0 +1,195 @@
+"""The filter bar: one for all pages, kept in the URL."""
+
+from collections.abc import Sequence
+from datetime import date
+
+import streamlit as st
+
+from pages.ui import data, display
+from queries import health, period
+from queries.period import Scope
+
+DEFAULT_RANGE = "30d"
+# Names in the URL: a contract.
+KEYS = ("range", "from", "to", "agent", "model", "project", "q")
+
+
+def bar() -> None:
+    """Draw the filter bar. Its values are read with `scope`."""
+    names = data.load(health.names)
+    default = "all" if data.status().is_sample else DEFAULT_RANGE
+    _translate_projects(names)
+    with st.container(horizontal=True, vertical_alignment="center", gap="small", key="filters"):
+        st.segmented_control(
+            "Range",
+            period.PRESETS,
+            default=default,
+            required=True,
+            key="range",
+            bind="query-params",
+            label_visibility="collapsed",
+        )
+        with st.popover(_dates_label(), icon=":material/calendar_month:", key="dates", width=150):
+            st.date_input("From", None, key="from", bind="query-params", format="YYYY-MM-DD")
+            st.date_input("To, included", None, key="to", bind="query-params", format="YYYY-MM-DD")
+            st.caption("Dates win over the range on the left. Empty both to go back to it.")
+        _choice("Agents", "agent", names.agents)
+        _choice("Models", "model", names.models)
+        _choice("Projects", "project", _project_options(names))
+        st.text_input(
+            "Search titles, prompts, answers",
+            key="q",
+            type="search",
+            live="300ms",
+            placeholder="Search titles, prompts, answers",
+            label_visibility="collapsed",
+            bind="query-params",
+            width=250,
+        )
+        if _is_set():
+            st.button("Clear", key="clear_filters", icon=":material/filter_alt_off:", type="tertiary", on_click=clear)
+
+
+def scope() -> Scope:
+    """Return what the filter bar says."""
+    tz = data.zone()
+    first, last = st.session_state.get("from"), st.session_state.get("to")
+    if isinstance(first, date) or isinstance(last, date):
+        chosen = period.days(first, last, tz)
+    else:
+        name = st.session_state.get("range") or DEFAULT_RANGE
+        chosen = period.preset(str(name), tz, data.now())
+    ids = {display.project(project): project.project_id for project in data.load(health.names).projects}
+    return Scope(
+        tz=tz,
+        period=chosen,
+        agents=_chosen("agent"),
+        models=_chosen("model"),
+        projects=tuple(ids.get(label, label) for label in _chosen("project")),
+        text=str(st.session_state.get("q") or "").strip(),
+    )
+
+
+def range_words(now: Scope) -> str:
+    """Write the chosen period in words."""
+    name = st.session_state.get("range")
+    if not st.session_state.get("from") and not st.session_state.get("to") and name == "24h":
+        return "last 24 hours"
+    return display.span(now.period, now.tz)
+
+
+def choose(key: str, values: Sequence[str]) -> None:
+    """Set a filter, from a callback: a widget's value cannot be set after it was drawn."""
+    st.session_state[key] = list(values)
+
+
+def choose_days(first: date, last: date) -> None:
+    """Set the dates, from a callback."""
+    st.session_state["from"], st.session_state["to"] = first, last
+
+
+def clear() -> None:
+    """Take all filters off but the range, from a callback. Dates are one, too."""
+    st.session_state["agent"] = st.session_state["model"] = st.session_state["project"] = []
+    st.session_state["q"] = ""
+    st.session_state["from"] = st.session_state["to"] = None
+
+
+def show_all() -> None:
+    """Look at all time, from a callback."""
+    st.session_state["range"] = "all"
+    st.session_state["from"] = st.session_state["to"] = None
+
+
+def nothing_matches(what: str) -> None:
+    """Say that the filters leave nothing, why, and offer the one thing that helps."""
+    names, now = data.load(health.names), scope()
+    known = {
+        "agent": set(names.agents),
+        "model": set(names.models),
+        "project": set(_project_options(names)),
+    }
+    unknown = [(key, name) for key in known for name in _chosen(key) if name not in known[key]]
+    with st.container(border=True, key="nothing_matches"):
+        st.subheader(f"No {what} here")
+        for key, name in unknown:
+            st.text(f"No data for {key} {name}")
+        if unknown:
+            st.button("Remove this filter" if len(unknown) == 1 else "Remove these filters", key="remove_unknown",
+                      on_click=_remove, args=(unknown,))
+        elif _is_set():
+            st.text(f"Nothing matches these filters together ({range_words(now)}).")
+            st.button("Clear filters", key="clear_here", icon=":material/filter_alt_off:", on_click=clear)
+        else:
+            st.text(f"Nothing was recorded in this range: {range_words(now)}.")
+            st.button("Show all time", key="show_all", icon=":material/history:", on_click=show_all)
+
+
+def warn_unknown() -> None:
+    """Name the filter values that the data does not know, where other values still match something."""
+    names = data.load(health.names)
+    known = {*names.agents, *names.models, *_project_options(names)}
+    for key in ("agent", "model", "project"):
+        for name in _chosen(key):
+            if name not in known:
+                st.caption(f"No data for {key} {display.md(name)}")
+
+
+def _remove(unknown: Sequence[tuple[str, str]]) -> None:
+    """Take values off their filters, from a callback."""
+    for key, name in unknown:
+        st.session_state[key] = [value for value in st.session_state[key] if value != name]
+
+
+def _choice(label: str, key: str, known: Sequence[str]) -> None:
+    """Draw one multiple choice. Values of the URL that are not known stay: they show that there is no data.
+
+    Options are Markdown by nature; their text is what the URL says, so it is escaped for display only.
+    """
+    asked = [*st.query_params.get_all(key), *st.session_state.get(key, [])]
+    st.multiselect(
+        label,
+        list(dict.fromkeys([*known, *asked])),
+        key=key,
+        bind="query-params",
+        placeholder=f"All {label.lower()}",
+        label_visibility="collapsed",
+        width=190,
+        wrap=False,
+        select_all=False,
+    )
+
+
+def _translate_projects(names: health.Names) -> None:
+    """Accept links that name a project by its id, or by a name it no longer has."""
+    if "project" in st.session_state:
+        return
+    labels = {project.project_id: display.project(project) for project in names.projects}
+    short = {project_id[:8]: label for project_id, label in labels.items()}
+    asked = st.query_params.get_all("project")
+    meant = [labels.get(value) or short.get(value.rsplit(" · ", 1)[-1]) or value for value in asked]
+    if meant != asked:
+        st.session_state["project"] = meant
+
+
+def _project_options(names: health.Names) -> list[str]:
+    """Return the options of the project filter."""
+    return [display.project(project) for project in names.projects]
+
+
+def _chosen(key: str) -> tuple[str, ...]:
+    """Return the values of a multiple choice."""
+    return tuple(st.session_state.get(key) or ())
+
+
+def _is_set() -> bool:
+    """Tell whether any filter beside the range is set."""
+    return any(st.session_state.get(key) for key in KEYS if key != "range")
+
+
+def _dates_label() -> str:
+    """Name the chosen dates on the button that opens them."""
+    first, last = st.session_state.get("from"), st.session_state.get("to")
+    if not first and not last:
+        return "Dates"
+    return f"{first:%m-%d} – {last:%m-%d}" if first and last else f"from {first:%m-%d}" if first else f"to {last:%m-%d}"

@@ -1,0 +1,280 @@
+"""The pieces of the Costs page."""
+
+import calendar
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import plotly.graph_objects as go
+import streamlit as st
+
+from pages.ui import charts, data, display, export, filters, frame, tables
+from queries import costs, health
+from queries.costs import CostRow, CostTotals
+from queries.period import Scope
+
+NEVER_RECORDED = (
+    "OpenCode itself never records some requests, so no number here holds them: those that name a session (titles), "
+    "steps that were aborted, and failed attempts before a retry."
+)
+PAGE_ROWS = 100
+RANKED_GROUPS, RANKED_SESSIONS = 10, 20
+_GO_TO = "go_to_session"
+
+
+@dataclass(frozen=True, slots=True)
+class CostView:
+    """Everything that the Costs page shows of one grouping.
+
+    Attributes:
+        rows: Rows of the table; of a session table the page that is shown.
+        names: What to call a key.
+        axis: Steps of the chart; empty if there is no recorded cost with a known time.
+        trends: Cost per step of a key, for the table.
+        pages: Number of pages of the table.
+        csv: Makes the download: all rows.
+    """
+
+    by: str
+    rows: list[CostRow]
+    names: dict[str, str]
+    axis: list[datetime]
+    trends: dict[str, list[float]]
+    pages: int
+    over_time: go.Figure
+    series_title: str
+    series_alt: str
+    ranking: go.Figure
+    ranking_title: str
+    ranking_alt: str
+    table_title: str
+    table_key: str
+    csv: Callable[[], bytes]
+    file_name: str
+
+
+def figures(totals: CostTotals) -> None:
+    """Draw the headline numbers."""
+    with st.container(key="kpis"):
+        cost, per_session, tokens, cache = st.columns(4, gap="small")
+    cost.metric(
+        "Cost, recorded (USD)",
+        display.usd(totals.cost_recorded_usd),
+        border=True,
+        help="What OpenCode itself stored as cost of each message, each request once. Subscriptions and free models are "
+        "recorded as 0.",
+    )
+    per_session.metric(
+        "Cost per session",
+        display.usd(totals.cost_per_session_usd, 4),
+        border=True,
+        help=f"Recorded cost divided by {display.counted(totals.sessions, 'session')} with a message in this selection. Child sessions "
+        "count as sessions of their own.",
+    )
+    tokens.metric(
+        "Tokens",
+        display.tokens(totals.total_tokens),
+        border=True,
+        help=f"{display.count(totals.total_tokens)} = input + output + reasoning + cache read + cache write, each token "
+        "once: reasoning that a client counts as output is not added again.",
+    )
+    cache.metric(
+        "Read from cache",
+        display.percent(totals.cache_read_share),
+        border=True,
+        help="Cache reads of everything sent to models: cache read ÷ (input + cache read + cache write).",
+    )
+
+
+def left_out(totals: CostTotals) -> None:
+    """Name what the numbers do not hold. Nothing to name: no line."""
+    parts = []
+    if totals.fork_copies:
+        copies = display.counted(totals.fork_copies, "fork copy", "fork copies")
+        parts.append(f"{copies} ({display.tokens(totals.fork_copy_tokens)} tokens), counted once in the session they came from")
+    if totals.unrecorded_messages:
+        messages = display.counted(totals.unrecorded_messages, "message")
+        parts.append(f"the cost of {messages} ({display.tokens(totals.unrecorded_tokens)} tokens) that OpenCode did not record")
+    if totals.missing_usage_messages:
+        messages = display.counted(totals.missing_usage_messages, "message")
+        parts.append(f"the usage of {messages} whose provider sent none")
+    if totals.unknown_time_messages:
+        messages = display.counted(totals.unknown_time_messages, "message")
+        parts.append(f"{messages} of unknown time (in range all)")
+    if parts:
+        st.caption(f"Not in these numbers: {' · '.join(parts)}.")
+
+
+def grouping() -> str:
+    """Let the user choose what the costs are broken down by."""
+    with st.container(horizontal=True, vertical_alignment="center", gap="small", key="grouping"):
+        st.markdown("**Costs by**", width="content")
+        chosen = st.segmented_control(
+            "Costs by",
+            costs.GROUPINGS,
+            default=costs.GROUPINGS[0],
+            required=True,
+            key="by",
+            bind="query-params",
+            label_visibility="collapsed",
+        )
+    return str(chosen or costs.GROUPINGS[0])
+
+
+def view(by: str, scope: Scope, totals: CostTotals) -> CostView:
+    """Ask for everything the page shows of one grouping.
+
+    Args:
+        by: One of `costs.GROUPINGS`.
+        scope: The filters.
+        totals: What they leave.
+    """
+    dimension = by if by in costs.DIMENSIONS else "model"
+    ranked_by = dimension if by in costs.TIME_GROUPINGS else by
+    pages = -(-totals.sessions // PAGE_ROWS) if by == "session" else 1
+    page = _page(scope, pages)
+    limit = PAGE_ROWS if by == "session" else None
+    rows = data.load(costs.cost_rows, by, scope, limit, (page - 1) * PAGE_ROWS if limit else 0)
+    top = rows if ranked_by == by and page == 1 else data.load(costs.cost_rows, ranked_by, scope, limit, 0)
+    names = _names()
+    ranks = data.load(costs.cost_ranks, dimension)
+
+    first, last = _extent(scope, totals)
+    step = charts.step_for(first, last, by if by in costs.TIME_GROUPINGS else _finest(scope))
+    points = data.load(costs.cost_series, dimension, step, scope)
+    bounds = (first, last) if not scope.period.is_all else (None, None)
+    axis = charts.steps(points, step, *bounds) if points else []
+    today = data.now().replace(tzinfo=UTC).astimezone(ZoneInfo(scope.tz)).date()
+    most = RANKED_SESSIONS if by == "session" else RANKED_GROUPS
+    dearest = [row for row in top if row.cost_recorded_usd][:most]
+    ranking = [(row.key or "", _name(row, names), float(row.cost_recorded_usd or 0), row.share) for row in dearest]
+    return CostView(
+        by=by,
+        rows=rows,
+        names=names,
+        axis=axis,
+        trends=charts.spread(points, axis) if by == dimension and len(axis) > 1 else {},
+        pages=pages,
+        over_time=charts.cost_over_time(points, axis, step, ranks, names, today),
+        series_title=f"Recorded cost per {step}, USD, by {dimension}",
+        series_alt=f"Stacked bars of the recorded cost per {step}, by {dimension}. The table below has the numbers.",
+        ranking=charts.cost_ranking(ranking, ranks if ranked_by in costs.DIMENSIONS else None),
+        ranking_title=f"Dearest {ranked_by}s" if len(top) <= most else f"The {most} dearest {ranked_by}s",
+        ranking_alt=f"Bars of the recorded cost of the dearest {ranked_by}s, with their share.",
+        table_title=_table_title(by, totals, len(rows), page, pages),
+        table_key=tables.key("costs_rows", by, scope, page, data.revision()),
+        csv=_csv(by, scope),
+        file_name=export.file_name(f"costs_by-{by}", scope, totals.first_at, totals.last_at),
+    )
+
+
+def chart(figure: go.Figure, key: str, alt: str, is_empty: bool) -> None:
+    """Draw a chart, or say why there is none."""
+    if is_empty:
+        st.text("No cost above $0 was recorded here. Subscriptions and free models are recorded as $0: see the tokens below.")
+        return
+    st.plotly_chart(figure, key=key, config=charts.CONFIG, alt=alt, theme="streamlit")
+
+
+def table(shown: CostView) -> None:
+    """Draw the table. Selecting a row sets its filter; a session opens on the Sessions page."""
+    if go_to := st.session_state.pop(_GO_TO, None):
+        st.switch_page(frame.SESSIONS, query_params={"session": str(go_to)})
+    styled, config = tables.costs(shown.rows, shown.by, shown.names, shown.trends)
+    st.dataframe(
+        styled,
+        key=shown.table_key,
+        hide_index=True,
+        column_config=config,
+        placeholder=display.MISSING,
+        height="content" if len(shown.rows) <= 20 else 640,
+        on_select=lambda: _pick(shown.by, [row.key for row in shown.rows], shown.table_key),
+        selection_mode="single-row",
+        alt=shown.table_title,
+    )
+    if shown.pages > 1:
+        st.pagination(shown.pages, key="costs_page", bind="query-params")
+
+
+def _pick(by: str, keys: list[str | None], table_key: str) -> None:
+    """Narrow the page to a row, from a callback."""
+    number = tables.selected(table_key)
+    key = keys[number] if number is not None and number < len(keys) else None
+    if key is None:
+        return
+    match by:
+        case "day":
+            filters.choose_days(date.fromisoformat(key), date.fromisoformat(key))
+        case "week":
+            monday = date.fromisoformat(key)
+            filters.choose_days(monday, monday + timedelta(days=6))
+        case "month":
+            year, month = int(key[:4]), int(key[5:])
+            filters.choose_days(date(year, month, 1), date(year, month, calendar.monthrange(year, month)[1]))
+        case "provider":
+            names = data.load(health.names)
+            filters.choose("model", [model for model in names.models if model.startswith(f"{key}/")])
+        case "project":
+            labels = {project.project_id: display.project(project) for project in data.load(health.names).projects}
+            filters.choose("project", [labels.get(key, key)])
+        case "session":
+            st.session_state[_GO_TO] = key
+        case _:
+            filters.choose(by, [key])
+
+
+def _csv(by: str, scope: Scope) -> Callable[[], bytes]:
+    """Prepare the download of all rows."""
+    ask = data.source(costs.cost_rows, by, scope)
+    names = _names()
+
+    def make() -> bytes:
+        """Make the file."""
+        return export.costs_csv(ask(), by, scope.tz, names)
+
+    return make
+
+
+def _page(scope: Scope, pages: int) -> int:
+    """Return the page of the table that is asked for; the first one again when the filters change."""
+    if st.session_state.get("costs_page_of") != scope:
+        if "costs_page_of" in st.session_state:
+            st.session_state["costs_page"] = 1
+        st.session_state["costs_page_of"] = scope
+    asked = st.session_state.get("costs_page") or st.query_params.get("costs_page") or 1
+    return min(max(int(asked), 1), max(pages, 1)) if str(asked).isdecimal() else 1
+
+
+def _names() -> dict[str, str]:
+    """Return what to call each project."""
+    return {project.project_id: project.name or project.project_id[:8] for project in data.load(health.names).projects}
+
+
+def _name(row: CostRow, names: dict[str, str]) -> str:
+    """Name a group in a chart."""
+    return names.get(row.key or "") or (row.label and display.one_line(row.label)) or row.key or tables.UNKNOWN_TIME
+
+
+def _extent(scope: Scope, totals: CostTotals) -> tuple[datetime | None, datetime | None]:
+    """Return the local times that the chart spans: those of the filters, else those of the data."""
+    start = scope.period.start or totals.first_at
+    end = scope.period.end - timedelta(microseconds=1) if scope.period.end else totals.last_at
+    zone = ZoneInfo(scope.tz)
+    local = [at.replace(tzinfo=UTC).astimezone(zone).replace(tzinfo=None) if at else None for at in (start, end)]
+    return local[0], local[1]
+
+
+def _finest(scope: Scope) -> str:
+    """Return the finest step worth drawing: hours for a day or two."""
+    start, end = scope.period.start, scope.period.end
+    return "hour" if start and end and end - start <= timedelta(days=2) else "day"
+
+
+def _table_title(by: str, totals: CostTotals, rows: int, page: int, pages: int) -> str:
+    """Head the table."""
+    if by != "session":
+        return display.counted(rows, by)
+    first = (page - 1) * PAGE_ROWS + 1
+    shown = f", {display.count(first)} to {display.count(first + rows - 1)}" if pages > 1 else ""
+    return f"{display.counted(totals.sessions, 'session')}{shown}"

@@ -1,0 +1,127 @@
+"""What a page shows when there is nothing, not enough, or not the right thing to show."""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC
+from zoneinfo import ZoneInfo
+
+import streamlit as st
+
+from indexer import exceptions
+from pages.ui import display
+from queries.health import IndexStatus, Source
+
+BUILD = "python -m indexer run"
+REBUILD = "python -m indexer bulk"
+
+_TITLES: dict[type[exceptions.IndexUnavailable], str] = {
+    exceptions.IndexMissing: "No index yet",
+    exceptions.IndexOlder: "The index is older than this dashboard",
+    exceptions.IndexNewer: "The index is newer than this dashboard",
+    exceptions.IndexForeign: "This file is not an index",
+    exceptions.IndexBroken: "The index cannot be opened",
+}
+_HINTS: dict[type[exceptions.IndexUnavailable], tuple[str, str | None]] = {
+    exceptions.IndexMissing: ("Start the indexer in a terminal. This page opens by itself when the first data is in.", BUILD),
+    exceptions.IndexOlder: ("Build it again from OpenCode's own data; nothing of OpenCode is changed.", REBUILD),
+    exceptions.IndexNewer: ("A newer version of this program wrote it. Update this one, then start it again.", "git pull"),
+    exceptions.IndexForeign: ("It was left as it is. Name another file for the index, then start again.",
+                              "ANALYTICS_DB=~/opencode-analytics.duckdb make run"),
+    exceptions.IndexBroken: ("Start the indexer: it publishes the index anew.", BUILD),
+}
+
+
+def unavailable(error: exceptions.IndexUnavailable, is_usable: Callable[[], bool]) -> None:
+    """Say why the index cannot be used and what to do. Looks again every two seconds.
+
+    Args:
+        error: What happened.
+        is_usable: Tells whether the index can be read by now.
+    """
+    hint, command = _HINTS.get(type(error), ("Start the indexer.", BUILD))
+    with st.container(border=True, key="unavailable"):
+        st.subheader(_TITLES.get(type(error), "The index cannot be used"))
+        st.text(str(error))
+        st.text(hint)
+        if command:
+            st.code(command, language=None)
+    _watch(is_usable)
+
+
+def nothing_indexed(status: IndexStatus, sources: Sequence[Source], has_changed: Callable[[], bool]) -> None:
+    """Say that the index has no session in it, and where the indexer looked. Looks again every two seconds.
+
+    Args:
+        status: State of the index.
+        sources: What the indexer looked at.
+        has_changed: Tells whether there is a newer revision by now.
+    """
+    with st.container(border=True, key="nothing_indexed"):
+        if status.is_partial and status.phase == "bulk":
+            st.subheader("Indexing has begun")
+            st.text("The first sessions appear here in a moment. You can leave this page open.")
+            progress(status)
+        else:
+            st.subheader("No OpenCode data found")
+            st.text("The indexer looked and found no session. Use OpenCode once, or name the folder that holds its data:")
+            st.code("python -m indexer run --data ~/.local/share/opencode", language=None)
+        for source in sources:
+            st.text(f"{source.path}: {source.reason or source.state}")
+    _watch(has_changed)
+
+
+def sample() -> None:
+    """Say that these are not the user's own sessions."""
+    st.info(
+        "**Sample data.** These sessions came with the program, so that you can look around. They are kept apart from "
+        "your own: run OpenCode on this machine, then `make run`, to see yours.",
+        icon=":material/science:",
+    )
+
+
+def progress(status: IndexStatus) -> None:
+    """Show how far the first pass is."""
+    st.progress(_share_done(status), text=_how_far(status), width=320)
+
+
+def partial(status: IndexStatus) -> None:
+    """Say that the first pass has not ended, so that every total is too low."""
+    if status.phase == "bulk":
+        st.warning(f"Indexing in progress: every total here is still too low. {_how_far(status)}", icon=":material/hourglass_top:")
+    else:
+        st.warning(
+            f"The first pass was interrupted: every total here is too low. `{BUILD}` goes on.",
+            icon=":material/hourglass_disabled:",
+        )
+
+
+def news(shown: IndexStatus, newest: IndexStatus) -> str:
+    """Name what is new since the shown revision, as the label of the button that loads it."""
+    added = newest.parts - shown.parts
+    return f"{display.count(added)} new parts · Refresh" if added > 0 else "New data · Refresh"
+
+
+def as_of(status: IndexStatus, tz: str) -> str:
+    """Say how old the shown data is, with the time zone that all times here are in."""
+    at = status.updated_at.replace(tzinfo=UTC).astimezone(ZoneInfo(tz))
+    return f"Data as of {at:%b} {at.day}, {at:%H:%M:%S} · {display.md(tz)}"
+
+
+@st.fragment(run_every=2)
+def _watch(is_different: Callable[[], bool]) -> None:
+    """Run the whole page again once something has changed."""
+    if is_different():
+        st.rerun(scope="app")
+
+
+def _share_done(status: IndexStatus) -> float:
+    """Return how much of the pass is done, 0 to 1."""
+    if not status.documents_total:
+        return 0.0
+    return min(status.documents_done / status.documents_total, 1.0)
+
+
+def _how_far(status: IndexStatus) -> str:
+    """Say how far the pass is."""
+    if not status.documents_total:
+        return f"{display.count(status.documents_done)} messages read"
+    return f"{display.count(status.documents_done)} of {display.count(status.documents_total)} messages read"

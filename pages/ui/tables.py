@@ -1,0 +1,271 @@
+"""Rows in, a table ready to show out: numbers stay numbers, so that a click on a heading sorts them."""
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
+
+import pandas as pd
+import streamlit as st
+from pandas.io.formats.style import Styler
+
+from pages.ui import display
+from queries.costs import TIME_GROUPINGS, CostRow
+from queries.period import Scope
+from queries.sessions import ChildSession, SessionDetail, SessionModel, SessionRow
+
+UNKNOWN_TIME = "unknown time"
+CHIPS = ("fork copies", "deleted", "archived", "only in older storage", "no session record", "child")
+
+_TOKENS = {
+    "Input": "Tokens sent to the model, without cached ones.",
+    "Output": "Tokens the model answered with, as recorded. Some clients count reasoning in here.",
+    "Reasoning": "Tokens of reasoning, as recorded.",
+    "Cache read": "Tokens the provider read from its cache.",
+    "Cache write": "Tokens the provider wrote to its cache.",
+    "Total tokens": "Every token once: input, output, reasoning, cache read and cache write. Reasoning is never counted twice.",
+}
+_Config = dict[str, object]
+
+
+def key(name: str, *parts: object) -> str:
+    """Make the key of a table: another one for other data, so that a selected row number never meets other rows."""
+    return f"{name}_{hashlib.sha256(repr(parts).encode('utf-8', 'replace')).hexdigest()[:12]}"
+
+
+def selected(table_key: str) -> int | None:
+    """Return the number of the row that was selected, from a callback. None if a selection was taken back."""
+    rows = st.session_state[table_key].selection.rows
+    return int(rows[0]) if rows else None
+
+
+def costs(
+    rows: Sequence[CostRow], by: str, names: Mapping[str, str], trends: Mapping[str, Sequence[float]]
+) -> tuple[Styler, _Config]:
+    """Lay out the Costs table.
+
+    Args:
+        rows: What to show.
+        by: The grouping; heads the first column.
+        names: What to call a key.
+        trends: Cost per step of a key; without any there is no such column.
+
+    Returns:
+        The table and how to show its columns.
+    """
+    heading = by.capitalize()
+    frame = pd.DataFrame({heading: [group(row, by, names) for row in rows]})
+    frame["Cost"] = _money(row.cost_recorded_usd for row in rows)
+    frame["Share"] = pd.Series([row.share for row in rows], dtype="float64")
+    if trends:
+        frame["Trend"] = [list(trends.get(row.key or "", ())) for row in rows]
+    frame["Sessions"] = _ints(row.sessions for row in rows)
+    frame["Per session"] = _money(row.cost_per_session_usd for row in rows)
+    for label, counter in _counters(rows).items():
+        frame[label] = counter
+    frame["Errors"] = _ints(row.errors for row in rows)
+    if by == "session":
+        frame = frame.drop(columns=["Sessions", "Per session"])
+    formats = {"Cost": _usd2, "Per session": _usd4, **dict.fromkeys(_TOKENS, display.tokens),
+               "Sessions": display.count, "Errors": display.count}
+    wide = by in ("model", "session", "project")
+    config: _Config = {
+        heading: st.column_config.TextColumn(width="large" if by == "session" else "medium" if wide else "small", pinned=True),
+        "Cost": _number("Cost, recorded", "USD as OpenCode recorded it. A dash: not recorded."),
+        "Share": st.column_config.ProgressColumn(
+            "Share of cost", min_value=0, max_value=1, format="percent", width="small",
+            help="Part of the recorded cost of everything that the filters leave."
+        ),
+        "Trend": st.column_config.BarChartColumn(y_min=0, width="small", help="Recorded cost over the range, each row to its own scale."),
+        "Sessions": _number("Sessions", "Sessions with a message in this group. A session can be in several groups."),
+        "Per session": _number("Cost per session", "Recorded cost divided by sessions, USD."),
+        **{label: _number(label, meaning) for label, meaning in _TOKENS.items()},
+        "Errors": _number("Errors", "Messages that ended in an error, plus tool calls that failed."),
+    }
+    return _styled(frame, formats), config
+
+
+def group(row: CostRow, by: str, names: Mapping[str, str]) -> str:
+    """Name a group in one line."""
+    if row.key is None:
+        return UNKNOWN_TIME
+    if by == "week":
+        start = datetime.fromisoformat(row.key)
+        return f"{row.key} (W{start.isocalendar().week:02d})"
+    if by in TIME_GROUPINGS:
+        return row.key
+    return display.one_line(names.get(row.key) or row.label or row.key)
+
+
+def sessions(rows: Sequence[SessionRow], scope: Scope, fold: bool) -> tuple[Styler, _Config]:
+    """Lay out the Sessions table.
+
+    Args:
+        rows: What to show.
+        scope: The filters: where they may pick some of a session's messages, the session's own totals stand beside.
+        fold: Whether child sessions are part of their root's row.
+
+    Returns:
+        The table and how to show its columns.
+    """
+    frame = pd.DataFrame({"Title": [session_title(row.title, row.is_deleted) for row in rows]})
+    if scope.text:
+        frame["Found"] = [f"{row.hit_place}: {display.one_line(row.hit, 200)}" if row.hit else "" for row in rows]
+    frame["Started"] = pd.Series([row.started_at for row in rows], dtype="datetime64[us]")
+    frame["Cost"] = _money(row.cost_recorded_usd for row in rows)
+    frame["Tokens"] = _ints(row.total_tokens for row in rows)
+    if scope.is_by_message:
+        frame["Session cost"] = _money(row.session_cost_usd for row in rows)
+        frame["Session tokens"] = _ints(row.session_tokens for row in rows)
+    frame["Agent"] = [display.one_line(row.agent) or display.MISSING for row in rows]
+    frame["Model"] = [display.one_line(row.model) or display.MISSING for row in rows]
+    frame["Project"] = [display.one_line(row.project_name or (row.project_id or "")[:8]) or display.MISSING for row in rows]
+    frame["Active"] = _ints(row.active_ms for row in rows)
+    frame["Prompts"] = _ints(row.exchanges for row in rows)
+    frame["Tools"] = _ints(row.tool_calls for row in rows)
+    frame["Errors"] = _ints(row.errors for row in rows)
+    frame["Children"] = _ints(row.children for row in rows)
+    frame["Notes"] = [chips(row) for row in rows]
+    if not any(frame["Notes"]):
+        frame = frame.drop(columns="Notes")
+    formats = {
+        "Started": display.moment, "Cost": _usd2, "Session cost": _usd2, "Tokens": display.tokens,
+        "Session tokens": display.tokens, "Active": display.duration,
+        **dict.fromkeys(("Prompts", "Tools", "Errors", "Children"), display.count),
+    }
+    with_children = ", with those of its child sessions" if fold else ""
+    matching = "of the messages that match" if scope.is_by_message else "of all its messages"
+    config: _Config = {
+        "Title": st.column_config.TextColumn(width="medium", pinned=True),
+        "Found": st.column_config.TextColumn(width="large", help="Where the text was found first: title, prompt or answer."),
+        "Started": st.column_config.DatetimeColumn(format="MMM D, YYYY HH:mm", width="small", help=f"In {display.md(scope.tz)}."),
+        "Cost": _number("Cost, recorded", f"USD as OpenCode recorded it, {matching}{with_children}. A dash: not recorded."),
+        "Tokens": _number("Tokens", f"Every token once, {matching}{with_children}."),
+        "Session cost": _number("Session cost", f"USD as recorded, of all its messages{with_children}."),
+        "Session tokens": _number("Session tokens", f"Every token once, of all its messages{with_children}."),
+        "Agent": st.column_config.TextColumn(width="small", help="Of the newest message."),
+        "Model": st.column_config.TextColumn(help="Of the newest message."),
+        "Project": st.column_config.TextColumn(width="small"),
+        "Active": _number("Active time", "From each prompt to the end of its answer; waiting in between is left out."),
+        "Prompts": _number("Exchanges", "A user message and what answers it."),
+        "Tools": _number("Tool calls", f"All calls{with_children}."),
+        "Errors": _number("Errors", f"Messages that ended in an error, plus tool calls that failed{with_children}."),
+        "Children": _number("Children", "Sessions that this one delegated to."),
+        "Notes": st.column_config.MultiselectColumn(
+            width="medium",
+            options=CHIPS,
+            color=["violet", "gray", "gray", "orange", "orange", "blue"],
+            help="Fork copies: it repeats messages of an older session, counted there.",
+        ),
+    }
+    return _styled(frame, formats), config
+
+
+def chips(row: SessionRow) -> list[str]:
+    """Name what is special about a session."""
+    marks = (row.fork_copies > 0, row.is_deleted, row.is_archived, row.is_missing_in_newer, row.is_placeholder, row.is_child)
+    return [chip for chip, is_set in zip(CHIPS, marks, strict=True) if is_set]
+
+
+def session_title(title: str | None, is_deleted: bool) -> str:
+    """Name a session on one line, also where its title is gone."""
+    return display.one_line(title) or ("(deleted in OpenCode)" if is_deleted else "(no title)")
+
+
+def session_numbers(detail: SessionDetail) -> tuple[Styler, _Config]:
+    """Lay out what a session used: own, copied from the session it was forked from, with child sessions."""
+    columns = {
+        "Own": ("", detail.cost_recorded_usd),
+        "Inherited": ("inherited_", detail.inherited_cost_recorded_usd),
+        "With children": ("subtree_", detail.subtree_cost_recorded_usd),
+    }
+    if not detail.fork_copies:
+        columns.pop("Inherited")
+    if detail.subtree_sessions <= 1:
+        columns.pop("With children")
+    counters = {"Input": "input", "Output": "output", "Reasoning": "reasoning", "Cache read": "cache_read",
+                "Cache write": "cache_write", "Total tokens": "total"}
+    frame = pd.DataFrame({"": ["Cost, recorded", *counters]})
+    for heading, (prefix, cost) in columns.items():
+        frame[heading] = [
+            display.usd(cost, 4),
+            *(f"{getattr(detail, f'{prefix}{counter}_tokens'):,}" for counter in counters.values()),
+        ]
+    config: _Config = {
+        "Own": _text("Own", "Of this session's own requests."),
+        "Inherited": _text("Inherited by fork", "Of the messages copied from another session; counted there, not here."),
+        "With children": _text("With child sessions", "Own plus all sessions it delegated to, at any depth."),
+    }
+    return frame.style, config
+
+
+def session_models(rows: Sequence[SessionModel]) -> tuple[Styler, _Config]:
+    """Lay out what a session used by agent and model."""
+    frame = pd.DataFrame({"Agent": [display.one_line(row.agent) for row in rows], "Model": [display.one_line(row.model) for row in rows]})
+    frame["Cost"] = _money(row.cost_recorded_usd for row in rows)
+    frame["Messages"] = _ints(row.messages for row in rows)
+    for label, counter in _counters(rows).items():
+        frame[label] = counter
+    formats = {"Cost": _usd4, "Messages": display.count, **dict.fromkeys(_TOKENS, display.tokens)}
+    config: _Config = {
+        "Cost": _number("Cost, recorded", "USD as OpenCode recorded it. A dash: not recorded."),
+        "Messages": _number("Messages", "Answers, each request once."),
+        **{label: _number(label, meaning) for label, meaning in _TOKENS.items()},
+    }
+    return _styled(frame, formats), config
+
+
+def child_sessions(rows: Sequence[ChildSession]) -> tuple[Styler, _Config]:
+    """Lay out the sessions that one delegated to."""
+    frame = pd.DataFrame({"Title": [session_title(row.title, False) for row in rows], "Agent": [display.one_line(row.agent) for row in rows]})
+    frame["Cost"] = _money(row.cost_recorded_usd for row in rows)
+    frame["Tokens"] = _ints(row.total_tokens for row in rows)
+    config: _Config = {"Cost": _number("Cost, recorded", "Own, USD."), "Tokens": _number("Tokens", "Own, every token once.")}
+    return _styled(frame, {"Cost": _usd4, "Tokens": display.tokens}), config
+
+
+def _counters(rows: Sequence[CostRow] | Sequence[SessionModel]) -> dict[str, pd.Series]:
+    """Return the token columns."""
+    return {
+        "Input": _ints(row.input_tokens for row in rows),
+        "Output": _ints(row.output_tokens for row in rows),
+        "Reasoning": _ints(row.reasoning_tokens for row in rows),
+        "Cache read": _ints(row.cache_read_tokens for row in rows),
+        "Cache write": _ints(row.cache_write_tokens for row in rows),
+        "Total tokens": _ints(row.total_tokens for row in rows),
+    }
+
+
+def _styled(frame: pd.DataFrame, formats: Mapping[str, Callable[..., str]]) -> Styler:
+    """Give numbers their text; what is sorted is the number."""
+    return frame.style.format({column: how for column, how in formats.items() if column in frame}, na_rep=display.MISSING)
+
+
+def _money(costs: Iterable[Decimal | None]) -> pd.Series:
+    """Make a column of costs. Only for showing: sums are made in SQL, as decimals."""
+    return pd.Series([None if cost is None else float(cost) for cost in costs], dtype="float64")
+
+
+def _ints(numbers: Iterable[int]) -> pd.Series:
+    """Make a column of whole numbers."""
+    return pd.Series(list(numbers), dtype="int64")
+
+
+def _usd2(cost: float | None) -> str:
+    """Write a total."""
+    return display.usd(cost)
+
+
+def _usd4(cost: float | None) -> str:
+    """Write the cost of one thing."""
+    return display.usd(cost, 4)
+
+
+def _number(label: str, meaning: str) -> object:
+    """Describe a column of numbers."""
+    return st.column_config.NumberColumn(label, help=meaning, width="small")
+
+
+def _text(label: str, meaning: str) -> object:
+    """Describe a column of numbers that are text already."""
+    return st.column_config.TextColumn(label, help=meaning, alignment="right")
