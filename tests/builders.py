@@ -46,7 +46,7 @@ class Doc:
 
 
 def tokens(
-    input: int = 0,  # noqa: A002
+    input: int = 0,
     output: int = 0,
     reasoning: int = 0,
     cache_read: int = 0,

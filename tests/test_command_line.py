@@ -1,0 +1,193 @@
+"""The real command line as a subprocess: what it prints, how it ends, and what it leaves behind."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from indexer.database import Database
+from tests.builders import START_MS, assistant, session, tokens, user, write_json_tree, write_sqlite
+from tests.conftest import expected
+
+ROOT = Path(__file__).resolve().parent.parent
+DataSet = Callable[[str], Path]
+
+
+def indexer(*arguments: str | Path, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """Run `python -m indexer` to its end."""
+    command = [sys.executable, "-m", "indexer", *map(str, arguments)]
+    return subprocess.run(
+        command, cwd=ROOT, env={**os.environ, **(env or {})}, capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Path:
+    """A data folder with one answered prompt."""
+    return write_json_tree(
+        tmp_path / "opencode", [session(), user(), assistant(usage=tokens(100, 10, total=110), cost=0.25)]
+    )
+
+
+def test_bulk_then_totals_prints_the_truth_of_a_real_set(data_set: DataSet, tmp_path: Path) -> None:
+    """The two commands that a script would run."""
+    db = tmp_path / "a.duckdb"
+
+    done = indexer("bulk", "--data", data_set("json"), "--db", db)
+    totals = indexer("totals", "--json", "--db", db)
+
+    assert (done.returncode, totals.returncode) == (0, 0)
+    assert done.stdout == ""
+    found = json.loads(totals.stdout)
+    truth = expected("opencode-1.1-json-A")["served"]["recorded_without_fork_copies"]
+    assert found["tokens"]["input"] == truth["input"]
+    assert found["cost_recorded_usd"] == "12.20865019"
+    assert "114 sessions and 672 messages" in done.stderr
+    assert "\x1b" not in done.stderr, "plain log lines where there is no terminal"
+
+
+def test_totals_for_a_person_names_every_counter_and_model(storage: Path, tmp_path: Path) -> None:
+    """Readable without JSON."""
+    indexer("bulk", "--data", storage, "--db", tmp_path / "a.duckdb")
+
+    found = indexer("totals", "--db", tmp_path / "a.duckdb")
+
+    assert "recorded cost  $0.25" in found.stdout
+    for word in ("input", "output", "reasoning", "cache_read", "cache_write", "acme/nova"):
+        assert word in found.stdout
+
+
+def test_status_tells_phase_content_and_sources(storage: Path, tmp_path: Path) -> None:
+    """Both ways of printing."""
+    db = tmp_path / "a.duckdb"
+    indexer("bulk", "--data", storage, "--db", db)
+
+    for_a_person = indexer("status", "--db", db)
+    for_a_script = json.loads(indexer("status", "--json", "--db", db).stdout)
+
+    assert "stopped since" in for_a_person.stdout
+    assert "1 sessions, 2 messages" in for_a_person.stdout
+    assert for_a_script["phase"] == "stopped"
+    assert for_a_script["sources"][0]["kind"] == "json_tree"
+    assert for_a_script["last_full_pass_at"].endswith("Z")
+
+
+def test_status_lists_a_source_that_could_not_be_read(storage: Path, tmp_path: Path) -> None:
+    """What is missing from the totals is said, and the exit code tells it to scripts; the rest is there."""
+    (storage / "opencode.db").write_bytes(b"this is no database, but it is long enough to be taken for one" * 20)
+
+    done = indexer("bulk", "--data", storage, "--db", tmp_path / "a.duckdb")
+    found = indexer("status", "--db", tmp_path / "a.duckdb")
+
+    assert done.returncode == 1
+    assert "file is not a database" in done.stderr
+    assert "unreadable" in found.stdout
+    assert "file is not a database" in found.stdout
+    assert json.loads(indexer("totals", "--json", "--db", tmp_path / "a.duckdb").stdout)["messages"] == 2
+
+
+def test_bulk_database_of_another_program_names_what_was_found(tmp_path: Path) -> None:
+    """Never an empty report."""
+    data_dir = write_sqlite(tmp_path / "opencode", [])
+    import sqlite3
+
+    with sqlite3.connect(data_dir / "opencode.db") as connection:
+        connection.execute("ALTER TABLE part RENAME TO piece")
+    connection.close()
+
+    done = indexer("bulk", "--data", data_dir, "--db", tmp_path / "a.duckdb")
+
+    assert done.returncode == 1
+    assert "no table 'part'" in done.stderr
+    assert "piece" in done.stderr
+
+
+def test_bulk_no_opencode_data_says_where_it_looked(tmp_path: Path) -> None:
+    """And leaves no index behind."""
+    done = indexer("bulk", "--data", tmp_path / "nowhere", "--db", tmp_path / "a.duckdb")
+
+    assert done.returncode == 1
+    assert str(tmp_path / "nowhere") in done.stderr
+    assert "--data" in done.stderr
+    assert not (tmp_path / "a.duckdb").exists()
+
+
+def test_bulk_default_folders_come_from_the_environment(storage: Path, tmp_path: Path) -> None:
+    """As OpenCode itself finds its data."""
+    home = {"XDG_DATA_HOME": str(storage.parent), "OPENCODE_DATA_DIR": "", "ANALYTICS_DB": ""}
+
+    done = indexer("bulk", env=home)
+
+    assert done.returncode == 0
+    assert (storage.parent / "opencode-analytics" / "analytics.duckdb").is_symlink()
+
+
+def test_bulk_several_folders_are_one_history(storage: Path, tmp_path: Path) -> None:
+    """--data may be given again."""
+    other = write_json_tree(tmp_path / "other", [session("ses_9"), assistant("msg_9", "ses_9", created=START_MS + 7)])
+
+    indexer("bulk", "--data", storage, "--data", other, "--db", tmp_path / "a.duckdb")
+
+    assert json.loads(indexer("totals", "--json", "--db", tmp_path / "a.duckdb").stdout)["sessions"] == 2
+
+
+def test_totals_without_an_index_says_how_to_build_it(tmp_path: Path) -> None:
+    """Exit code 1 and the command."""
+    found = indexer("totals", "--db", tmp_path / "none.duckdb")
+
+    assert found.returncode == 1
+    assert "python -m indexer bulk" in found.stderr
+
+
+def test_bulk_while_another_indexer_runs_ends_with_3(storage: Path, tmp_path: Path) -> None:
+    """One indexer per index; the message names the other one."""
+    with Database.open(tmp_path / "a.duckdb"):
+        done = indexer("bulk", "--data", storage, "--db", tmp_path / "a.duckdb")
+
+    assert done.returncode == 3
+    assert str(os.getpid()) in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [("bulk", "--no-such-option"), ("no-such-command",)])
+def test_command_line_wrong_usage_ends_with_2(arguments: tuple[str, ...]) -> None:
+    """The exit code of wrong usage everywhere."""
+    done = indexer(*arguments)
+
+    assert done.returncode == 2
+    assert "Usage" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["bulk", "run", "status", "totals"])
+def test_help_explains_every_command(command: str) -> None:
+    """The help names the default of what it takes."""
+    overview, details = indexer("--help"), indexer(command, "--help")
+
+    assert "Exit codes" in overview.stdout
+    assert command in overview.stdout
+    assert "ANALYTICS_DB" in details.stdout
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_run_stays_until_it_is_stopped(number: signal.Signals, storage: Path, tmp_path: Path) -> None:
+    """Bulk, then wait; Ctrl-C and SIGTERM end it in order."""
+    db = tmp_path / "a.duckdb"
+    command = [sys.executable, "-m", "indexer", "run", "--data", str(storage), "--db", str(db)]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "ready" in line:
+            break
+    while_running = json.loads(indexer("status", "--json", "--db", db).stdout)
+
+    process.send_signal(number)
+
+    assert process.wait(timeout=60) == 0
+    process.stderr.close()
+    assert while_running["phase"] == "waiting"
+    assert while_running["messages"] == 2
+    assert json.loads(indexer("status", "--json", "--db", db).stdout)["phase"] == "stopped"
