@@ -3,28 +3,33 @@
 Field meanings are those of OpenCode's storage; what each number means is in docs/metrics.md.
 """
 
-import json
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from decimal import ROUND_HALF_EVEN, Decimal
-from hashlib import blake2b
-from typing import Any
-
-import orjson
+from decimal import Decimal
 
 from indexer.documents import Document, Generation, MessageDocuments
+from indexer.json_values import (
+    MAX_COST_USD,
+    JsonObject,
+    bigint,
+    clean,
+    cut,
+    dump,
+    epoch_ms,
+    fingerprint,
+    integer,
+    mapping,
+    pick,
+    read_object,
+    text_of,
+    time_of,
+    usd,
+)
 from indexer.rows import EpochMs, MessageRow, PartBodyRow, PartRow, ProjectRow, SessionRow
 
 ERROR_TAIL_CHARACTERS = 2_000  # of a failed command's output, kept as its message
 
-EPOCH_MS = range(253_402_300_800_000)  # 1970 to 9999: what a TIMESTAMP column and a datetime both hold
 MAX_TOKENS = 10**15  # a thousand times the largest context times a year of requests; sums of these still fit BIGINT
-MAX_COST_USD = Decimal(1_000_000)  # DECIMAL(18, 12) holds less than this
-MAX_TEXT_BYTES = 65_536
-TEXT_HEAD_BYTES = 49_152
-
-JsonObject = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +113,9 @@ def _counter(document: object, field: str) -> int | None:
     if not isinstance(document, Mapping):
         return None
     usage, tokens = document.get("usage"), document.get("tokens")
-    found = _integer(usage.get(f"{field}_tokens")) if isinstance(usage, Mapping) else None
+    found = integer(usage.get(f"{field}_tokens")) if isinstance(usage, Mapping) else None
     if found is None and isinstance(tokens, Mapping):
-        found = _integer(tokens.get(field))
+        found = integer(tokens.get(field))
     return found
 
 
@@ -127,16 +132,16 @@ def extract_tokens(document: JsonObject, *, is_reasoning_included_by_default: bo
     Returns:
         The counters; `is_missing` if there is no usage: no counter at all, or nothing but zeros without a total.
     """
-    tokens = _mapping(document, "tokens")
-    cache = _mapping(tokens, "cache")
+    tokens = mapping(document, "tokens")
+    cache = mapping(tokens, "cache")
     found = {
         "input": _counter(document, "input"),
         "output": _counter(document, "output"),
-        "reasoning": _integer(tokens.get("reasoning")),
-        "cache_read": _integer(cache.get("read")),
-        "cache_write": _integer(cache.get("write")),
+        "reasoning": integer(tokens.get("reasoning")),
+        "cache_read": integer(cache.get("read")),
+        "cache_write": integer(cache.get("write")),
     }
-    total = _integer(tokens.get("total"))
+    total = integer(tokens.get("total"))
     counters = {name: value if value is not None and abs(value) < MAX_TOKENS else 0 for name, value in found.items()}
     reasoning = counters["reasoning"]
     without_reasoning = sum(counters.values()) - reasoning
@@ -180,19 +185,19 @@ def parse_project(document: Document, source_id: int, generation: Generation) ->
     Returns:
         The row, or why there is none.
     """
-    loaded = _load(document)
+    loaded = load_document(document)
     if isinstance(loaded, ParseFailure):
         return loaded
     return ProjectRow(
-        project_id=_clean(document.document_id),
-        name=_text(loaded, "name"),
-        worktree=_text(loaded, "worktree"),
-        vcs=_text(loaded, "vcs"),
-        created_at=_time(loaded, "created"),
-        updated_at=_time(loaded, "updated"),
+        project_id=clean(document.document_id),
+        name=text_of(loaded, "name"),
+        worktree=text_of(loaded, "worktree"),
+        vcs=text_of(loaded, "vcs"),
+        created_at=time_of(loaded, "created"),
+        updated_at=time_of(loaded, "updated"),
         source_id=source_id,
         generation=generation,
-        content_hash=_hash([document.body or b""], generation),
+        content_hash=fingerprint([document.body or b""], generation),
     )
 
 
@@ -210,38 +215,38 @@ def parse_session(
     Returns:
         The row, or why there is none. Unknown values are None.
     """
-    loaded = _load(document)
+    loaded = load_document(document)
     if isinstance(loaded, ParseFailure):
         return loaded
-    summary, tokens = _mapping(loaded, "summary"), _mapping(loaded, "tokens")
-    cache = _mapping(tokens, "cache")
+    summary, tokens = mapping(loaded, "summary"), mapping(loaded, "tokens")
+    cache = mapping(tokens, "cache")
     return SessionRow(
-        session_id=_clean(document.document_id),
+        session_id=clean(document.document_id),
         # the folder, not the field: older releases moved session files between projects without rewriting them
-        project_id=_clean(document.project_id) if document.project_id else _text(loaded, "projectID"),
-        parent_id=_text(loaded, "parentID"),
-        fork_session_id=_text(loaded, "forkSessionID"),
-        title=_text(loaded, "title"),
-        slug=_text(loaded, "slug"),
-        directory=_text(loaded, "directory"),
-        client_version=_text(loaded, "version"),
-        created_at=_time(loaded, "created"),
-        updated_at=_time(loaded, "updated"),
-        archived_at=_time(loaded, "archived"),
-        additions=_bigint(summary.get("additions")),
-        deletions=_bigint(summary.get("deletions")),
-        files_changed=_bigint(summary.get("files")),
-        stored_cost_usd=_usd(loaded.get("cost")),
-        stored_input_tokens=_bigint(tokens.get("input")),
-        stored_output_tokens=_bigint(tokens.get("output")),
-        stored_reasoning_tokens=_bigint(tokens.get("reasoning")),
-        stored_cache_read_tokens=_bigint(cache.get("read")),
-        stored_cache_write_tokens=_bigint(cache.get("write")),
+        project_id=clean(document.project_id) if document.project_id else text_of(loaded, "projectID"),
+        parent_id=text_of(loaded, "parentID"),
+        fork_session_id=text_of(loaded, "forkSessionID"),
+        title=text_of(loaded, "title"),
+        slug=text_of(loaded, "slug"),
+        directory=text_of(loaded, "directory"),
+        client_version=text_of(loaded, "version"),
+        created_at=time_of(loaded, "created"),
+        updated_at=time_of(loaded, "updated"),
+        archived_at=time_of(loaded, "archived"),
+        additions=bigint(summary.get("additions")),
+        deletions=bigint(summary.get("deletions")),
+        files_changed=bigint(summary.get("files")),
+        stored_cost_usd=usd(loaded.get("cost")),
+        stored_input_tokens=bigint(tokens.get("input")),
+        stored_output_tokens=bigint(tokens.get("output")),
+        stored_reasoning_tokens=bigint(tokens.get("reasoning")),
+        stored_cache_read_tokens=bigint(cache.get("read")),
+        stored_cache_write_tokens=bigint(cache.get("write")),
         is_placeholder=False,
         is_missing_in_newer=is_missing_in_newer,
         source_id=source_id,
         generation=generation,
-        content_hash=_hash([document.body or b""], generation, is_missing_in_newer),
+        content_hash=fingerprint([document.body or b""], generation, is_missing_in_newer),
     )
 
 
@@ -261,14 +266,14 @@ def parse_message(documents: MessageDocuments, *, is_missing_in_newer: bool) -> 
     failures: list[ParseFailure] = []
     message: JsonObject | None = None
     if documents.message is not None:
-        loaded = _load(documents.message)
+        loaded = load_document(documents.message)
         if isinstance(loaded, ParseFailure):
             failures.append(loaded)
         else:
             message = loaded
     parts: list[tuple[Document, JsonObject]] = []
     for document in documents.parts:
-        part = _load(document)
+        part = load_document(document)
         if isinstance(part, ParseFailure):
             failures.append(part)
         else:
@@ -277,7 +282,7 @@ def parse_message(documents: MessageDocuments, *, is_missing_in_newer: bool) -> 
     is_included = documents.generation == Generation.JSON_TREE or documents.is_restamped
     session_id = _session_of(documents, message, parts)
     is_orphan = message is None or session_id is None
-    message_id = _clean(documents.message_id)
+    message_id = clean(documents.message_id)
     part_rows: list[PartRow] = []
     bodies: list[PartBodyRow] = []
     steps: list[tuple[Tokens, Decimal | None]] = []
@@ -285,7 +290,7 @@ def parse_message(documents: MessageDocuments, *, is_missing_in_newer: bool) -> 
         step = None
         if part.get("type") == "step-finish":
             tokens = extract_tokens(part, is_reasoning_included_by_default=is_included)
-            step = (tokens, _usd(part.get("cost")))
+            step = (tokens, usd(part.get("cost")))
             steps.append(step)
             failures.extend(_implausible(document, part))
         part_row = _part_row(document, part, message_id, session_id, position, step, is_orphan=is_orphan)
@@ -311,7 +316,7 @@ def content_hash(documents: MessageDocuments, *, is_missing_in_newer: bool) -> i
     bodies = [documents.message.body or b"" if documents.message else b""]
     for part in documents.parts:
         bodies += (part.document_id.encode("utf-8", "replace"), part.body or b"")
-    return _hash(bodies, documents.generation, is_missing_in_newer, documents.is_restamped, documents.session_id)
+    return fingerprint(bodies, documents.generation, is_missing_in_newer, documents.is_restamped, documents.session_id)
 
 
 def _message_row(
@@ -325,7 +330,7 @@ def _message_row(
 ) -> MessageRow:
     """Build the row of a readable message from its document and its parts."""
     own = extract_tokens(message, is_reasoning_included_by_default=is_included)
-    role = _text(message, "role") or "unknown"
+    role = text_of(message, "role") or "unknown"
     step_tokens = [tokens for tokens, _ in steps]
     # step-finish parts without any counter tell nothing: then the message's own numbers are all there is
     is_from_steps = any(not tokens.is_missing for tokens in step_tokens) or (bool(steps) and own.is_zero)
@@ -333,29 +338,29 @@ def _message_row(
     has_usage = role == "assistant" or not own.is_zero or not tokens.is_zero
     # 0 tokens without a total and without a step are an answer that asked no model (a user's shell command), or failed
     is_usage_missing = has_usage and (tokens.is_missing if is_from_steps else _lacks_usage(message))
-    cost, cost_steps = _usd(message.get("cost")), _step_cost(steps)
+    cost, cost_steps = usd(message.get("cost")), _step_cost(steps)
     if cost is None:
         cost = cost_steps
     if is_usage_missing and cost == 0:
         cost = None  # the client priced tokens it never saw: unknown, not free
     error = message.get("error")
-    model = _mapping(message, "model")
-    created_at, completed_at = _time(message, "created"), _time(message, "completed")
+    model = mapping(message, "model")
+    created_at, completed_at = time_of(message, "created"), time_of(message, "completed")
     return MessageRow(
-        message_id=_clean(documents.message_id),
+        message_id=clean(documents.message_id),
         session_id=session_id,
         role=role,
-        user_message_id=_text(message, "parentID"),
+        user_message_id=text_of(message, "parentID"),
         seq=None,
-        agent=_text(message, "agent") or _text(message, "mode"),
-        provider_id=_text(message, "providerID") or _text(model, "providerID"),
-        model_id=_text(message, "modelID") or _text(model, "modelID"),
+        agent=text_of(message, "agent") or text_of(message, "mode"),
+        provider_id=text_of(message, "providerID") or text_of(model, "providerID"),
+        model_id=text_of(message, "modelID") or text_of(model, "modelID"),
         created_at=created_at,
         completed_at=completed_at,
-        finish=_text(message, "finish"),
+        finish=text_of(message, "finish"),
         is_summary=message.get("summary") is True,
         error_name=_error_name(error),
-        error_data=None if error is None else _dump(error),
+        error_data=None if error is None else dump(error),
         has_usage=has_usage,
         input_tokens=tokens.input,
         output_tokens=tokens.output,
@@ -391,26 +396,26 @@ def _part_row(
     is_orphan: bool,
 ) -> PartRow:
     """Build the row of one readable part."""
-    part_type = _text(part, "type") or "unknown"
-    state = _mapping(part, "state")
+    part_type = text_of(part, "type") or "unknown"
+    state = mapping(part, "state")
     is_tool = part_type == "tool"
-    status = _text(state, "status") if is_tool else None
+    status = text_of(state, "status") if is_tool else None
     timed = state if is_tool else part
     error_data = _tool_error(part, state) if is_tool else None
     tokens, cost = step or (None, None)
     return PartRow(
-        part_id=_clean(document.document_id),
+        part_id=clean(document.document_id),
         message_id=message_id,
         session_id=session_id,
         position=position,
         part_type=part_type,
-        tool_name=_text(part, "tool") if is_tool else None,
-        call_id=_text(part, "callID") if is_tool else None,
+        tool_name=text_of(part, "tool") if is_tool else None,
+        call_id=text_of(part, "callID") if is_tool else None,
         tool_status=status,
         title=_part_title(part, state, part_type),
-        started_at=_time(timed, "start"),
-        ended_at=_time(timed, "end"),
-        child_session_id=_text(_mapping(state, "metadata"), "sessionId") if is_tool else None,
+        started_at=time_of(timed, "start"),
+        ended_at=time_of(timed, "end"),
+        child_session_id=text_of(mapping(state, "metadata"), "sessionId") if is_tool else None,
         error_data=error_data,
         is_failed=error_data is not None,
         is_unfinished=is_tool and status not in ("completed", "error"),
@@ -428,7 +433,7 @@ def _part_row(
 
 def _part_body(row: PartRow, part: JsonObject) -> PartBodyRow | None:
     """Collect the texts of a part; None if it has none. Attached data is never stored, only its type and size."""
-    state = _mapping(part, "state")
+    state = mapping(part, "state")
     text: object = None
     given: object = None
     output: object = None
@@ -438,7 +443,7 @@ def _part_body(row: PartRow, part: JsonObject) -> PartBodyRow | None:
         case "tool":
             given, output = state.get("input"), state.get("output", state.get("error"))
         case "subtask":
-            text, given = part.get("prompt"), _pick(part, "agent", "description", "command", "model")
+            text, given = part.get("prompt"), pick(part, "agent", "description", "command", "model")
         case "file":
             given = _attachment(part)
         case "step-start" | "step-finish" | "snapshot":
@@ -447,9 +452,9 @@ def _part_body(row: PartRow, part: JsonObject) -> PartBodyRow | None:
             given = {
                 name: value for name, value in part.items() if name not in ("id", "sessionID", "messageID", "type")
             }
-    text_cut, text_bytes = _cut(text if isinstance(text, str) else None if text is None else _dump(text))
-    input_cut, input_bytes = _cut(None if given is None else _dump(given))
-    output_cut, output_bytes = _cut(output if isinstance(output, str) else None if output is None else _dump(output))
+    text_cut, text_bytes = cut(text if isinstance(text, str) else None if text is None else dump(text))
+    input_cut, input_bytes = cut(None if given is None else dump(given))
+    output_cut, output_bytes = cut(output if isinstance(output, str) else None if output is None else dump(output))
     return PartBodyRow(
         part_id=row.part_id,
         message_id=row.message_id,
@@ -471,9 +476,9 @@ def _session_of(
 ) -> str | None:
     """Name the session of a message: where it is stored, else what it or its parts say."""
     if documents.session_id:
-        return _clean(documents.session_id)
+        return clean(documents.session_id)
     candidates = [message or {}, *(part for _, part in parts)]
-    return next((found for candidate in candidates if (found := _text(candidate, "sessionID"))), None)
+    return next((found for candidate in candidates if (found := text_of(candidate, "sessionID"))), None)
 
 
 def _lacks_usage(message: JsonObject) -> bool:
@@ -498,22 +503,22 @@ def _fork_key(message: JsonObject, own: Tokens, tokens: Tokens, role: str) -> in
     Returns:
         64 bits; None if nothing was used or no time is known, so that nothing can be told to be a copy.
     """
-    cost = _usd(message.get("cost"))
-    created = _time(message, "created")
+    cost = usd(message.get("cost"))
+    created = time_of(message, "created")
     if role != "assistant" or created is None or (own.is_zero and tokens.is_zero and not cost):
         return None
-    identity = [created, _time(message, "completed"), message.get("providerID"), message.get("modelID"), str(cost)]
+    identity = [created, time_of(message, "completed"), message.get("providerID"), message.get("modelID"), str(cost)]
     identity += [own.input, own.output, own.reasoning, own.cache_read, own.cache_write]
-    return _hash([_dump(identity).encode()])
+    return fingerprint([dump(identity).encode()])
 
 
 def _recorded_until(message: JsonObject, parts: Iterable[JsonObject]) -> EpochMs | None:
     """Find the latest time that a message and its parts record. File times never count: copies reset them."""
-    times = list(_mapping(message, "time").values())
+    times = list(mapping(message, "time").values())
     for part in parts:
-        times += _mapping(part, "time").values()
-        times += _mapping(_mapping(part, "state"), "time").values()
-    return max((found for value in times if (found := _epoch_ms(value)) is not None), default=None)
+        times += mapping(part, "time").values()
+        times += mapping(mapping(part, "state"), "time").values()
+    return max((found for value in times if (found := epoch_ms(value)) is not None), default=None)
 
 
 def _tool_error(part: JsonObject, state: JsonObject) -> str | None:
@@ -522,19 +527,19 @@ def _tool_error(part: JsonObject, state: JsonObject) -> str | None:
     Failed: status error, the tool `invalid`, or a completed call whose `metadata.exit` is there and not 0 (null after a
     time limit, a signal or an abort). Without `exit` it did not fail: a user's own shell command has none.
     """
-    status, metadata = state.get("status"), _mapping(state, "metadata")
+    status, metadata = state.get("status"), mapping(state, "metadata")
     exit_code = metadata.get("exit")
     is_bad_exit = status == "completed" and "exit" in metadata and (exit_code is None or exit_code != 0)
     if status == "error":
         message = state.get("error")
     elif part.get("tool") == "invalid":
-        message = _mapping(state, "input").get("error")
+        message = mapping(state, "input").get("error")
     elif is_bad_exit:
         output = state.get("output")
         message = output[-ERROR_TAIL_CHARACTERS:] if isinstance(output, str) else output
     else:
         return None
-    return _dump({"status": status, "exit": exit_code, "message": message})
+    return dump({"status": status, "exit": exit_code, "message": message})
 
 
 def _error_name(error: object) -> str | None:
@@ -542,205 +547,72 @@ def _error_name(error: object) -> str | None:
     if error is None:
         return None
     if isinstance(error, Mapping):
-        return _text(error, "name") or _text(error, "type") or "unknown"
-    return _clean(str(error))[:100]
+        return text_of(error, "name") or text_of(error, "type") or "unknown"
+    return clean(str(error))[:100]
 
 
 def _part_title(part: JsonObject, state: JsonObject, part_type: str) -> str | None:
     """Name a part in one line where OpenCode does."""
     match part_type:
         case "tool":
-            return _text(state, "title")
+            return text_of(state, "title")
         case "file":
-            return _text(part, "filename")
+            return text_of(part, "filename")
         case "agent":
-            return _text(part, "name")
+            return text_of(part, "name")
         case "subtask":
-            return _text(part, "description")
+            return text_of(part, "description")
         case _:
             return None
 
 
 def _attachment(part: JsonObject) -> dict[str, object]:
     """Describe an attached file; a `data:` address is its content and is left out, but for its size."""
-    described: dict[str, object] = {**_pick(part, "mime", "filename")}
+    described: dict[str, object] = {**pick(part, "mime", "filename")}
     url = part.get("url")
     if isinstance(url, str) and not url.startswith("data:"):
         described["url"] = url
     elif isinstance(url, str):
         described["data_url_bytes"] = len(url)
-    if path := _text(_mapping(part, "source"), "path"):
+    if path := text_of(mapping(part, "source"), "path"):
         described["path"] = path
     return described
 
 
 def _implausible(document: Document, loaded: JsonObject) -> list[ParseFailure]:
     """List the values of a document that do not fit their columns and were left out."""
-    tokens = _mapping(loaded, "tokens")
+    tokens = mapping(loaded, "tokens")
     found: list[str] = []
     for name, value in (
         *((name, tokens.get(name)) for name in ("input", "output", "reasoning")),
-        *((f"cache.{name}", _mapping(tokens, "cache").get(name)) for name in ("read", "write")),
+        *((f"cache.{name}", mapping(tokens, "cache").get(name)) for name in ("read", "write")),
     ):
-        number = _integer(value)
+        number = integer(value)
         if number is not None and abs(number) >= MAX_TOKENS:
             found.append(f"tokens.{name} is out of range (10^15 or more), counted as 0")
     cost = loaded.get("cost")
-    if isinstance(cost, int | float) and not isinstance(cost, bool) and _usd(cost) is None:
+    if isinstance(cost, int | float) and not isinstance(cost, bool) and usd(cost) is None:
         found.append("cost is out of range (1,000,000 USD or more, or no number), taken as not recorded")
-    for name, value in _mapping(loaded, "time").items():
-        if value is not None and _epoch_ms(value) is None:
-            found.append(f"time.{_clean(name)} is no plausible time, left empty")
+    for name, value in mapping(loaded, "time").items():
+        if value is not None and epoch_ms(value) is None:
+            found.append(f"time.{clean(name)} is no plausible time, left empty")
     if not found:
         return []
     return [ParseFailure(document.key, document.kind, "; ".join(found), len(document.body or b""), is_partial=True)]
 
 
-# --- JSON values
+def load_document(document: Document) -> JsonObject | ParseFailure:
+    """Read the JSON object of a document.
 
-
-def _load(document: Document) -> JsonObject | ParseFailure:
-    """Read the JSON object of a document."""
-    if document.body is None:
-        return ParseFailure(document.key, document.kind, document.problem, None)
-    reason = ""
-    loaded: object = None
-    try:
-        loaded = orjson.loads(document.body)
-    except orjson.JSONDecodeError:
-        # the standard library also takes lone surrogates, NaN and huge numbers, which real documents contain
-        try:
-            loaded = _scrub(json.loads(document.body))
-        except (ValueError, RecursionError) as error:
-            reason = "the document is empty" if not document.body.strip() else f"not JSON: {_clean(str(error))}"
-    if not reason and not isinstance(loaded, dict):
-        reason = f"not a JSON object but {type(loaded).__name__}"
-    if reason or not isinstance(loaded, dict):
-        return ParseFailure(document.key, document.kind, reason, len(document.body))
-    return loaded
-
-
-def _scrub(value: object) -> object:
-    """Replace lone surrogates in every text of a JSON value: no column and no file can hold them."""
-    match value:
-        case str():
-            return _clean(value)
-        case dict():
-            return {_clean(str(name)): _scrub(item) for name, item in value.items()}
-        case list():
-            return [_scrub(item) for item in value]
-        case _:
-            return value
-
-
-def _clean(text: str) -> str:
-    """Replace lone surrogates by question marks."""
-    return text if text.isascii() else text.encode("utf-8", "replace").decode()
-
-
-def _dump(value: object) -> str:
-    """Write a JSON value as text.
-
-    The standard library writes what orjson refuses: integers beyond 64 bits and more than 254 levels.
-    """
-    try:
-        return orjson.dumps(value).decode()
-    except orjson.JSONEncodeError:
-        try:
-            return json.dumps(_finite(value), ensure_ascii=False, allow_nan=False)
-        except RecursionError:
-            return '"[nested too deeply to be kept]"'
-
-
-def _finite(value: object) -> object:
-    """Replace NaN and infinite numbers by null, as JSON has neither."""
-    match value:
-        case float():
-            return value if math.isfinite(value) else None
-        case dict():
-            return {name: _finite(item) for name, item in value.items()}
-        case list():
-            return [_finite(item) for item in value]
-        case _:
-            return value
-
-
-def _mapping(value: JsonObject, name: str) -> JsonObject:
-    """Read an object inside an object; empty if it is missing or something else."""
-    found = value.get(name)
-    return found if isinstance(found, Mapping) else {}
-
-
-def _pick(value: JsonObject, *names: str) -> dict[str, object]:
-    """Keep the named fields that are there."""
-    return {name: value[name] for name in names if value.get(name) is not None}
-
-
-def _text(value: JsonObject, name: str) -> str | None:
-    """Read a text; None if it is missing, empty or something else."""
-    found = value.get(name)
-    return found if isinstance(found, str) and found else None
-
-
-def _integer(value: object) -> int | None:
-    """Read a number as an integer; None for anything else, bool and NaN included."""
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, int):
-        return value
-    return int(value) if isinstance(value, float) and math.isfinite(value) else None
-
-
-def _bigint(value: object) -> int | None:
-    """Read a number that fits a BIGINT column."""
-    found = _integer(value)
-    return found if found is not None and abs(found) < 2**63 else None
-
-
-def _usd(value: object) -> Decimal | None:
-    """Read an amount exactly as it is written, to 12 decimals; None if it is no amount that a row can hold."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    if not abs(value) < MAX_COST_USD:  # NaN is in no order
-        return None
-    amount = Decimal(repr(value)).quantize(Decimal("1e-12"), ROUND_HALF_EVEN)
-    return amount if abs(amount) < MAX_COST_USD else None
-
-
-def _epoch_ms(value: object) -> EpochMs | None:
-    """Read a time; None outside 1970 to 9999."""
-    found = _integer(value)
-    return EpochMs(found) if found is not None and found in EPOCH_MS else None
-
-
-def _time(value: JsonObject, name: str) -> EpochMs | None:
-    """Read a time of the `time` object of a document."""
-    return _epoch_ms(_mapping(value, "time").get(name))
-
-
-def _cut(text: str | None) -> tuple[str | None, int]:
-    """Cut a text to 64 KB, keeping its head and its tail.
+    Args:
+        document: The document.
 
     Returns:
-        The text, and its true size in bytes of UTF-8.
+        The object, or why there is none.
     """
-    if text is None:
-        return None, 0
-    if len(text) * 4 <= MAX_TEXT_BYTES:
-        return text, len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
-    encoded = text.encode("utf-8", "replace")
-    if len(encoded) <= MAX_TEXT_BYTES:
-        return encoded.decode(), len(encoded)
-    tail_bytes = MAX_TEXT_BYTES - TEXT_HEAD_BYTES
-    head, tail = encoded[:TEXT_HEAD_BYTES].decode("utf-8", "ignore"), encoded[-tail_bytes:].decode("utf-8", "ignore")
-    left_out = len(encoded) - MAX_TEXT_BYTES
-    return f"{head}\n[… {left_out:,} bytes left out …]\n{tail}", len(encoded)
-
-
-def _hash(bodies: Iterable[bytes], *context: object) -> int:
-    """Fingerprint texts and their context in 64 bits, signed as a BIGINT is."""
-    digest = blake2b(repr(context).encode("utf-8", "replace"), digest_size=8)
-    for body in bodies:
-        digest.update(len(body).to_bytes(8, "little"))
-        digest.update(body)
-    return int.from_bytes(digest.digest(), "little", signed=True)
+    if document.body is None:
+        return ParseFailure(document.key, document.kind, document.problem, None)
+    loaded = read_object(document.body)
+    if isinstance(loaded, str):
+        return ParseFailure(document.key, document.kind, loaded, len(document.body))
+    return loaded
