@@ -8,6 +8,8 @@ from collections.abc import Collection
 
 import duckdb
 
+from indexer import exchanges
+
 
 def refresh(con: duckdb.DuckDBPyConnection, session_ids: Collection[str]) -> None:
     """Bring everything derived up to date after rows of some sessions changed, in the same transaction.
@@ -22,6 +24,7 @@ def refresh(con: duckdb.DuckDBPyConnection, session_ids: Collection[str]) -> Non
     _add_placeholders(con, touched)
     _add_names(con, touched)
     touched = sorted({*touched, *_flag_fork_copies(con, touched)})
+    exchanges.rebuild(con, touched)
     _sum_sessions(con, touched)
     _sum_subtrees(con, touched)
 
@@ -170,15 +173,10 @@ def _sum_sessions(con: duckdb.DuckDBPyConnection, touched: list[str]) -> None:
             FROM own WHERE role = 'assistant'
             QUALIFY row_number() OVER (PARTITION BY session_id ORDER BY created_at DESC NULLS LAST, message_id DESC) = 1
         ),
-        answers AS (
-            SELECT session_id, user_message_id, max(coalesce(completed_at, created_at)) AS ended_at
-            FROM own WHERE role = 'assistant' GROUP BY session_id, user_message_id
-        ),
         active AS (
-            SELECT answers.session_id,
-                   sum(greatest(date_diff('millisecond', prompt.created_at, answers.ended_at), 0)) AS active_ms
-            FROM answers JOIN own prompt ON prompt.message_id = answers.user_message_id
-            GROUP BY answers.session_id
+            SELECT session_id, count(*) AS exchange_count,
+                   sum(greatest(date_diff('millisecond', started_at, ended_at), 0)) AS active_ms
+            FROM exchanges WHERE session_id IN (SELECT session_id FROM target) GROUP BY session_id
         ),
         part_counts AS (
             SELECT session_id, count(*) AS part_count,
@@ -190,6 +188,7 @@ def _sum_sessions(con: duckdb.DuckDBPyConnection, touched: list[str]) -> None:
                coalesce(part_count, 0) AS part_count,
                coalesce(tool_calls, 0) AS tool_calls,
                coalesce(failed_tool_calls, 0) AS failed_tool_calls,
+               coalesce(exchange_count, 0) AS exchange_count,
                coalesce(active_ms, 0) AS active_ms,
                last_agent, last_provider_id, last_model_id,
                0 AS child_sessions, 0 AS subtree_sessions,

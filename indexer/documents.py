@@ -43,6 +43,8 @@ class MessageDocuments:
         session_id: None where nothing names the session.
         parts: In document order.
         is_restamped: The rows were written by OpenCode's own migration from the JSON tree.
+        row_type: Type of a `session_message` row.
+        seq: Its order inside the session.
     """
 
     message_id: str
@@ -52,3 +54,5 @@ class MessageDocuments:
     message: Document | None
     parts: tuple[Document, ...]
     is_restamped: bool = False
+    row_type: str | None = None
+    seq: int | None = None

@@ -11,7 +11,7 @@ import orjson
 
 from indexer.rows import EpochMs
 
-EPOCH_MS = range(0, 253_402_300_800_000)  # 1970 to 9999: what a TIMESTAMP column and a datetime both hold
+EPOCH_MS = range(253_402_300_800_000)  # 1970 to 9999: what a TIMESTAMP column and a datetime both hold
 MAX_COST_USD = Decimal(1_000_000)  # DECIMAL(18, 12) holds less than this
 MAX_TEXT_BYTES = 65_536
 TEXT_HEAD_BYTES = 49_152

@@ -29,6 +29,7 @@ from indexer.rows import EpochMs, MessageRow, PartBodyRow, PartRow, ProjectRow, 
 
 ERROR_TAIL_CHARACTERS = 2_000  # of a failed command's output, kept as its message
 
+SHELL_NOTICE = "The following tool was executed by the user"  # how OpenCode tells the model of a user's `!` command
 MAX_TOKENS = 10**15  # a thousand times the largest context times a year of requests; sums of these still fit BIGINT
 
 
@@ -420,6 +421,7 @@ def _part_row(
         is_failed=error_data is not None,
         is_unfinished=is_tool and status not in ("completed", "error"),
         is_synthetic=part.get("synthetic") is True,
+        is_shell_notice=part.get("synthetic") is True and str(part.get("text")).startswith(SHELL_NOTICE),
         is_orphan=is_orphan,
         input_tokens=tokens.input if tokens else None,
         output_tokens=tokens.output if tokens else None,

@@ -130,6 +130,7 @@ class PartRow:
     is_failed: bool
     is_unfinished: bool
     is_synthetic: bool
+    is_shell_notice: bool
     is_orphan: bool
     input_tokens: int | None
     output_tokens: int | None

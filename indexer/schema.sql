@@ -153,6 +153,7 @@ CREATE TABLE parts (
     is_failed        BOOLEAN NOT NULL,
     is_unfinished    BOOLEAN NOT NULL,      -- a tool call that never ended
     is_synthetic     BOOLEAN NOT NULL,      -- text that no person typed
+    is_shell_notice  BOOLEAN NOT NULL,      -- the synthetic text that stands for a user's own shell command
     is_orphan        BOOLEAN NOT NULL,      -- its message does not exist: no tokens, no cost, no trace
     input_tokens       BIGINT,              -- step-finish only, as recorded; NULL elsewhere
     output_tokens      BIGINT,
@@ -218,6 +219,7 @@ CREATE TABLE session_stats (
     subtree_total_tokens      BIGINT NOT NULL,
     subtree_cost_recorded_usd DECIMAL(38, 12),
     child_sessions            BIGINT NOT NULL, -- direct children
+    exchange_count            BIGINT NOT NULL,
     user_messages             BIGINT NOT NULL,
     assistant_messages        BIGINT NOT NULL,
     part_count                BIGINT NOT NULL,
@@ -226,10 +228,70 @@ CREATE TABLE session_stats (
     message_errors            BIGINT NOT NULL,
     first_message_at          TIMESTAMP,
     last_message_at           TIMESTAMP,
-    active_ms                 BIGINT NOT NULL, -- sum of the time from each prompt to the end of its answer
+    active_ms                 BIGINT NOT NULL, -- sum of the time from each prompt to the end of its exchange
     last_agent                VARCHAR,
     last_provider_id          VARCHAR,
     last_model_id             VARCHAR
+);
+
+-- Derived. One row per user message, with all messages that answer it; numbered from 1 inside the session.
+CREATE TABLE exchanges (
+    exchange_id       VARCHAR PRIMARY KEY,   -- id of the user message; session id + ':start' without one
+    session_id        VARCHAR NOT NULL,
+    number            INTEGER NOT NULL,
+    kind              VARCHAR NOT NULL,      -- prompt, command, shell, compaction, continuation; none: no user message
+    status            VARCHAR NOT NULL,      -- answered, failed, aborted, unfinished, unanswered
+    user_message_id   VARCHAR,
+    started_at        TIMESTAMP,
+    ended_at          TIMESTAMP,             -- latest time recorded in it
+    agent             VARCHAR,               -- of the last answer
+    provider_id       VARCHAR,
+    model_id          VARCHAR,
+    message_count     INTEGER NOT NULL,
+    trace_count       INTEGER NOT NULL,
+    error_name        VARCHAR,               -- of the message error that ended it
+    input_tokens       BIGINT NOT NULL,      -- fork copies left out, as everywhere
+    output_tokens      BIGINT NOT NULL,
+    reasoning_tokens   BIGINT NOT NULL,
+    cache_read_tokens  BIGINT NOT NULL,
+    cache_write_tokens BIGINT NOT NULL,
+    total_tokens       BIGINT NOT NULL,
+    cost_recorded_usd DECIMAL(38, 12),       -- NULL: nothing recorded
+    is_fork_copy      BOOLEAN NOT NULL       -- every request in it is a fork's copy
+);
+
+-- Derived. One row per event of an exchange, in order.
+CREATE TABLE exchange_traces (
+    trace_id         VARCHAR PRIMARY KEY,    -- the part's id; a step has that of its start; ':error', ':step' see docs
+    exchange_id      VARCHAR NOT NULL,
+    session_id       VARCHAR NOT NULL,
+    message_id       VARCHAR NOT NULL,
+    position         INTEGER NOT NULL,       -- order inside the session, from 1
+    kind             VARCHAR NOT NULL,       -- prompt, reasoning, text, tool, delegation, step, retry, error, compaction, file, patch, other
+    name             VARCHAR NOT NULL,       -- tool name, error name, or the type as OpenCode names it
+    title            VARCHAR,
+    started_at       TIMESTAMP,
+    ended_at         TIMESTAMP,
+    status           VARCHAR,                -- tool status; a step's: finished, unfinished
+    is_failed        BOOLEAN NOT NULL,
+    is_unfinished    BOOLEAN NOT NULL,
+    child_session_id VARCHAR,                -- delegations
+    input_tokens       BIGINT,               -- steps only, as recorded
+    output_tokens      BIGINT,
+    reasoning_tokens   BIGINT,
+    cache_read_tokens  BIGINT,
+    cache_write_tokens BIGINT,
+    cost_recorded_usd  DECIMAL(18, 12)
+);
+
+-- Derived. One row per root session and session of its tree, itself included.
+CREATE TABLE session_traces (
+    root_session_id    VARCHAR NOT NULL,
+    session_id         VARCHAR NOT NULL,
+    depth              INTEGER NOT NULL,     -- 0: the root itself
+    parent_session_id  VARCHAR,
+    delegating_part_id VARCHAR,              -- the task call that runs it; NULL where none is recorded
+    PRIMARY KEY (root_session_id, session_id)
 );
 
 -- What counts as spend: every message that can carry usage, each request once. Rows deleted in

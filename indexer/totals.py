@@ -47,6 +47,8 @@ class Totals(Spend):
     sessions: int
     messages: int
     parts: int
+    exchanges: int
+    exchange_traces: int
     fork_copies: int
     unrecorded_messages: int
     deleted: DeletedTotals
@@ -73,21 +75,26 @@ def read_totals(con: duckdb.DuckDBPyConnection) -> Totals:
     Returns:
         Grand totals, and the same per session and per model; sessions without messages have zeros.
     """
-    revision, sessions, messages, parts, copies, deleted_sessions, deleted_messages, unrecorded = _one(
-        con,
-        """
+    revision, sessions, messages, parts, exchanges, traces, copies, deleted_sessions, deleted_messages, unrecorded = (
+        _one(
+            con,
+            """
         SELECT (SELECT revision FROM sync_state), (SELECT count(*) FROM sessions), (SELECT count(*) FROM messages),
-               (SELECT count(*) FROM parts), (SELECT count(*) FROM fork_copies),
+               (SELECT count(*) FROM parts), (SELECT count(*) FROM exchanges), (SELECT count(*) FROM exchange_traces),
+               (SELECT count(*) FROM fork_copies),
                (SELECT count(*) FROM sessions WHERE deleted_at IS NOT NULL),
                (SELECT count(*) FROM messages WHERE deleted_at IS NOT NULL),
                (SELECT count(*) FROM spend WHERE cost_recorded_usd IS NULL)
         """,
+        )
     )
     return Totals(
         revision=revision,
         sessions=sessions,
         messages=messages,
         parts=parts,
+        exchanges=exchanges,
+        exchange_traces=traces,
         fork_copies=copies,
         **_spend(_one(con, f"SELECT {_SPEND} FROM spend")),
         unrecorded_messages=unrecorded,

@@ -136,6 +136,9 @@ class SqliteV1:
     def _message(self, message_id: str, row: Row | None, parts: Sequence[Row], source_id: int) -> MessageDocuments:
         """Put the rows of one message together."""
         owner = row or parts[0]
+        is_restamped = row is not None and _is_restamped(row, parts)
+        if is_restamped:  # the migration inserted parts in no order
+            parts = sorted(parts, key=lambda part: _id(part["id"]))
         return MessageDocuments(
             message_id=message_id,
             session_id=_id(owner["session_id"]) if owner["session_id"] is not None else None,
@@ -143,7 +146,7 @@ class SqliteV1:
             generation=self.generation,
             message=self._stored("message", row) if row else None,
             parts=tuple(self._stored("part", part) for part in parts),
-            is_restamped=row is not None and _is_restamped(row, parts),
+            is_restamped=is_restamped,
         )
 
     def _stored(self, kind: str, row: Row) -> Document:

@@ -1,0 +1,292 @@
+"""Exchanges, their traces and the trees of sessions ("Plan 45"), rebuilt for whole sessions (DESIGN: docs/metrics.md).
+
+An exchange is one user message and all messages that answer it. Messages are ordered by time, rows of the third
+generation by `seq`; ids only break ties. Inside a message the order is that of the document: part times are shown and
+never sorted by, as old clients stamp a text when it ends.
+"""
+
+import duckdb
+
+
+def rebuild(con: duckdb.DuckDBPyConnection, session_ids: list[str]) -> None:
+    """Rebuild the exchanges and traces of some sessions, and the trees they are in.
+
+    Args:
+        con: The index, inside a transaction.
+        session_ids: Sessions whose rows changed.
+    """
+    sessions = {"sessions": session_ids}
+    for table in ("exchanges", "exchange_traces"):
+        con.execute(f"DELETE FROM {table} WHERE session_id IN (SELECT unnest($sessions::VARCHAR[]))", sessions)
+    con.execute(_ASSIGN, sessions)
+    con.execute(_TRACES)
+    con.execute(_EXCHANGES)
+    con.execute("DROP TABLE assigned")
+    _rebuild_trees(con, session_ids)
+
+
+# Which exchange every message belongs to. `place` orders the messages of a session.
+# A row of the third generation has no parent: a user row opens an exchange and an idle row closes it; what a model did
+# after an idle row and before the next user row is an exchange without a prompt.
+_ASSIGN = """
+    CREATE OR REPLACE TEMP TABLE assigned AS
+    WITH own AS MATERIALIZED (
+        SELECT * FROM index_db.messages WHERE session_id IN (SELECT unnest($sessions::VARCHAR[]))
+    ),
+    placed AS (
+        SELECT *, row_number() OVER (
+            PARTITION BY session_id ORDER BY seq NULLS FIRST, created_at NULLS LAST, message_id
+        ) AS place
+        FROM own
+    ),
+    opened AS (
+        SELECT p.*,
+               last_value(CASE WHEN p.role = 'user' THEN p.message_id END IGNORE NULLS) OVER earlier AS open_user_id,
+               last_value(if(p.role IN ('user', 'idle'), p.role, NULL) IGNORE NULLS) OVER earlier AS last_border,
+               max(CASE WHEN p.role = 'idle' THEN p.place END) OVER before_this AS last_idle_place,
+               parent.message_id AS parent_user_id
+        FROM placed p
+        LEFT JOIN own parent
+            ON parent.message_id = p.user_message_id AND parent.session_id = p.session_id AND parent.role = 'user'
+        WINDOW earlier AS (
+            PARTITION BY p.session_id ORDER BY p.place ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
+        ), before_this AS (
+            PARTITION BY p.session_id ORDER BY p.place ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+        )
+    )
+    SELECT *, CASE
+            WHEN role = 'user' THEN message_id
+            WHEN role = 'idle' THEN coalesce(open_user_id, session_id || ':start')
+            WHEN parent_user_id IS NOT NULL THEN parent_user_id
+            WHEN last_border = 'idle' AND role IN ('assistant', 'shell', 'compaction')
+                THEN session_id || ':' || last_idle_place
+            ELSE coalesce(open_user_id, session_id || ':start')
+        END AS exchange_id
+    FROM opened
+"""
+
+# One trace per part; a step-start and the step-finish after it are one step; one more per message error. A row of the
+# third generation has no step parts: an assistant row is a step of its own, any other row one event.
+_TRACES = """
+    INSERT INTO exchange_traces BY NAME
+    WITH steps AS (
+        SELECT p.part_id, p.part_type,
+               lag(p.part_type) OVER of_message AS type_before,
+               lead(p.part_type) OVER of_message AS type_after,
+               lead(p.part_id) OVER of_message AS id_after
+        FROM parts p JOIN assigned m USING (message_id)
+        WHERE p.part_type IN ('step-start', 'step-finish') AND NOT p.is_orphan AND m.seq IS NULL
+        WINDOW of_message AS (PARTITION BY p.message_id ORDER BY p.position, p.part_id)
+    ),
+    of_parts AS (
+        SELECT p.part_id AS trace_id, m.exchange_id, p.session_id, p.message_id, m.place, p.position AS inner_position,
+               CASE
+                   WHEN p.part_type = 'tool' THEN if(p.tool_name = 'task', 'delegation', 'tool')
+                   WHEN p.part_type = 'subtask' THEN 'delegation'
+                   WHEN p.part_type IN ('step-start', 'step-finish') THEN 'step'
+                   WHEN p.part_type = 'agent' OR (p.part_type = 'text' AND m.role <> 'assistant') THEN 'prompt'
+                   WHEN p.part_type IN ('text', 'reasoning', 'retry', 'compaction', 'file', 'patch') THEN p.part_type
+                   ELSE 'other'
+               END AS kind,
+               coalesce(p.tool_name, p.part_type) AS name, p.title,
+               coalesce(
+                   p.started_at, if(p.part_type = 'step-start' OR m.role <> 'assistant', m.created_at, NULL)
+               ) AS started_at,
+               coalesce(p.ended_at, finish.ended_at) AS ended_at,
+               CASE
+                   WHEN p.part_type = 'step-start' THEN if(finish.part_id IS NULL, 'unfinished', 'finished')
+                   WHEN p.part_type = 'step-finish' THEN 'finished'
+                   ELSE p.tool_status
+               END AS status,
+               p.is_failed, p.is_unfinished OR (p.part_type = 'step-start' AND finish.part_id IS NULL) AS is_unfinished,
+               p.child_session_id,
+               coalesce(finish.input_tokens, p.input_tokens) AS input_tokens,
+               coalesce(finish.output_tokens, p.output_tokens) AS output_tokens,
+               coalesce(finish.reasoning_tokens, p.reasoning_tokens) AS reasoning_tokens,
+               coalesce(finish.cache_read_tokens, p.cache_read_tokens) AS cache_read_tokens,
+               coalesce(finish.cache_write_tokens, p.cache_write_tokens) AS cache_write_tokens,
+               coalesce(finish.cost_recorded_usd, p.cost_recorded_usd) AS cost_recorded_usd
+        FROM parts p
+        JOIN assigned m USING (message_id)
+        LEFT JOIN steps ON steps.part_id = p.part_id
+        LEFT JOIN parts finish
+            ON p.part_type = 'step-start' AND steps.type_after = 'step-finish' AND finish.part_id = steps.id_after
+        WHERE NOT p.is_orphan
+          AND NOT coalesce(steps.part_type = 'step-finish' AND steps.type_before = 'step-start', FALSE)
+    ),
+    of_rows AS (
+        SELECT message_id || if(role = 'assistant', ':step', '') AS trace_id,
+               exchange_id, session_id, message_id, place, -1 AS inner_position,
+               CASE role
+                   WHEN 'assistant' THEN 'step'
+                   WHEN 'user' THEN 'prompt' WHEN 'synthetic' THEN 'prompt'
+                   WHEN 'compaction' THEN 'compaction' WHEN 'shell' THEN 'tool'
+                   ELSE 'other'
+               END AS kind,
+               if(role = 'assistant', 'step', role) AS name,
+               created_at AS started_at, completed_at AS ended_at,
+               if(role = 'assistant', if(completed_at IS NULL, 'unfinished', 'finished'), NULL) AS status,
+               FALSE AS is_failed, role = 'assistant' AND completed_at IS NULL AS is_unfinished,
+               if(has_usage, input_tokens, NULL) AS input_tokens, if(has_usage, output_tokens, NULL) AS output_tokens,
+               if(has_usage, reasoning_tokens, NULL) AS reasoning_tokens,
+               if(has_usage, cache_read_tokens, NULL) AS cache_read_tokens,
+               if(has_usage, cache_write_tokens, NULL) AS cache_write_tokens, cost_recorded_usd
+        FROM assigned WHERE seq IS NOT NULL
+    ),
+    of_errors AS (
+        SELECT message_id || ':error' AS trace_id, exchange_id, session_id, message_id, place,
+               2147483647 AS inner_position, 'error' AS kind, error_name AS name,
+               coalesce(completed_at, recorded_until, created_at) AS started_at, NULL::TIMESTAMP AS ended_at,
+               'error' AS status, TRUE AS is_failed, FALSE AS is_unfinished
+        FROM assigned WHERE error_name IS NOT NULL
+    ),
+    every AS (SELECT * FROM of_parts UNION ALL BY NAME SELECT * FROM of_rows UNION ALL BY NAME SELECT * FROM of_errors)
+    SELECT * EXCLUDE (place, inner_position),
+           row_number() OVER (PARTITION BY session_id ORDER BY place, inner_position, trace_id) AS position
+    FROM every
+"""
+
+_EXCHANGES = """
+    INSERT INTO exchanges BY NAME
+    WITH typed AS (
+        SELECT message_id,
+               bool_or(part_type = 'compaction') AS has_compaction,
+               bool_or(is_shell_notice) AS has_shell_notice,
+               bool_or(part_type = 'subtask') AS has_subtask,
+               bool_or(part_type IN ('file', 'agent') OR (part_type = 'text' AND NOT is_synthetic)) AS is_typed,
+               bool_or(part_type = 'text' AND is_synthetic) AS has_synthetic
+        FROM parts WHERE message_id IN (SELECT message_id FROM assigned WHERE role = 'user') AND NOT is_orphan
+        GROUP BY message_id
+    ),
+    traced AS (
+        SELECT exchange_id, session_id, count(*) AS trace_count, max(greatest(started_at, ended_at)) AS ended_at
+        FROM exchange_traces WHERE session_id IN (SELECT session_id FROM assigned) GROUP BY ALL
+    ),
+    grouped AS (
+        SELECT exchange_id, session_id,
+               min(place) AS place,
+               max(if(role = 'user', message_id, NULL)) AS user_message_id,
+               min(created_at) AS started_at,
+               max(greatest(created_at, completed_at)) AS ended_at,
+               count(*) AS message_count,
+               arg_max(agent, place) FILTER (role = 'assistant') AS agent,
+               arg_max(provider_id, place) FILTER (role = 'assistant') AS provider_id,
+               arg_max(model_id, place) FILTER (role = 'assistant') AS model_id,
+               count(*) FILTER (role = 'assistant') AS answers,
+               arg_max(coalesce(error_name, ''), place) FILTER (role = 'assistant') AS last_error,
+               arg_max(completed_at IS NULL, place) FILTER (role = 'assistant') AS is_last_open,
+               coalesce(sum(input_tokens) FILTER (has_usage AND NOT is_fork_copy), 0) AS input_tokens,
+               coalesce(sum(output_tokens) FILTER (has_usage AND NOT is_fork_copy), 0) AS output_tokens,
+               coalesce(sum(reasoning_tokens) FILTER (has_usage AND NOT is_fork_copy), 0) AS reasoning_tokens,
+               coalesce(sum(cache_read_tokens) FILTER (has_usage AND NOT is_fork_copy), 0) AS cache_read_tokens,
+               coalesce(sum(cache_write_tokens) FILTER (has_usage AND NOT is_fork_copy), 0) AS cache_write_tokens,
+               coalesce(sum(total_tokens) FILTER (has_usage AND NOT is_fork_copy), 0) AS total_tokens,
+               sum(cost_recorded_usd) FILTER (has_usage AND NOT is_fork_copy) AS cost_recorded_usd,
+               coalesce(bool_and(is_fork_copy) FILTER (fork_key IS NOT NULL), FALSE) AS is_fork_copy
+        FROM assigned GROUP BY exchange_id, session_id
+    )
+    SELECT g.exchange_id, g.session_id, g.user_message_id, g.started_at,
+           greatest(g.ended_at, traced.ended_at) AS ended_at,
+           g.agent, g.provider_id, g.model_id, g.message_count,
+           coalesce(traced.trace_count, 0) AS trace_count,
+           nullif(g.last_error, '') AS error_name,
+           row_number() OVER (PARTITION BY g.session_id ORDER BY g.place) AS number,
+           CASE
+               WHEN g.user_message_id IS NULL THEN 'none'
+               WHEN typed.has_compaction THEN 'compaction'
+               WHEN typed.has_shell_notice THEN 'shell'
+               WHEN typed.has_subtask THEN 'command'
+               WHEN typed.has_synthetic AND NOT typed.is_typed THEN 'continuation'
+               ELSE 'prompt'
+           END AS kind,
+           CASE
+               WHEN coalesce(g.answers, 0) = 0 THEN 'unanswered'
+               WHEN g.last_error IN ('MessageAbortedError', 'aborted') THEN 'aborted'
+               WHEN g.last_error <> '' THEN 'failed'
+               WHEN g.is_last_open THEN 'unfinished'
+               ELSE 'answered'
+           END AS status,
+           g.input_tokens, g.output_tokens, g.reasoning_tokens, g.cache_read_tokens, g.cache_write_tokens,
+           g.total_tokens, g.cost_recorded_usd, g.is_fork_copy
+    FROM grouped g
+    LEFT JOIN typed ON typed.message_id = g.user_message_id
+    LEFT JOIN traced ON traced.exchange_id = g.exchange_id AND traced.session_id = g.session_id
+"""
+
+
+def _rebuild_trees(con: duckdb.DuckDBPyConnection, session_ids: list[str]) -> None:
+    """Rebuild `session_traces` of every tree that holds, or held, one of the sessions."""
+    parents: dict[str, str] = dict(
+        con.execute(
+            "SELECT c.session_id, c.parent_id FROM sessions c JOIN sessions p ON p.session_id = c.parent_id"
+        ).fetchall()
+    )
+    held = con.execute(
+        "SELECT DISTINCT root_session_id FROM session_traces WHERE session_id IN (SELECT unnest($sessions::VARCHAR[]))",
+        {"sessions": session_ids},
+    ).fetchall()
+    members = {root for (root,) in held} | set(session_ids)
+    roots = sorted({root_of(parents, session_id) for session_id in members})
+    rows = [row for root in roots for row in tree_of(parents, root)]
+    con.execute(
+        "DELETE FROM session_traces WHERE root_session_id IN (SELECT unnest($roots::VARCHAR[]))",
+        {"roots": sorted(members | set(roots))},
+    )
+    con.execute(
+        """
+        INSERT INTO session_traces
+        SELECT t.root, t.session_id, t.depth, t.parent, (
+            SELECT min(part_id) FROM parts WHERE child_session_id = t.session_id AND parts.session_id = t.parent
+        )
+        FROM (SELECT unnest($roots::VARCHAR[]) AS root, unnest($sessions::VARCHAR[]) AS session_id,
+                     unnest($depths::INTEGER[]) AS depth, unnest($parents::VARCHAR[]) AS parent) t
+        WHERE t.session_id IN (SELECT session_id FROM sessions)
+        """,
+        {
+            "roots": [row[0] for row in rows],
+            "sessions": [row[1] for row in rows],
+            "depths": [row[2] for row in rows],
+            "parents": [row[3] for row in rows],
+        },
+    )
+
+
+def root_of(parents: dict[str, str], session_id: str) -> str:
+    """Find the root of a session's tree.
+
+    Args:
+        parents: Session to parent, where the parent exists.
+        session_id: A session.
+
+    Returns:
+        The session above it without a parent. In a cycle of parents, its smallest id: damaged links still make a tree.
+    """
+    path = [session_id]
+    while (above := parents.get(path[-1])) is not None:
+        if above in path:
+            return min(path[path.index(above) :])
+        path.append(above)
+    return path[-1]
+
+
+def tree_of(parents: dict[str, str], root: str) -> list[tuple[str, str, int, str | None]]:
+    """List the sessions of a tree.
+
+    Args:
+        parents: Session to parent, where the parent exists.
+        root: Its root.
+
+    Returns:
+        (root, session, depth, parent), the root first; each session once, also in a cycle.
+    """
+    children: dict[str, list[str]] = {}
+    for child, parent in parents.items():
+        children.setdefault(parent, []).append(child)
+    rows: list[tuple[str, str, int, str | None]] = [(root, root, 0, None)]
+    seen = {root}
+    for _, session_id, depth, _ in rows:  # grows while it is read: breadth first
+        for child in sorted(children.get(session_id, [])):
+            if child not in seen:
+                seen.add(child)
+                rows.append((root, child, depth + 1, session_id))
+    return rows
