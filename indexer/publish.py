@@ -471,7 +471,10 @@ def _copy(source: int, target: Path) -> int:
         os.lseek(source, 0, os.SEEK_SET)
         copied = 0
         while copied < size:
-            copied += _copy_some(source, out, size - copied)
+            done = _copy_some(source, out, size - copied)
+            if not done:
+                raise OSError(f"a file became {size - copied} bytes shorter while it was copied")
+            copied += done
     finally:
         os.close(out)
     return size
@@ -481,15 +484,11 @@ def _copy_some(source: int, out: int, count: int) -> int:
     """Copy up to `count` bytes from where both descriptors stand.
 
     Returns:
-        The number of bytes, at least 1.
+        The number of bytes; 0 at the end of the source.
     """
     if hasattr(os, "copy_file_range"):
-        done = os.copy_file_range(source, out, count)
-    else:
-        done = os.write(out, os.read(source, min(count, 1 << 20)))
-    if not done:
-        raise OSError(f"a file became {count} bytes shorter while it was copied")
-    return done
+        return os.copy_file_range(source, out, count)
+    return os.write(out, os.read(source, min(count, 1 << 20)))
 
 
 def _size(file: Path) -> int:
