@@ -25,10 +25,10 @@ by = spend.grouping()
 view = spend.view(by, scope, totals)
 
 left, right = st.columns([3, 2], gap="medium")
-with left.container(border=True, key="costs_over_time"):
+with left.container(border=True, height="stretch", key="costs_over_time"):
     st.markdown(f"**{view.series_title}**")
     spend.chart(view.over_time, "over_time", view.series_alt, is_empty=not view.axis)
-with right.container(border=True, key="costs_ranking"):
+with right.container(border=True, height="stretch", key="costs_ranking"):
     st.markdown(f"**{view.ranking_title}**")
     spend.chart(view.ranking, "ranking", view.ranking_alt, is_empty=not totals.cost_recorded_usd)
 

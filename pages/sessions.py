@@ -12,8 +12,12 @@ frame.heading("Sessions", filters.range_words(scope))
 if data.status().is_partial:
     states.partial(data.status())
 
-with st.container(horizontal=True, vertical_alignment="center", gap="medium", key="sessions_tools"):
+tools = st.container(
+    horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="medium", key="sessions_tools"
+)
+with tools.container(horizontal=True, vertical_alignment="center", gap="medium", width="content"):
     sort, fold = listing.order(), listing.folding()
+with tools:
     total = data.load(sessions.sessions_total, scope, fold)
     st.download_button(
         "CSV",

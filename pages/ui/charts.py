@@ -13,6 +13,7 @@ from queries.costs import CostPoint, RankedKey
 SLOTS = 6  # identities with a colour of their own; the seventh is Other
 OTHER = "Other"
 MAX_MARKS = 400
+MAX_STEPS = 124
 CONFIG = {
     "displaylogo": False,
     "displayModeBar": "hover",
@@ -22,28 +23,27 @@ CONFIG = {
 _HEIGHT = 300
 
 
-def step_for(first: datetime | None, last: datetime | None, wanted: str = "day") -> str:
-    """Choose the step of a time axis so that seven series stay under 400 marks.
+def steps_for(first: datetime | None, last: datetime | None, finest: str) -> list[str]:
+    """List the steps that a time axis may have, finest first.
 
     Args:
-        first: Start of the axis. None: nothing to draw.
+        first: Start of the axis. None: there is nothing with a known time.
         last: Its end.
-        wanted: The finest step to use.
+        finest: The finest step wanted: hour, day, week or month.
 
     Returns:
-        hour, day, week or month; hours only for spans up to two days.
+        The finest step and coarser ones that make at most `MAX_STEPS` steps; always one.
     """
-    if first is None or last is None:
-        return wanted
-    span_days = (last - first).total_seconds() / 86_400
-    most = MAX_MARKS // (SLOTS + 1)
-    if wanted == "hour" and span_days <= 2:
-        return "hour"
-    finest = ("day", "week", "month").index("day" if wanted == "hour" else wanted)
-    for step, length in (("day", 1), ("week", 7), ("month", 30))[finest:]:
-        if span_days / length <= most:
-            return step
-    return "month"
+    lengths = {"hour": 1 / 24, "day": 1.0, "week": 7.0, "month": 28.0}
+    wanted = list(lengths)[list(lengths).index(finest) :]
+    span_days = (last - first).total_seconds() / 86_400 if first and last else 0.0
+    return [step for step in wanted if span_days / lengths[step] <= MAX_STEPS] or wanted[-1:]
+
+
+def fits(points: Sequence[CostPoint], ranks: Sequence[RankedKey]) -> bool:
+    """Tell whether points make few enough marks to be drawn quickly."""
+    slot = {entry.key: min(entry.rank, SLOTS + 1) for entry in ranks}
+    return len({(point.step_at, slot.get(point.key)) for point in points}) <= MAX_MARKS
 
 
 def steps(points: Sequence[CostPoint], step: str, first: datetime | None, last: datetime | None) -> list[datetime]:
@@ -105,7 +105,7 @@ def cost_over_time(
         label = safe(names.get(name, name))
         figure.add_bar(
             x=labels,
-            y=values,
+            y=[value or None for value in values],  # no mark where there is nothing
             name=label,
             showlegend=any(values),
             hovertext=[f"{at}<br>{label}: {display.usd(value, 4)}" if value else "" for at, value in zip(labels, values, strict=True)],
@@ -116,7 +116,7 @@ def cost_over_time(
         bargap=0.25,
         height=_HEIGHT + 40,
         margin={"l": 4, "r": 4, "t": 8, "b": 4},
-        legend={"orientation": "h", "y": -0.16, "x": 0, "yanchor": "top", "title": None},
+        legend={"orientation": "h", "y": -0.16, "x": 0, "yanchor": "top", "title": None, "traceorder": "normal"},
         xaxis={"type": "category", "title": None, "tickangle": 0, "nticks": 10, "automargin": True, "fixedrange": True},
         yaxis={"title": None, "tickprefix": "$", "rangemode": "tozero", "automargin": True, "nticks": 5},
         hovermode="closest",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from pages.ui import data, display
+from pages.ui import data, display, filters
 
 ROOT = Path(__file__).resolve().parents[2]
 COSTS = ROOT / "pages" / "costs.py"
@@ -33,11 +33,21 @@ _STYLE = """
 
 
 def pages() -> list[st.Page]:
-    """List the pages of the menu. Absolute paths, so that any working directory will do."""
+    """List the pages of the menu. Absolute paths, so that any working directory will do.
+
+    The default page has no address of its own: were it Costs, `/costs` would be "not found". So it is a hidden one.
+    """
     return [
-        st.Page(COSTS, title="Costs", icon=":material/payments:", url_path="costs", default=True),
+        st.Page(_home, title="Home", default=True, visibility="hidden"),
+        st.Page(COSTS, title="Costs", icon=":material/payments:", url_path="costs"),
         st.Page(SESSIONS, title="Sessions", icon=":material/forum:", url_path="sessions"),
     ]
+
+
+def _home() -> None:
+    """Go to the first page, with what the address asked for. Filters are bound to the address: they come along."""
+    others = {name: st.query_params.get_all(name) for name in st.query_params if name not in filters.KEYS}
+    st.switch_page(COSTS, query_params=others)
 
 
 @contextmanager
@@ -69,8 +79,9 @@ def heading(title: str, words: str) -> None:
         words: The chosen period.
     """
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", key="heading"):
-        st.subheader(title, anchor=False, width="content")
-        st.caption(display.md(words), width="content")
+        with st.container(horizontal=True, vertical_alignment="center", gap="small", width="content"):
+            st.subheader(title, anchor=False, width="content")
+            st.caption(display.md(words), width="content")
         with st.container(width="content", key="freshness"):
             data.freshness()
 

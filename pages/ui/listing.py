@@ -48,8 +48,9 @@ def csv(scope: Scope, fold: bool, sort: str) -> Callable[[], bytes]:
 def summary(total: SessionsTotal, scope: Scope, fold: bool) -> str:
     """Say how many sessions there are and what they add up to."""
     found = display.counted(total.sessions, "session")
-    if fold and total.matching != total.sessions:
-        found += f" holding {display.counted(total.matching, 'matching session')}"
+    folded = total.matching - total.sessions
+    if fold and folded > 0:
+        found += f" and {display.counted(folded, 'child session')} in them"
     matching = "matching messages: " if scope.is_by_message else ""
     return f"{found} · {matching}{display.usd(total.cost_recorded_usd)} recorded, {display.tokens(total.total_tokens)} tokens"
 
@@ -90,19 +91,20 @@ def table(scope: Scope, fold: bool, sort: str, total: SessionsTotal) -> None:
 def detail() -> None:
     """Show the session that the URL names, if any, over the page."""
     session_id = st.query_params.get("session")
-    if session_id:
-        _dialog(session_id)
-
-
-@st.dialog("Session", width="large", icon=":material/forum:", on_dismiss=lambda: _close())
-def _dialog(session_id: str) -> None:
-    """Draw one session."""
+    if not session_id:
+        return
     found = data.load(sessions.session_detail, session_id, data.zone())
+    title = tables.session_title(found.title, found.deleted_at is not None) if found else "No such session"
+    dialog = st.dialog(display.md(title), width="large", icon=":material/forum:", on_dismiss=_close)
+    dialog(_session)(session_id, found)
+
+
+def _session(session_id: str, found: SessionDetail | None) -> None:
+    """Draw one session."""
     if found is None:
         st.text("The index has no session with this id. It may not be indexed yet.")
         st.code(session_id, language=None)
         return
-    st.subheader(display.md(tables.session_title(found.title, found.deleted_at is not None)), anchor=False)
     _facts(found)
     _numbers(found)
     _models(session_id)

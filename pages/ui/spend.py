@@ -11,7 +11,7 @@ import streamlit as st
 
 from pages.ui import charts, data, display, export, filters, frame, tables
 from queries import costs, health
-from queries.costs import CostRow, CostTotals
+from queries.costs import CostPoint, CostRow, CostTotals, RankedKey
 from queries.period import Scope
 
 NEVER_RECORDED = (
@@ -118,6 +118,7 @@ def grouping() -> str:
             key="by",
             bind="query-params",
             label_visibility="collapsed",
+            wrap=True,
         )
     return str(chosen or costs.GROUPINGS[0])
 
@@ -141,8 +142,7 @@ def view(by: str, scope: Scope, totals: CostTotals) -> CostView:
     ranks = data.load(costs.cost_ranks, dimension)
 
     first, last = _extent(scope, totals)
-    step = charts.step_for(first, last, by if by in costs.TIME_GROUPINGS else _finest(scope))
-    points = data.load(costs.cost_series, dimension, step, scope)
+    step, points = _series(dimension, scope, charts.steps_for(first, last, by if by in costs.TIME_GROUPINGS else _finest(scope)), ranks)
     bounds = (first, last) if not scope.period.is_all else (None, None)
     axis = charts.steps(points, step, *bounds) if points else []
     today = data.now().replace(tzinfo=UTC).astimezone(ZoneInfo(scope.tz)).date()
@@ -234,6 +234,17 @@ def _csv(by: str, scope: Scope) -> Callable[[], bytes]:
         return export.costs_csv(ask(), by, scope.tz, names)
 
     return make
+
+
+def _series(
+    dimension: str, scope: Scope, steps: list[str], ranks: list[RankedKey]
+) -> tuple[str, list[CostPoint]]:
+    """Follow the cost in the finest step that makes few enough marks."""
+    for step in steps:
+        points = data.load(costs.cost_series, dimension, step, scope)
+        if charts.fits(points, ranks):
+            break
+    return step, points
 
 
 def _page(scope: Scope, pages: int) -> int:

@@ -56,7 +56,7 @@ def costs(
     heading = by.capitalize()
     frame = pd.DataFrame({heading: [group(row, by, names) for row in rows]})
     frame["Cost"] = _money(row.cost_recorded_usd for row in rows)
-    frame["Share"] = pd.Series([row.share for row in rows], dtype="float64")
+    frame["Share"] = pd.Series([None if row.share is None else row.share * 100 for row in rows], dtype="float64")
     if trends:
         frame["Trend"] = [list(trends.get(row.key or "", ())) for row in rows]
     frame["Sessions"] = _ints(row.sessions for row in rows)
@@ -70,10 +70,10 @@ def costs(
                "Sessions": display.count, "Errors": display.count}
     wide = by in ("model", "session", "project")
     config: _Config = {
-        heading: st.column_config.TextColumn(width="large" if by == "session" else "medium" if wide else "small", pinned=True),
+        heading: st.column_config.TextColumn(width=320 if by == "session" else 200 if wide else 130),
         "Cost": _number("Cost, recorded", "USD as OpenCode recorded it. A dash: not recorded."),
         "Share": st.column_config.ProgressColumn(
-            "Share of cost", min_value=0, max_value=1, format="percent", width="small",
+            "Share of cost", min_value=0, max_value=100, format="%.1f%%", width=110,
             help="Part of the recorded cost of everything that the filters leave."
         ),
         "Trend": st.column_config.BarChartColumn(y_min=0, width="small", help="Recorded cost over the range, each row to its own scale."),
@@ -136,16 +136,16 @@ def sessions(rows: Sequence[SessionRow], scope: Scope, fold: bool) -> tuple[Styl
     with_children = ", with those of its child sessions" if fold else ""
     matching = "of the messages that match" if scope.is_by_message else "of all its messages"
     config: _Config = {
-        "Title": st.column_config.TextColumn(width="medium", pinned=True),
+        "Title": st.column_config.TextColumn(width=260),
         "Found": st.column_config.TextColumn(width="large", help="Where the text was found first: title, prompt or answer."),
-        "Started": st.column_config.DatetimeColumn(format="MMM D, YYYY HH:mm", width="small", help=f"In {display.md(scope.tz)}."),
+        "Started": st.column_config.DatetimeColumn(format="MMM D, YYYY HH:mm", width=140, help=f"In {display.md(scope.tz)}."),
         "Cost": _number("Cost, recorded", f"USD as OpenCode recorded it, {matching}{with_children}. A dash: not recorded."),
         "Tokens": _number("Tokens", f"Every token once, {matching}{with_children}."),
         "Session cost": _number("Session cost", f"USD as recorded, of all its messages{with_children}."),
         "Session tokens": _number("Session tokens", f"Every token once, of all its messages{with_children}."),
-        "Agent": st.column_config.TextColumn(width="small", help="Of the newest message."),
+        "Agent": st.column_config.TextColumn(help="Of the newest message."),
         "Model": st.column_config.TextColumn(help="Of the newest message."),
-        "Project": st.column_config.TextColumn(width="small"),
+        "Project": st.column_config.TextColumn(),
         "Active": _number("Active time", "From each prompt to the end of its answer; waiting in between is left out."),
         "Prompts": _number("Exchanges", "A user message and what answers it."),
         "Tools": _number("Tool calls", f"All calls{with_children}."),
@@ -263,7 +263,7 @@ def _usd4(cost: float | None) -> str:
 
 def _number(label: str, meaning: str) -> object:
     """Describe a column of numbers."""
-    return st.column_config.NumberColumn(label, help=meaning, width="small")
+    return st.column_config.NumberColumn(label, help=meaning, alignment="right")
 
 
 def _text(label: str, meaning: str) -> object:
