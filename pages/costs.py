@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from pages.ui import charts, data, display, export, filters, frame, spend, states, tables
+from pages.ui import data, export, filters, frame, spend, states
 from queries import costs
 
 frame.ensure()

@@ -257,7 +257,9 @@ _TOTALS = f"""
 
 def _rows_sql(by: str) -> str:
     """Write the query of one grouping."""
-    order = "key DESC NULLS LAST" if by in TIME_GROUPINGS else "cost_recorded_usd DESC NULLS LAST, total_tokens DESC, key"
+    order = (
+        "key DESC NULLS LAST" if by in TIME_GROUPINGS else "cost_recorded_usd DESC NULLS LAST, total_tokens DESC, key"
+    )
     source = "timed" if by in TIME_GROUPINGS else "scoped"
     return f"""
         WITH {narrow.HITS}, {narrow.SCOPED}, {narrow.LOCAL_TIMES},

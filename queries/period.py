@@ -88,7 +88,7 @@ def days(first: date | None, last: date | None, tz: str) -> Period:
 
 
 def local_midnight(day: date, tz: str) -> datetime:
-    """Return the moment a local day begins, naive UTC. Where a clock change skips midnight, the moment of the change."""
+    """Return the moment a local day begins, naive UTC: the clock change itself where one skips midnight."""
     return datetime.combine(day, time(), ZoneInfo(tz)).astimezone(UTC).replace(tzinfo=None)
 
 

@@ -334,7 +334,7 @@ _FOUND = r"""
     ),
     snippets AS (
         SELECT root_id, hit_place,
-               greatest(strpos(lower(found_in), lower($text)) - 40, 1) AS first_char,
+               greatest(strpos(lower(found_in), lower($text)) - 25, 1) AS first_char,
                trim(regexp_replace(substring(found_in, first_char, 200), '\s+', ' ', 'g')) AS words,
                CASE WHEN first_char > 1 THEN '…' ELSE '' END || words
                    || CASE WHEN length(found_in) >= first_char + 200 THEN '…' ELSE '' END AS hit

@@ -108,7 +108,10 @@ def cost_over_time(
             y=[value or None for value in values],  # no mark where there is nothing
             name=label,
             showlegend=any(values),
-            hovertext=[f"{at}<br>{label}: {display.usd(value, 4)}" if value else "" for at, value in zip(labels, values, strict=True)],
+            hovertext=[
+                f"{at}<br>{label}: {display.usd(value, 4)}" if value else ""
+                for at, value in zip(labels, values, strict=True)
+            ],
             hoverinfo="text",
         )
     figure.update_layout(
@@ -117,20 +120,19 @@ def cost_over_time(
         height=_HEIGHT + 40,
         margin={"l": 4, "r": 4, "t": 8, "b": 4},
         legend={"orientation": "h", "y": -0.16, "x": 0, "yanchor": "top", "title": None, "traceorder": "normal"},
-        xaxis={"type": "category", "title": None, "tickangle": 0, "nticks": 10, "automargin": True, "fixedrange": True},
+        xaxis={"type": "category", "title": None, "tickangle": 0, "automargin": True, "fixedrange": True},
         yaxis={"title": None, "tickprefix": "$", "rangemode": "tozero", "automargin": True, "nticks": 5},
         hovermode="closest",
     )
-    # Plotly leaves ticks out of a category axis only by number.
-    every = max(1, -(-len(labels) // 10))
+    # The theme lets labels overlap on a phone: few enough that they never do, the last one always.
+    longest = max((len(label) for label in labels), default=0)
+    every = max(1, -(-len(labels) // (6 if longest <= 8 else 4)))
     shown = list(range(len(labels) - 1, -1, -every))[::-1]
     figure.update_xaxes(tickmode="array", tickvals=[labels[index] for index in shown])
     return figure
 
 
-def cost_ranking(
-    rows: Sequence[tuple[str, str, float, float | None]], ranks: Sequence[RankedKey] | None
-) -> go.Figure:
+def cost_ranking(rows: Sequence[tuple[str, str, float, float | None]], ranks: Sequence[RankedKey] | None) -> go.Figure:
     """Draw ranked bars: the dearest on top, each with its cost and share.
 
     Args:
@@ -141,7 +143,7 @@ def cost_ranking(
         One bar a row, in the colour its key has everywhere.
     """
     slot = {entry.key: min(entry.rank, SLOTS + 1) for entry in ranks or ()}
-    labels = _unique([safe(display.one_line(name, 26)) for _, name, _, _ in rows])
+    labels = _unique([safe(display.one_line(name, 30)) for _, name, _, _ in rows])
     figure = go.Figure()
     for number in range(1, SLOTS + 2):
         own = [index for index, (key, *_) in enumerate(rows) if slot.get(key, SLOTS + 1 if ranks else 1) == number]
@@ -152,7 +154,9 @@ def cost_ranking(
             text=[f"{display.usd(rows[index][2])} · {display.percent(rows[index][3], 0)}" for index in own],
             textposition="outside",
             cliponaxis=False,
-            hovertext=[f"{safe(display.one_line(rows[index][1]))}<br>{display.usd(rows[index][2], 4)}" for index in own],
+            hovertext=[
+                f"{safe(display.one_line(rows[index][1]))}<br>{display.usd(rows[index][2], 4)}" for index in own
+            ],
             hoverinfo="text",
             showlegend=False,
         )
@@ -160,7 +164,7 @@ def cost_ranking(
     figure.update_layout(
         barmode="overlay",
         bargap=0.35,
-        height=max(170, min(_HEIGHT + 40, 44 + 28 * len(rows)) if len(rows) <= 10 else 44 + 24 * len(rows)),
+        height=max(170, 24 + (30 if len(rows) <= 10 else 18) * len(rows)),
         margin={"l": 4, "r": 4, "t": 8, "b": 4},
         xaxis={"visible": False, "range": [0, top * 1.55], "fixedrange": True},
         yaxis={
@@ -175,6 +179,14 @@ def cost_ranking(
         hovermode="closest",
     )
     return figure
+
+
+def condensed(values: Sequence[float], most: int = 24) -> list[float]:
+    """Add up neighbours until a table cell can show the values: whole groups from the end, the rest first."""
+    size = max(1, -(-len(values) // most))
+    head = len(values) % size
+    groups = [values[:head], *(values[at : at + size] for at in range(head, len(values), size))]
+    return [sum(group) for group in groups if group]
 
 
 def axis_labels(axis: Sequence[datetime], step: str, today: date) -> list[str]:
@@ -203,7 +215,7 @@ def _slots(ranks: Sequence[RankedKey]) -> list[tuple[str, list[str]]]:
     """Give the first keys a slot each and the others one together: name of the slot, its keys."""
     named = [(entry.key, [entry.key]) for entry in ranks[:SLOTS]]
     # Names that no key has: an invisible series must not claim one.
-    empty = [(f" {number}", []) for number in range(SLOTS - len(named))]
+    empty: list[tuple[str, list[str]]] = [(f" {number}", []) for number in range(SLOTS - len(named))]
     return [*named, *empty, (OTHER, [entry.key for entry in ranks[SLOTS:]])]
 
 

@@ -27,13 +27,13 @@ def usd(cost: Decimal | float | None, digits: int = 2) -> str:
         return MISSING
     if cost == 0:
         return "$0"
-    sign = "-" if cost < 0 else ""
+    sign, size = "-" if cost < 0 else "", abs(float(cost))
     # "<$0.0001" is the least that is told apart, also where totals have two digits.
-    if abs(cost) < Decimal("0.0001"):
+    if size < 0.0001:
         return f"{sign}<$0.0001"
-    if digits < 4 and abs(cost) < Decimal("0.01"):
+    if digits < 4 and size < 0.01:
         digits = 4
-    return f"{sign}${abs(cost):,.{digits}f}"
+    return f"{sign}${size:,.{digits}f}"
 
 
 def tokens(number: float | None) -> str:

@@ -71,7 +71,9 @@ def safely(make: Callable[[], bytes]) -> Callable[[], bytes]:
             return csv_bytes(["error"], [[str(error)]])
         except (duckdb.Error, ValueError, OSError, MemoryError) as error:
             log.exception("download failed")
-            return csv_bytes(["error"], [[f"The export failed ({type(error).__name__}). Reload the page and try again."]])
+            return csv_bytes(
+                ["error"], [[f"The export failed ({type(error).__name__}). Reload the page and try again."]]
+            )
 
     return download
 
@@ -99,7 +101,11 @@ def costs_csv(rows: Sequence[CostRow], by: str, tz: str, names: Mapping[str, str
         header,
         [
             [
-                *([row.key, row.label or names.get(row.key or "")] if has_label else ["unknown time" if row.key is None else row.key]),
+                *(
+                    [row.key, row.label or names.get(row.key or "")]
+                    if has_label
+                    else ["unknown time" if row.key is None else row.key]
+                ),
                 *([tz] if is_time else []),
                 *(row.cost_recorded_usd, row.share, row.sessions, row.cost_per_session_usd, row.messages),
                 *(row.input_tokens, row.output_tokens, row.reasoning_tokens),

@@ -115,8 +115,12 @@ def nothing_matches(what: str) -> None:
         for key, name in unknown:
             st.text(f"No data for {key} {name}")
         if unknown:
-            st.button("Remove this filter" if len(unknown) == 1 else "Remove these filters", key="remove_unknown",
-                      on_click=_remove, args=(unknown,))
+            st.button(
+                "Remove this filter" if len(unknown) == 1 else "Remove these filters",
+                key="remove_unknown",
+                on_click=_remove,
+                args=(unknown,),
+            )
         elif _is_set():
             st.text(f"Nothing matches these filters together ({range_words(now)}).")
             st.button("Clear filters", key="clear_here", icon=":material/filter_alt_off:", on_click=clear)

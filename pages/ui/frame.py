@@ -22,6 +22,8 @@ _STYLE = """
 <style>
 [data-testid="stMainBlockContainer"] { padding-left: clamp(.9rem, 2.2vw, 2.4rem);
   padding-right: clamp(.9rem, 2.2vw, 2.4rem); max-width: 1760px; margin: 0 auto; }
+/* The theme draws chart labels in a grey too pale to read; their place inherits the colour of text, light or dark. */
+.js-plotly-plot :is(.xtick, .ytick, .bartext-outside, .bars) text { fill: currentColor !important; }
 [data-testid="stMetricValue"] { font-variant-numeric: tabular-nums; }
 @media (max-width: 640px) {
   .st-key-filters > * { flex: 1 1 calc(50% - .5rem) !important; min-width: calc(50% - .5rem) !important; }
@@ -80,7 +82,7 @@ def heading(title: str, words: str) -> None:
     """
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", key="heading"):
         with st.container(horizontal=True, vertical_alignment="center", gap="small", width="content"):
-            st.subheader(title, anchor=False, width="content")
+            st.title(title, anchor=False, width="content")
             st.caption(display.md(words), width="content")
         with st.container(width="content", key="freshness"):
             data.freshness()

@@ -17,7 +17,12 @@ def order() -> str:
     """Let the user choose the order."""
     with st.container(horizontal=True, vertical_alignment="center", gap="small", width="content"):
         chosen = st.selectbox(
-            "Sort", sessions.SORTS, key="sort", bind="query-params", label_visibility="collapsed", width=170,
+            "Sort",
+            sessions.SORTS,
+            key="sort",
+            bind="query-params",
+            label_visibility="collapsed",
+            width=170,
             filter_mode=None,
         )
         st.caption(sessions.SORT_MEANINGS.get(str(chosen), ""), width="content")
@@ -52,7 +57,8 @@ def summary(total: SessionsTotal, scope: Scope, fold: bool) -> str:
     if fold and folded > 0:
         found += f" and {display.counted(folded, 'child session')} in them"
     matching = "matching messages: " if scope.is_by_message else ""
-    return f"{found} · {matching}{display.usd(total.cost_recorded_usd)} recorded, {display.tokens(total.total_tokens)} tokens"
+    cost, tokens = display.usd(total.cost_recorded_usd), display.tokens(total.total_tokens)
+    return f"{found} · {matching}{cost} recorded, {tokens} tokens"
 
 
 def explanation(scope: Scope, fold: bool) -> str:
@@ -131,7 +137,8 @@ def _facts(found: SessionDetail) -> None:
             st.badge("only in older storage", color="orange")
         if found.is_placeholder:
             st.badge("no session record", color="orange")
-    times = f"Started {display.moment(found.created_at)}, last message {display.moment(found.last_message_at)} ({data.zone()})"
+    first, last = display.moment(found.created_at), display.moment(found.last_message_at)
+    times = f"Started {first}, last message {last} ({data.zone()})"
     project = found.project_name or (found.project_id or "")[:8] or display.MISSING
     client = f" · OpenCode {found.client_version}" if found.client_version else ""
     st.text(f"{times}\nProject {project}{client}")
@@ -151,7 +158,9 @@ def _numbers(found: SessionDetail) -> None:
     ):
         column.metric(label, value)
     styled, config = tables.session_numbers(found)
-    st.dataframe(styled, key="detail_numbers", hide_index=True, column_config=config, height="content", alt="Tokens and cost")
+    st.dataframe(
+        styled, key="detail_numbers", hide_index=True, column_config=config, height="content", alt="Tokens and cost"
+    )
     notes = []
     if found.unrecorded_messages:
         notes.append(f"{display.counted(found.unrecorded_messages, 'message')} without a recorded cost")
@@ -166,17 +175,22 @@ def _models(session_id: str) -> None:
     rows = data.load(sessions.session_models, session_id)
     if not rows:
         return
-    st.markdown("**By agent and model**")
+    ask = data.source(sessions.session_models, session_id)
+    _headed(
+        "By agent and model",
+        "detail_models_csv",
+        lambda: export.session_models_csv(ask(), session_id),
+        export.plain_name(f"opencode-session_{session_id}_models"),
+    )
     styled, config = tables.session_models(rows)
     st.dataframe(
-        styled, key="detail_models", hide_index=True, column_config=config, placeholder=display.MISSING, height="content",
+        styled,
+        key="detail_models",
+        hide_index=True,
+        column_config=config,
+        placeholder=display.MISSING,
+        height="content",
         alt="By agent and model",
-    )
-    ask = data.source(sessions.session_models, session_id)
-    st.download_button(
-        "CSV", data=export.safely(lambda: export.session_models_csv(ask(), session_id)), mime="text/csv",
-        file_name=export.plain_name(f"opencode-session_{session_id}_models"), key="detail_models_csv",
-        icon=":material/download:", on_click="ignore",
     )
 
 
@@ -185,20 +199,41 @@ def _children(session_id: str, found: SessionDetail) -> None:
     rows = data.load(sessions.child_sessions, session_id) if found.child_sessions else []
     if not rows:
         return
-    st.markdown(f"**{display.counted(len(rows), 'child session')}**")
+    ask = data.source(sessions.child_sessions, session_id)
+    _headed(
+        display.counted(len(rows), "child session"),
+        "detail_children_csv",
+        lambda: export.child_sessions_csv(ask()),
+        export.plain_name(f"opencode-session_{session_id}_children"),
+    )
     styled, config = tables.child_sessions(rows)
     key = tables.key("detail_children", session_id)
     st.dataframe(
-        styled, key=key, hide_index=True, column_config=config, placeholder=display.MISSING,
-        height="content" if len(rows) <= 10 else 380, alt="Child sessions", selection_mode="single-row",
+        styled,
+        key=key,
+        hide_index=True,
+        column_config=config,
+        placeholder=display.MISSING,
+        height="content" if len(rows) <= 10 else 380,
+        alt="Child sessions",
+        selection_mode="single-row",
         on_select=lambda: _open([row.session_id for row in rows], key),
     )
-    ask = data.source(sessions.child_sessions, session_id)
-    st.download_button(
-        "CSV", data=export.safely(lambda: export.child_sessions_csv(ask())), mime="text/csv",
-        file_name=export.plain_name(f"opencode-session_{session_id}_children"), key="detail_children_csv",
-        icon=":material/download:", on_click="ignore",
-    )
+
+
+def _headed(title: str, key: str, make: Callable[[], bytes], file_name: str) -> None:
+    """Head a table: its title, and its download at the other end of the line."""
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+        st.markdown(f"**{title}**", width="content")
+        st.download_button(
+            "CSV",
+            data=export.safely(make),
+            file_name=file_name,
+            mime="text/csv",
+            key=key,
+            icon=":material/download:",
+            on_click="ignore",
+        )
 
 
 def _ids(found: SessionDetail) -> None:
@@ -208,7 +243,13 @@ def _ids(found: SessionDetail) -> None:
     if found.parent_id:
         st.caption("Parent session id")
         st.code(found.parent_id, language=None)
-        st.button("Open parent session", key="open_parent", icon=":material/arrow_upward:", on_click=_go, args=(found.parent_id,))
+        st.button(
+            "Open parent session",
+            key="open_parent",
+            icon=":material/arrow_upward:",
+            on_click=_go,
+            args=(found.parent_id,),
+        )
     if found.directory:
         st.caption("Folder")
         st.code(found.directory, language=None)

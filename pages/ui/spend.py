@@ -18,6 +18,9 @@ NEVER_RECORDED = (
     "OpenCode itself never records some requests, so no number here holds them: those that name a session (titles), "
     "steps that were aborted, and failed attempts before a retry."
 )
+NO_COST = (
+    "No cost above $0 was recorded here. Subscriptions and free models are recorded as $0: look at the tokens below."
+)
 PAGE_ROWS = 100
 RANKED_GROUPS, RANKED_SESSIONS = 10, 20
 _GO_TO = "go_to_session"
@@ -62,22 +65,22 @@ def figures(totals: CostTotals) -> None:
         "Cost, recorded (USD)",
         display.usd(totals.cost_recorded_usd),
         border=True,
-        help="What OpenCode itself stored as cost of each message, each request once. Subscriptions and free models are "
-        "recorded as 0.",
+        help="What OpenCode itself stored as cost of each message, each request once. Subscriptions and free models "
+        "are recorded as 0.",
     )
     per_session.metric(
         "Cost per session",
         display.usd(totals.cost_per_session_usd, 4),
         border=True,
-        help=f"Recorded cost divided by {display.counted(totals.sessions, 'session')} with a message in this selection. Child sessions "
-        "count as sessions of their own.",
+        help=f"Recorded cost divided by {display.counted(totals.sessions, 'session')} with a message in this "
+        "selection. Child sessions count as sessions of their own.",
     )
     tokens.metric(
         "Tokens",
         display.tokens(totals.total_tokens),
         border=True,
-        help=f"{display.count(totals.total_tokens)} = input + output + reasoning + cache read + cache write, each token "
-        "once: reasoning that a client counts as output is not added again.",
+        help=f"{display.count(totals.total_tokens)} = input + output + reasoning + cache read + cache write, each "
+        "token once: reasoning that a client counts as output is not added again.",
     )
     cache.metric(
         "Read from cache",
@@ -92,10 +95,14 @@ def left_out(totals: CostTotals) -> None:
     parts = []
     if totals.fork_copies:
         copies = display.counted(totals.fork_copies, "fork copy", "fork copies")
-        parts.append(f"{copies} ({display.tokens(totals.fork_copy_tokens)} tokens), counted once in the session they came from")
+        parts.append(
+            f"{copies} ({display.tokens(totals.fork_copy_tokens)} tokens), counted once in the session they came from"
+        )
     if totals.unrecorded_messages:
         messages = display.counted(totals.unrecorded_messages, "message")
-        parts.append(f"the cost of {messages} ({display.tokens(totals.unrecorded_tokens)} tokens) that OpenCode did not record")
+        parts.append(
+            f"the cost of {messages} ({display.tokens(totals.unrecorded_tokens)} tokens) that OpenCode did not record"
+        )
     if totals.missing_usage_messages:
         messages = display.counted(totals.missing_usage_messages, "message")
         parts.append(f"the usage of {messages} whose provider sent none")
@@ -142,7 +149,9 @@ def view(by: str, scope: Scope, totals: CostTotals) -> CostView:
     ranks = data.load(costs.cost_ranks, dimension)
 
     first, last = _extent(scope, totals)
-    step, points = _series(dimension, scope, charts.steps_for(first, last, by if by in costs.TIME_GROUPINGS else _finest(scope)), ranks)
+    step, points = _series(
+        dimension, scope, charts.steps_for(first, last, by if by in costs.TIME_GROUPINGS else _finest(scope)), ranks
+    )
     bounds = (first, last) if not scope.period.is_all else (None, None)
     axis = charts.steps(points, step, *bounds) if points else []
     today = data.now().replace(tzinfo=UTC).astimezone(ZoneInfo(scope.tz)).date()
@@ -154,7 +163,7 @@ def view(by: str, scope: Scope, totals: CostTotals) -> CostView:
         rows=rows,
         names=names,
         axis=axis,
-        trends=charts.spread(points, axis) if by == dimension and len(axis) > 1 else {},
+        trends=_trends(points, axis) if by == dimension and len(axis) > 1 else {},
         pages=pages,
         over_time=charts.cost_over_time(points, axis, step, ranks, names, today),
         series_title=f"Recorded cost per {step}, USD, by {dimension}",
@@ -172,9 +181,9 @@ def view(by: str, scope: Scope, totals: CostTotals) -> CostView:
 def chart(figure: go.Figure, key: str, alt: str, is_empty: bool) -> None:
     """Draw a chart, or say why there is none."""
     if is_empty:
-        st.text("No cost above $0 was recorded here. Subscriptions and free models are recorded as $0: see the tokens below.")
+        st.text(NO_COST)
         return
-    st.plotly_chart(figure, key=key, config=charts.CONFIG, alt=alt, theme="streamlit")
+    st.plotly_chart(figure, key=key, config=charts.CONFIG, alt=alt, theme="streamlit", height="stretch")
 
 
 def table(shown: CostView) -> None:
@@ -236,9 +245,12 @@ def _csv(by: str, scope: Scope) -> Callable[[], bytes]:
     return make
 
 
-def _series(
-    dimension: str, scope: Scope, steps: list[str], ranks: list[RankedKey]
-) -> tuple[str, list[CostPoint]]:
+def _trends(points: list[CostPoint], axis: list[datetime]) -> dict[str, list[float]]:
+    """Return the course of each key, short enough for a table cell."""
+    return {key: charts.condensed(values) for key, values in charts.spread(points, axis).items()}
+
+
+def _series(dimension: str, scope: Scope, steps: list[str], ranks: list[RankedKey]) -> tuple[str, list[CostPoint]]:
     """Follow the cost in the finest step that makes few enough marks."""
     for step in steps:
         points = data.load(costs.cost_series, dimension, step, scope)

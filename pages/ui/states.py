@@ -21,11 +21,19 @@ _TITLES: dict[type[exceptions.IndexUnavailable], str] = {
     exceptions.IndexBroken: "The index cannot be opened",
 }
 _HINTS: dict[type[exceptions.IndexUnavailable], tuple[str, str | None]] = {
-    exceptions.IndexMissing: ("Start the indexer in a terminal. This page opens by itself when the first data is in.", BUILD),
+    exceptions.IndexMissing: (
+        "Start the indexer in a terminal. This page opens by itself when the first data is in.",
+        BUILD,
+    ),
     exceptions.IndexOlder: ("Build it again from OpenCode's own data; nothing of OpenCode is changed.", REBUILD),
-    exceptions.IndexNewer: ("A newer version of this program wrote it. Update this one, then start it again.", "git pull"),
-    exceptions.IndexForeign: ("It was left as it is. Name another file for the index, then start again.",
-                              "ANALYTICS_DB=~/opencode-analytics.duckdb make run"),
+    exceptions.IndexNewer: (
+        "A newer version of this program wrote it. Update this one, then start it again.",
+        "git pull",
+    ),
+    exceptions.IndexForeign: (
+        "It was left as it is. Name another file for the index, then start again.",
+        "ANALYTICS_DB=~/opencode-analytics.duckdb make run",
+    ),
     exceptions.IndexBroken: ("Start the indexer: it publishes the index anew.", BUILD),
 }
 
@@ -62,7 +70,9 @@ def nothing_indexed(status: IndexStatus, sources: Sequence[Source], has_changed:
             progress(status)
         else:
             st.subheader("No OpenCode data found")
-            st.text("The indexer looked and found no session. Use OpenCode once, or name the folder that holds its data:")
+            st.text(
+                "The indexer looked and found no session. Use OpenCode once, or name the folder that holds its data:"
+            )
             st.code("python -m indexer run --data ~/.local/share/opencode", language=None)
         for source in sources:
             st.text(f"{source.path}: {source.reason or source.state}")
@@ -86,7 +96,10 @@ def progress(status: IndexStatus) -> None:
 def partial(status: IndexStatus) -> None:
     """Say that the first pass has not ended, so that every total is too low."""
     if status.phase == "bulk":
-        st.warning(f"Indexing in progress: every total here is still too low. {_how_far(status)}", icon=":material/hourglass_top:")
+        st.warning(
+            f"Indexing in progress: every total here is still too low. {_how_far(status)}",
+            icon=":material/hourglass_top:",
+        )
     else:
         st.warning(
             f"The first pass was interrupted: every total here is too low. `{BUILD}` goes on.",

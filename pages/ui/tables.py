@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
 import pandas as pd
 import streamlit as st
@@ -14,6 +15,9 @@ from queries.costs import TIME_GROUPINGS, CostRow
 from queries.period import Scope
 from queries.sessions import ChildSession, SessionDetail, SessionModel, SessionRow
 
+if TYPE_CHECKING:
+    from streamlit.elements.lib.column_types import ColumnConfig
+
 UNKNOWN_TIME = "unknown time"
 CHIPS = ("fork copies", "deleted", "archived", "only in older storage", "no session record", "child")
 
@@ -23,9 +27,9 @@ _TOKENS = {
     "Reasoning": "Tokens of reasoning, as recorded.",
     "Cache read": "Tokens the provider read from its cache.",
     "Cache write": "Tokens the provider wrote to its cache.",
-    "Total tokens": "Every token once: input, output, reasoning, cache read and cache write. Reasoning is never counted twice.",
+    "Total tokens": "Input, output, reasoning, cache read and cache write together, each token once.",
 }
-_Config = dict[str, object]
+_Config = dict[str, "ColumnConfig"]
 
 
 def key(name: str, *parts: object) -> str:
@@ -66,17 +70,28 @@ def costs(
     frame["Errors"] = _ints(row.errors for row in rows)
     if by == "session":
         frame = frame.drop(columns=["Sessions", "Per session"])
-    formats = {"Cost": _usd2, "Per session": _usd4, **dict.fromkeys(_TOKENS, display.tokens),
-               "Sessions": display.count, "Errors": display.count}
+    formats = {
+        "Cost": _usd2,
+        "Per session": _usd4,
+        **dict.fromkeys(_TOKENS, display.tokens),
+        "Sessions": display.count,
+        "Errors": display.count,
+    }
     wide = by in ("model", "session", "project")
     config: _Config = {
         heading: st.column_config.TextColumn(width=320 if by == "session" else 200 if wide else 130),
         "Cost": _number("Cost, recorded", "USD as OpenCode recorded it. A dash: not recorded."),
         "Share": st.column_config.ProgressColumn(
-            "Share of cost", min_value=0, max_value=100, format="%.1f%%", width=110,
-            help="Part of the recorded cost of everything that the filters leave."
+            "Share of cost",
+            min_value=0,
+            max_value=100,
+            format="%.1f%%",
+            width=110,
+            help="Part of the recorded cost of everything that the filters leave.",
         ),
-        "Trend": st.column_config.BarChartColumn(y_min=0, width="small", help="Recorded cost over the range, each row to its own scale."),
+        "Trend": st.column_config.BarChartColumn(
+            y_min=0, width="small", help="Recorded cost over the range, each row to its own scale."
+        ),
         "Sessions": _number("Sessions", "Sessions with a message in this group. A session can be in several groups."),
         "Per session": _number("Cost per session", "Recorded cost divided by sessions, USD."),
         **{label: _number(label, meaning) for label, meaning in _TOKENS.items()},
@@ -111,15 +126,17 @@ def sessions(rows: Sequence[SessionRow], scope: Scope, fold: bool) -> tuple[Styl
     frame = pd.DataFrame({"Title": [session_title(row.title, row.is_deleted) for row in rows]})
     if scope.text:
         frame["Found"] = [f"{row.hit_place}: {display.one_line(row.hit, 200)}" if row.hit else "" for row in rows]
-    frame["Started"] = pd.Series([row.started_at for row in rows], dtype="datetime64[us]")
     frame["Cost"] = _money(row.cost_recorded_usd for row in rows)
     frame["Tokens"] = _ints(row.total_tokens for row in rows)
     if scope.is_by_message:
         frame["Session cost"] = _money(row.session_cost_usd for row in rows)
         frame["Session tokens"] = _ints(row.session_tokens for row in rows)
+    frame["Started"] = pd.Series([row.started_at for row in rows], dtype="datetime64[us]")
     frame["Agent"] = [display.one_line(row.agent) or display.MISSING for row in rows]
     frame["Model"] = [display.one_line(row.model) or display.MISSING for row in rows]
-    frame["Project"] = [display.one_line(row.project_name or (row.project_id or "")[:8]) or display.MISSING for row in rows]
+    frame["Project"] = [
+        display.one_line(row.project_name or (row.project_id or "")[:8]) or display.MISSING for row in rows
+    ]
     frame["Active"] = _ints(row.active_ms for row in rows)
     frame["Prompts"] = _ints(row.exchanges for row in rows)
     frame["Tools"] = _ints(row.tool_calls for row in rows)
@@ -128,18 +145,28 @@ def sessions(rows: Sequence[SessionRow], scope: Scope, fold: bool) -> tuple[Styl
     frame["Notes"] = [chips(row) for row in rows]
     if not any(frame["Notes"]):
         frame = frame.drop(columns="Notes")
-    formats = {
-        "Started": display.moment, "Cost": _usd2, "Session cost": _usd2, "Tokens": display.tokens,
-        "Session tokens": display.tokens, "Active": display.duration,
+    formats: dict[str, Callable[..., str]] = {
+        "Started": display.moment,
+        "Cost": _usd2,
+        "Session cost": _usd2,
+        "Tokens": display.tokens,
+        "Session tokens": display.tokens,
+        "Active": display.duration,
         **dict.fromkeys(("Prompts", "Tools", "Errors", "Children"), display.count),
     }
     with_children = ", with those of its child sessions" if fold else ""
     matching = "of the messages that match" if scope.is_by_message else "of all its messages"
     config: _Config = {
-        "Title": st.column_config.TextColumn(width=260),
-        "Found": st.column_config.TextColumn(width="large", help="Where the text was found first: title, prompt or answer."),
-        "Started": st.column_config.DatetimeColumn(format="MMM D, YYYY HH:mm", width=140, help=f"In {display.md(scope.tz)}."),
-        "Cost": _number("Cost, recorded", f"USD as OpenCode recorded it, {matching}{with_children}. A dash: not recorded."),
+        "Title": st.column_config.TextColumn(width=250),
+        "Found": st.column_config.TextColumn(
+            width=330, help="Where the text was found first: title, prompt or answer."
+        ),
+        "Started": st.column_config.DatetimeColumn(
+            format="MMM D, YYYY HH:mm", width=140, help=f"In {display.md(scope.tz)}."
+        ),
+        "Cost": _number(
+            "Cost, recorded", f"USD as OpenCode recorded it, {matching}{with_children}. A dash: not recorded."
+        ),
         "Tokens": _number("Tokens", f"Every token once, {matching}{with_children}."),
         "Session cost": _number("Session cost", f"USD as recorded, of all its messages{with_children}."),
         "Session tokens": _number("Session tokens", f"Every token once, of all its messages{with_children}."),
@@ -163,7 +190,14 @@ def sessions(rows: Sequence[SessionRow], scope: Scope, fold: bool) -> tuple[Styl
 
 def chips(row: SessionRow) -> list[str]:
     """Name what is special about a session."""
-    marks = (row.fork_copies > 0, row.is_deleted, row.is_archived, row.is_missing_in_newer, row.is_placeholder, row.is_child)
+    marks = (
+        row.fork_copies > 0,
+        row.is_deleted,
+        row.is_archived,
+        row.is_missing_in_newer,
+        row.is_placeholder,
+        row.is_child,
+    )
     return [chip for chip, is_set in zip(CHIPS, marks, strict=True) if is_set]
 
 
@@ -183,8 +217,14 @@ def session_numbers(detail: SessionDetail) -> tuple[Styler, _Config]:
         columns.pop("Inherited")
     if detail.subtree_sessions <= 1:
         columns.pop("With children")
-    counters = {"Input": "input", "Output": "output", "Reasoning": "reasoning", "Cache read": "cache_read",
-                "Cache write": "cache_write", "Total tokens": "total"}
+    counters = {
+        "Input": "input",
+        "Output": "output",
+        "Reasoning": "reasoning",
+        "Cache read": "cache_read",
+        "Cache write": "cache_write",
+        "Total tokens": "total",
+    }
     frame = pd.DataFrame({"": ["Cost, recorded", *counters]})
     for heading, (prefix, cost) in columns.items():
         frame[heading] = [
@@ -193,7 +233,9 @@ def session_numbers(detail: SessionDetail) -> tuple[Styler, _Config]:
         ]
     config: _Config = {
         "Own": _text("Own", "Of this session's own requests."),
-        "Inherited": _text("Inherited by fork", "Of the messages copied from another session; counted there, not here."),
+        "Inherited": _text(
+            "Inherited by fork", "Of the messages copied from another session; counted there, not here."
+        ),
         "With children": _text("With child sessions", "Own plus all sessions it delegated to, at any depth."),
     }
     return frame.style, config
@@ -201,7 +243,9 @@ def session_numbers(detail: SessionDetail) -> tuple[Styler, _Config]:
 
 def session_models(rows: Sequence[SessionModel]) -> tuple[Styler, _Config]:
     """Lay out what a session used by agent and model."""
-    frame = pd.DataFrame({"Agent": [display.one_line(row.agent) for row in rows], "Model": [display.one_line(row.model) for row in rows]})
+    frame = pd.DataFrame(
+        {"Agent": [display.one_line(row.agent) for row in rows], "Model": [display.one_line(row.model) for row in rows]}
+    )
     frame["Cost"] = _money(row.cost_recorded_usd for row in rows)
     frame["Messages"] = _ints(row.messages for row in rows)
     for label, counter in _counters(rows).items():
@@ -217,10 +261,18 @@ def session_models(rows: Sequence[SessionModel]) -> tuple[Styler, _Config]:
 
 def child_sessions(rows: Sequence[ChildSession]) -> tuple[Styler, _Config]:
     """Lay out the sessions that one delegated to."""
-    frame = pd.DataFrame({"Title": [session_title(row.title, False) for row in rows], "Agent": [display.one_line(row.agent) for row in rows]})
+    frame = pd.DataFrame(
+        {
+            "Title": [session_title(row.title, False) for row in rows],
+            "Agent": [display.one_line(row.agent) for row in rows],
+        }
+    )
     frame["Cost"] = _money(row.cost_recorded_usd for row in rows)
     frame["Tokens"] = _ints(row.total_tokens for row in rows)
-    config: _Config = {"Cost": _number("Cost, recorded", "Own, USD."), "Tokens": _number("Tokens", "Own, every token once.")}
+    config: _Config = {
+        "Cost": _number("Cost, recorded", "Own, USD."),
+        "Tokens": _number("Tokens", "Own, every token once."),
+    }
     return _styled(frame, {"Cost": _usd4, "Tokens": display.tokens}), config
 
 
@@ -238,7 +290,9 @@ def _counters(rows: Sequence[CostRow] | Sequence[SessionModel]) -> dict[str, pd.
 
 def _styled(frame: pd.DataFrame, formats: Mapping[str, Callable[..., str]]) -> Styler:
     """Give numbers their text; what is sorted is the number."""
-    return frame.style.format({column: how for column, how in formats.items() if column in frame}, na_rep=display.MISSING)
+    return frame.style.format(
+        {column: how for column, how in formats.items() if column in frame}, na_rep=display.MISSING
+    )
 
 
 def _money(costs: Iterable[Decimal | None]) -> pd.Series:
@@ -261,11 +315,11 @@ def _usd4(cost: float | None) -> str:
     return display.usd(cost, 4)
 
 
-def _number(label: str, meaning: str) -> object:
+def _number(label: str, meaning: str) -> "ColumnConfig":
     """Describe a column of numbers."""
     return st.column_config.NumberColumn(label, help=meaning, alignment="right")
 
 
-def _text(label: str, meaning: str) -> object:
+def _text(label: str, meaning: str) -> "ColumnConfig":
     """Describe a column of numbers that are text already."""
     return st.column_config.TextColumn(label, help=meaning, alignment="right")
