@@ -17,10 +17,13 @@ from indexer.parsers import ParseFailure, content_hash, parse_message, parse_pro
 from indexer.publish import Publisher
 from indexer.resolve import MessageCopy, best_parse, is_newer, newest_message
 from indexer.rows import DocumentRow, EpochMs, ProjectRow, SessionRow
+from indexer.session_messages import parse_session_message
 from indexer.settings import database_files
 from indexer.sources import Inventory, Source
 from indexer.sources.json_tree import JsonTree
+from indexer.sources.sqlite_file import SqliteFile
 from indexer.sources.sqlite_v1 import SqliteV1
+from indexer.sources.sqlite_v2 import SqliteV2
 
 log = logging.getLogger(__name__)
 
@@ -97,7 +100,8 @@ def find_sources(data_dirs: Sequence[Path]) -> list[Source]:
     """
     sources: list[Source] = []
     for data_dir in data_dirs:
-        sources += (SqliteV1(data_dir, path) for path in database_files(data_dir))
+        for path in database_files(data_dir):
+            sources += _database_sources(data_dir, path)
         if JsonTree.exists(data_dir):
             sources.append(JsonTree(data_dir))
     return sources
@@ -127,6 +131,23 @@ def load(
         for source in sources:
             source.close()
         publisher.publish()
+
+
+def _database_sources(data_dir: Path, path: Path) -> list[Source]:
+    """List the generations that a database holds; one that cannot be read is listed, so that its error is told."""
+    file = SqliteFile(path)
+    try:
+        tables = file.tables()
+        is_new = "session_message" in tables
+        has_old = {"message", "part"} <= tables or not is_new
+        # an empty session_message exists in every file since 1.18
+        has_new = is_new and (not has_old or bool(file.rows("SELECT 1 AS found FROM session_message LIMIT 1")))
+    except SourceUnusable:
+        has_old, has_new = True, False
+    finally:
+        file.close()
+    newest_first = (has_new and SqliteV2(data_dir, path), has_old and SqliteV1(data_dir, path))
+    return [source for source in newest_first if source]
 
 
 class _Pass:
@@ -268,7 +289,8 @@ class _Pass:
         parsed = []
         for opened, documents in copies:
             is_missing = opened.is_message_missing_in_newer(message_id)
-            candidate = parse_message(documents, is_missing_in_newer=is_missing)
+            parse = parse_session_message if documents.row_type is not None else parse_message
+            candidate = parse(documents, is_missing_in_newer=is_missing)
             self._note(batch, opened, message_id, candidate.failures)
             parsed.append(candidate)
         chosen = best_parse(parsed)

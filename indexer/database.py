@@ -179,8 +179,10 @@ class Database:
                 "phase = $phase",
                 {"phase": phase, "now": now},
             )
-            con.execute("INSERT INTO sync_events VALUES ($now, $phase, $message)",
-                        {"now": now, "phase": phase, "message": message})
+            con.execute(
+                "INSERT INTO sync_events VALUES ($now, $phase, $message)",
+                {"now": now, "phase": phase, "message": message},
+            )
         self.phase = phase
         log.info("phase %s: %s", phase, message)
 
@@ -368,8 +370,9 @@ def _create(con: duckdb.DuckDBPyConnection, is_sample: bool) -> None:
     now = _now()
     con.execute("BEGIN")
     con.execute(_SCHEMA.read_text(encoding="utf-8"))
-    con.execute("INSERT INTO schema_migrations VALUES ($version, 'initial', $now)",
-                {"version": SCHEMA_VERSION, "now": now})
+    con.execute(
+        "INSERT INTO schema_migrations VALUES ($version, 'initial', $now)", {"version": SCHEMA_VERSION, "now": now}
+    )
     con.execute(
         "INSERT INTO sync_state BY NAME SELECT 0 AS revision, 'stopped' AS phase, $now AS phase_since, "
         "0 AS documents_done, $now AS updated_at, $is_sample AS is_sample",

@@ -1,8 +1,8 @@
 """Exchanges, their traces and the trees of sessions ("Plan 45"), rebuilt for whole sessions (DESIGN: docs/metrics.md).
 
-An exchange is one user message and all messages that answer it. Messages are ordered by time, rows of the third
-generation by `seq`; ids only break ties. Inside a message the order is that of the document: part times are shown and
-never sorted by, as old clients stamp a text when it ends.
+An exchange is one user message and all messages that answer it. Messages are ordered by time, a session that is wholly
+in the third generation by `seq`; ids only break ties. Inside a message the order is that of the document: part times
+are shown and never sorted by, as old clients stamp a text when it ends.
 """
 
 import duckdb
@@ -33,11 +33,12 @@ _ASSIGN = """
     WITH own AS MATERIALIZED (
         SELECT * FROM index_db.messages WHERE session_id IN (SELECT unnest($sessions::VARCHAR[]))
     ),
+    counted AS (SELECT *, count(*) FILTER (seq IS NULL) OVER (PARTITION BY session_id) AS without_seq FROM own),
     placed AS (
-        SELECT *, row_number() OVER (
-            PARTITION BY session_id ORDER BY seq NULLS FIRST, created_at NULLS LAST, message_id
+        SELECT * EXCLUDE (without_seq), row_number() OVER (
+            PARTITION BY session_id ORDER BY if(without_seq = 0, seq, NULL), created_at NULLS LAST, seq, message_id
         ) AS place
-        FROM own
+        FROM counted
     ),
     opened AS (
         SELECT p.*,
@@ -75,7 +76,7 @@ _TRACES = """
                lead(p.part_type) OVER of_message AS type_after,
                lead(p.part_id) OVER of_message AS id_after
         FROM parts p JOIN assigned m USING (message_id)
-        WHERE p.part_type IN ('step-start', 'step-finish') AND NOT p.is_orphan AND m.seq IS NULL
+        WHERE p.part_type IN ('step-start', 'step-finish') AND NOT p.is_orphan
         WINDOW of_message AS (PARTITION BY p.message_id ORDER BY p.position, p.part_id)
     ),
     of_parts AS (
@@ -131,7 +132,7 @@ _TRACES = """
                if(has_usage, reasoning_tokens, NULL) AS reasoning_tokens,
                if(has_usage, cache_read_tokens, NULL) AS cache_read_tokens,
                if(has_usage, cache_write_tokens, NULL) AS cache_write_tokens, cost_recorded_usd
-        FROM assigned WHERE seq IS NOT NULL
+        FROM assigned WHERE generation = 3
     ),
     of_errors AS (
         SELECT message_id || ':error' AS trace_id, exchange_id, session_id, message_id, place,

@@ -75,6 +75,7 @@ class Child:
 
     name: str
     process: subprocess.Popen[str]
+    is_muted: bool = False
     last_lines: deque[str] = field(default_factory=lambda: deque(maxlen=LAST_LINES))
 
     @classmethod
@@ -118,7 +119,8 @@ class Child:
         assert self.process.stdout is not None  # a pipe was asked for
         for line in self.process.stdout:
             self.last_lines.append(line.rstrip())
-            say(f"{self.name} | {line.rstrip()}")
+            if not self.is_muted:
+                say(f"{self.name} | {line.rstrip()}")
         self.process.wait()
         ended.put(self)
 
@@ -253,6 +255,8 @@ def supervise(what: Plan, port: int, open_browser: bool) -> int:
             return _follow_both(indexer, events, port, open_browser)
         finally:
             for child in children:
+                # DuckDB's binding lists at its end what Python had not freed yet: 50 lines that alarm for nothing.
+                child.is_muted = child.name == "dashboard"
                 child.process.terminate()  # does nothing to one that has ended
             for child in children:
                 child.wait_for_end()

@@ -293,7 +293,7 @@ def parse_message(documents: MessageDocuments, *, is_missing_in_newer: bool) -> 
             tokens = extract_tokens(part, is_reasoning_included_by_default=is_included)
             step = (tokens, usd(part.get("cost")))
             steps.append(step)
-            failures.extend(_implausible(document, part))
+            failures.extend(implausible(document, part))
         part_row = _part_row(document, part, message_id, session_id, position, step, is_orphan=is_orphan)
         part_rows.append(part_row)
         body = _part_body(part_row, part)
@@ -301,7 +301,7 @@ def parse_message(documents: MessageDocuments, *, is_missing_in_newer: bool) -> 
             bodies.append(body)
     row = None
     if message is not None and documents.message is not None and session_id is not None:
-        failures.extend(_implausible(documents.message, message))
+        failures.extend(implausible(documents.message, message))
         row = _message_row(
             documents, message, session_id, steps, [part for _, part in parts], is_included, is_missing_in_newer
         )
@@ -317,7 +317,15 @@ def content_hash(documents: MessageDocuments, *, is_missing_in_newer: bool) -> i
     bodies = [documents.message.body or b"" if documents.message else b""]
     for part in documents.parts:
         bodies += (part.document_id.encode("utf-8", "replace"), part.body or b"")
-    return fingerprint(bodies, documents.generation, is_missing_in_newer, documents.is_restamped, documents.session_id)
+    return fingerprint(
+        bodies,
+        documents.generation,
+        is_missing_in_newer,
+        documents.is_restamped,
+        documents.session_id,
+        documents.row_type,
+        documents.seq,
+    )
 
 
 def _message_row(
@@ -376,7 +384,7 @@ def _message_row(
         is_total_mismatch=has_usage and tokens.is_mismatch,
         cost_recorded_usd=cost if has_usage else None,
         cost_steps_usd=cost_steps,
-        fork_key=_fork_key(message, own, tokens, role),
+        fork_key=fork_key(message, own, tokens, role, text_of(message, "providerID"), text_of(message, "modelID")),
         is_fork_copy=False,
         is_missing_in_newer=is_missing_in_newer,
         source_id=documents.source_id,
@@ -497,19 +505,29 @@ def _step_cost(steps: Sequence[tuple[Tokens, Decimal | None]]) -> Decimal | None
     return total if abs(total) < MAX_COST_USD else None
 
 
-def _fork_key(message: JsonObject, own: Tokens, tokens: Tokens, role: str) -> int | None:
+def fork_key(
+    message: JsonObject, own: Tokens, tokens: Tokens, role: str, provider_id: object, model_id: object
+) -> int | None:
     """Fingerprint what a fork copies unchanged: times, model, tokens, cost.
 
     Forks copy messages under new ids without a link to the origin (all clients before 2.0).
+
+    Args:
+        message: The message document.
+        own: What the message itself records.
+        tokens: What counts for it, from its steps where it has any.
+        role: Of the message.
+        provider_id: Of the model that answered.
+        model_id: The model that answered.
 
     Returns:
         64 bits; None if nothing was used or no time is known, so that nothing can be told to be a copy.
     """
     cost = usd(message.get("cost"))
     created = time_of(message, "created")
-    if role != "assistant" or created is None or (own.is_zero and tokens.is_zero and not cost):
+    if role == "user" or created is None or (own.is_zero and tokens.is_zero and not cost):
         return None
-    identity = [created, time_of(message, "completed"), message.get("providerID"), message.get("modelID"), str(cost)]
+    identity = [created, time_of(message, "completed"), provider_id, model_id, str(cost)]
     identity += [own.input, own.output, own.reasoning, own.cache_read, own.cache_write]
     return fingerprint([dump(identity).encode()])
 
@@ -581,8 +599,16 @@ def _attachment(part: JsonObject) -> dict[str, object]:
     return described
 
 
-def _implausible(document: Document, loaded: JsonObject) -> list[ParseFailure]:
-    """List the values of a document that do not fit their columns and were left out."""
+def implausible(document: Document, loaded: JsonObject) -> list[ParseFailure]:
+    """List the values of a document that do not fit their columns and were left out.
+
+    Args:
+        document: The document.
+        loaded: What it holds.
+
+    Returns:
+        One failure that names all of them, or none.
+    """
     tokens = mapping(loaded, "tokens")
     found: list[str] = []
     for name, value in (

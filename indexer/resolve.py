@@ -4,7 +4,7 @@ File times never decide (copies and backups reset them), only what the documents
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from indexer.documents import Generation
 from indexer.parsers import ParsedMessage
@@ -72,10 +72,14 @@ def best_parse(candidates: Sequence[ParsedMessage]) -> ParsedMessage:
     Args:
         candidates: At least one, newest generation first.
     """
-    readable = [parsed for parsed in candidates if parsed.message is not None]
+    readable = [(parsed, parsed.message) for parsed in candidates if parsed.message is not None]
     if not readable:
         return candidates[0]
-    return readable[newest_message([MessageCopy.of(parsed.message) for parsed in readable if parsed.message])]
+    best, message = readable[newest_message([MessageCopy.of(row) for _, row in readable])]
+    seq = next((row.seq for _, row in readable if row.seq is not None), None)
+    if message.seq == seq:
+        return best
+    return replace(best, message=replace(message, seq=seq))  # its place among the rows of the newest generation
 
 
 def is_newer(row: ProjectRow | SessionRow, updated_at: int, generation: int, content_hash: int) -> bool:

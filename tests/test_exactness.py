@@ -73,6 +73,20 @@ def assert_equals_truth(found: Any, truth: dict[str, Any]) -> None:
     assert abs(Decimal(found["cost_recorded_usd"]) - Decimal(str(truth.get("cost", 0)))) <= Decimal("1e-9")
 
 
+def second_api_sessions(truth: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return what sessions of 1.18's second API recorded: their tokens, and a cost of 0, whatever they were worth."""
+    sessions = truth["served"]["sessions"].items()
+    return {name: {**found["recorded"], "cost": 0} for name, found in sessions if found["created_via"] == "v2_api"}
+
+
+def added(*usages: dict[str, Any]) -> dict[str, Any]:
+    """Add counters and cost."""
+    return {
+        **{name: sum(usage[name] for usage in usages) for name in COUNTERS},
+        "cost": sum(Decimal(str(usage["cost"])) for usage in usages),
+    }
+
+
 # --- real data
 
 
@@ -80,23 +94,25 @@ def assert_equals_truth(found: Any, truth: dict[str, Any]) -> None:
 def test_bulk_real_set_equals_truth(name: str, data_set: DataSet, build_index: BuildIndex) -> None:
     """Rows, grand total, every model and every session, fork copies once."""
     truth = expected(DATA_SETS[name][0])
+    second_api = second_api_sessions(truth)
 
     found = totals_of(build_index(data_set(name)))
 
     counts = truth["observed"]["counts"]
-    assert (found["sessions"], found["messages"], found["parts"]) == (
-        counts["session"],
-        counts["message"],
-        counts["part"],
-    )
+    rows_of_second_api = counts["v2_message"]
+    assert found["sessions"] == counts["session"]
+    assert found["messages"] == counts["message"] + rows_of_second_api
+    assert found["parts"] == counts["part"] + (2 if rows_of_second_api else 0)
     assert found["fork_copies"] == 9
-    assert_equals_truth(found, truth["served"]["recorded_without_fork_copies"])
-    by_model = truth["served"]["recorded_by_model_without_fork_copies"]
+    assert_equals_truth(found, added(truth["served"]["recorded_without_fork_copies"], *second_api.values()))
+    by_model = dict(truth["served"]["recorded_by_model_without_fork_copies"])
+    if second_api:
+        by_model["acme/nova-large"] = added(by_model["acme/nova-large"], *second_api.values())
     assert set(found["per_model"]) == set(truth["observed"]["by_model"])
     for model, spend in found["per_model"].items():
         assert_equals_truth(spend, by_model.get(model, {}))
     for session_id, spend in found["per_session"].items():
-        with_copies = truth["observed"]["by_session"].get(session_id, {})
+        with_copies = second_api.get(session_id) or truth["observed"]["by_session"].get(session_id, {})
         own_and_inherited = {
             "tokens": {
                 counter: spend["tokens"][counter] + spend["inherited"]["tokens"][counter]  # type: ignore[literal-required]
@@ -127,9 +143,11 @@ def test_bulk_real_set_shows_the_same_facts_as_a_plain_reading(
         assert row is not None
         return int(row[0])
 
-    assert counted("SELECT role, count(*) FROM messages GROUP BY role") == observed["messages_by_role"]
-    assert counted("SELECT part_type, count(*) FROM parts GROUP BY part_type") == observed["parts_by_type"]
-    tools = "SELECT tool_name || ':' || tool_status, count(*) FROM parts WHERE part_type = 'tool' GROUP BY 1"
+    con.execute("CREATE TEMP VIEW old_messages AS SELECT * FROM messages WHERE generation < 3")
+    con.execute("CREATE TEMP VIEW old_parts AS SELECT * FROM parts WHERE NOT contains(part_id, ':')")
+    assert counted("SELECT role, count(*) FROM old_messages GROUP BY role") == observed["messages_by_role"]
+    assert counted("SELECT part_type, count(*) FROM old_parts GROUP BY part_type") == observed["parts_by_type"]
+    tools = "SELECT tool_name || ':' || tool_status, count(*) FROM old_parts WHERE part_type = 'tool' GROUP BY 1"
     assert counted(tools) == observed["tools"]
     errors = "SELECT error_name, count(*) FROM messages WHERE error_name IS NOT NULL GROUP BY 1"
     assert counted(errors) == observed["message_errors"]
@@ -142,7 +160,7 @@ def test_bulk_real_set_shows_the_same_facts_as_a_plain_reading(
     for column, key in (("agent", "by_agent"), ("strftime(created_at, '%Y-%m-%d')", "by_day")):
         sums = con.execute(
             f"""
-            SELECT {column}, sum(input_tokens)::BIGINT, sum(coalesce(cost_recorded_usd, 0)) FROM messages
+            SELECT {column}, sum(input_tokens)::BIGINT, sum(coalesce(cost_recorded_usd, 0)) FROM old_messages
             WHERE role = 'assistant' GROUP BY 1
             """
         ).fetchall()

@@ -1,6 +1,6 @@
 """Polite readers of OpenCode's storage. Each yields the same documents, whatever the generation."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -38,10 +38,10 @@ class Source(Protocol):
             SourceUnusable: The storage cannot be read; the message says why and what to do.
         """
 
-    def projects(self) -> Iterator[Document]:
+    def projects(self) -> Iterable[Document]:
         """Read every project document."""
 
-    def sessions(self) -> Iterator[Document]:
+    def sessions(self) -> Iterable[Document]:
         """Read every session document."""
 
     def messages(self, message_ids: Sequence[str], source_id: int) -> list[MessageDocuments]:

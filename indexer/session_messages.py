@@ -1,0 +1,244 @@
+"""Rows of `session_message` to rows of the index: the third generation has no parts, an answer holds its own.
+
+Checked against the second API of 1.18; what only 2.0 writes is known from its source.
+"""
+
+from collections.abc import Sequence
+
+from indexer.documents import MessageDocuments
+from indexer.json_values import JsonObject, clean, cut, dump, epoch_ms, mapping, pick, text_of, time_of, usd
+from indexer.parsers import (
+    ERROR_TAIL_CHARACTERS,
+    ParsedMessage,
+    ParseFailure,
+    Tokens,
+    content_hash,
+    extract_tokens,
+    fork_key,
+    implausible,
+    load_document,
+)
+from indexer.rows import EpochMs, MessageRow, PartBodyRow, PartRow
+
+OPEN_STATES = ("streaming", "pending", "running")
+
+
+def parse_session_message(documents: MessageDocuments, *, is_missing_in_newer: bool) -> ParsedMessage:
+    """Read one row of `session_message`.
+
+    Every row is a message, every item of an answer's content a part (id: message id, colon, position). Every row with
+    tokens counts, whatever its type: 2.0 stores the usage of a compaction on the compaction's own row.
+
+    Args:
+        documents: The row.
+        is_missing_in_newer: Always false for the newest generation; kept for one signature with the other parser.
+
+    Returns:
+        The rows and every failure.
+    """
+    if documents.message is None:
+        return ParsedMessage(None, (), (), ())
+    message = load_document(documents.message)
+    if isinstance(message, ParseFailure):
+        return ParsedMessage(None, (), (), (message,))
+    content = message.get("content")
+    items = [item for item in content if isinstance(item, dict)] if isinstance(content, list) else []
+    is_answer = documents.row_type == "assistant"
+    rows = [_item_row(documents, item, position) for position, item in enumerate(items)] if is_answer else []
+    bodies = [_item_body(row, item) for row, item in zip(rows, items, strict=False)] if is_answer else []
+    row_body = None if is_answer else _row_body(documents, message)
+    return ParsedMessage(
+        message=_message_row(documents, message, items, is_missing_in_newer),
+        parts=tuple(rows),
+        bodies=tuple(body for body in (*bodies, row_body) if body is not None),
+        failures=tuple(implausible(documents.message, message)),
+    )
+
+
+def _message_row(
+    documents: MessageDocuments, message: JsonObject, items: Sequence[JsonObject], is_missing_in_newer: bool
+) -> MessageRow:
+    """Build the row of one message."""
+    role = documents.row_type or "unknown"
+    tokens = extract_tokens(message, is_reasoning_included_by_default=False)
+    cost = usd(message.get("cost"))
+    finish = text_of(message, "finish")
+    is_answer = role == "assistant"
+    has_usage = is_answer or not tokens.is_zero or bool(cost)
+    is_usage_missing = is_answer and finish is not None and tokens.is_zero
+    model, error = mapping(message, "model"), message.get("error")
+    return MessageRow(
+        message_id=clean(documents.message_id),
+        session_id=clean(documents.session_id or ""),
+        role=role,
+        user_message_id=None,
+        seq=documents.seq,
+        agent=text_of(message, "agent"),
+        provider_id=text_of(model, "providerID"),
+        model_id=text_of(model, "id"),
+        created_at=time_of(message, "created"),
+        completed_at=time_of(message, "completed"),
+        finish=finish,
+        is_summary=role == "compaction",
+        error_name=None if error is None else _error_name(error),
+        error_data=None if error is None else dump(error),
+        has_usage=has_usage,
+        input_tokens=tokens.input,
+        output_tokens=tokens.output,
+        reasoning_tokens=tokens.reasoning,
+        cache_read_tokens=tokens.cache_read,
+        cache_write_tokens=tokens.cache_write,
+        reasoning_in_output_tokens=tokens.reasoning_in_output,
+        total_tokens=tokens.total,
+        root_tokens=tokens.root,
+        step_count=0,
+        is_usage_missing=is_usage_missing,
+        is_total_mismatch=tokens.is_mismatch,
+        cost_recorded_usd=None if not has_usage or (is_usage_missing and cost == 0) else cost,
+        cost_steps_usd=None,
+        fork_key=fork_key(message, tokens, Tokens(), role, model.get("providerID"), model.get("id")),
+        is_fork_copy=False,
+        is_missing_in_newer=is_missing_in_newer,
+        source_id=documents.source_id,
+        generation=documents.generation,
+        recorded_until=_recorded_until(message, items),
+        content_hash=content_hash(documents, is_missing_in_newer=is_missing_in_newer),
+    )
+
+
+def _item_row(documents: MessageDocuments, item: JsonObject, position: int) -> PartRow:
+    """Build the row of one item of an answer."""
+    item_type = text_of(item, "type") or "unknown"
+    is_tool = item_type == "tool"
+    state = mapping(item, "state")
+    status = text_of(state, "status") if is_tool else None
+    error_data = _tool_error(item, state) if is_tool else None
+    time = mapping(item, "time")
+    metadata = {**mapping(state, "structured"), **mapping(state, "metadata")}
+    return PartRow(
+        part_id=f"{clean(documents.message_id)}:{position}",
+        message_id=clean(documents.message_id),
+        session_id=clean(documents.session_id or ""),
+        position=position,
+        part_type=item_type,
+        tool_name=(text_of(item, "name") or "unknown") if is_tool else None,
+        call_id=text_of(item, "id") if is_tool else None,
+        tool_status=status,
+        title=text_of(state, "title") if is_tool else None,
+        started_at=next(
+            (at for name in ("ran", "start", "created") if (at := epoch_ms(time.get(name))) is not None), None
+        ),
+        ended_at=next((at for name in ("completed", "end") if (at := epoch_ms(time.get(name))) is not None), None),
+        child_session_id=text_of(metadata, "sessionId") or text_of(metadata, "sessionID"),
+        error_data=error_data,
+        is_failed=error_data is not None,
+        is_unfinished=is_tool and (status is None or status in OPEN_STATES),
+        is_synthetic=False,
+        is_shell_notice=False,
+        is_orphan=False,
+        input_tokens=None,
+        output_tokens=None,
+        reasoning_tokens=None,
+        cache_read_tokens=None,
+        cache_write_tokens=None,
+        cost_recorded_usd=None,
+        size_bytes=len(dump(item)),
+    )
+
+
+def _item_body(row: PartRow, item: JsonObject) -> PartBodyRow:
+    """Collect the texts of one item of an answer."""
+    state = mapping(item, "state")
+    if row.part_type == "tool":
+        return _body(row.part_id, row.message_id, row.session_id, None, state.get("input"), _output(state))
+    return _body(row.part_id, row.message_id, row.session_id, item.get("text"), None, None)
+
+
+def _row_body(documents: MessageDocuments, message: JsonObject) -> PartBodyRow | None:
+    """Collect the texts of a row that is no answer; they are stored under the id of the message."""
+    text, given, output = message.get("text"), None, None
+    if documents.row_type == "compaction":
+        text = message.get("summary")
+    elif documents.row_type == "shell":
+        given, output = pick(message, "command", "exit", "status"), message.get("output")
+    elif documents.row_type == "user":
+        given = pick(message, "agents", "skills") or None
+        files = message.get("files")
+        if isinstance(files, list) and files:
+            given = {**(given or {}), "files": [_file(file) for file in files]}
+    elif text is None:
+        given = {name: value for name, value in message.items() if name not in ("time", "metadata")} or None
+    if text is None and given is None and output is None:
+        return None
+    message_id = clean(documents.message_id)
+    return _body(message_id, message_id, clean(documents.session_id or ""), text, given, output)
+
+
+def _body(
+    part_id: str, message_id: str, session_id: str | None, text: object, given: object, output: object
+) -> PartBodyRow:
+    """Cut the texts of a part or row."""
+    text_cut, text_bytes = cut(_as_text(text))
+    input_cut, input_bytes = cut(None if given is None else dump(given))
+    output_cut, output_bytes = cut(_as_text(output))
+    return PartBodyRow(
+        part_id, message_id, session_id, text_cut, input_cut, output_cut, text_bytes, input_bytes, output_bytes
+    )
+
+
+def _as_text(value: object) -> str | None:
+    """Keep a text as it is and write anything else as JSON."""
+    return value if value is None or isinstance(value, str) else dump(value)
+
+
+def _file(file: object) -> object:
+    """Describe an attached file without its content."""
+    if not isinstance(file, dict):
+        return None
+    kept = {name: value for name, value in file.items() if not str(value).startswith("data:")}
+    return {**kept, "data_url_bytes": sum(len(str(file[name])) for name in file.keys() - kept.keys())}
+
+
+def _output(state: JsonObject) -> object:
+    """Read what a tool printed: the texts of its content, else its error."""
+    content = state.get("content")
+    if isinstance(content, list):
+        texts = [text for item in content if isinstance(item, dict) and (text := text_of(item, "text"))]
+        if texts:
+            return "\n".join(texts)
+    error = state.get("error")
+    return error.get("message") if isinstance(error, dict) else error
+
+
+def _tool_error(item: JsonObject, state: JsonObject) -> str | None:
+    """Describe a failed tool call as JSON {status, exit, message}; None if it did not fail.
+
+    The exit code is in `structured` (second API of 1.18) or in `metadata` (2.0).
+    """
+    status, error = state.get("status"), state.get("error")
+    holder = next((found for name in ("structured", "metadata") if "exit" in (found := mapping(state, name))), {})
+    exit_code = holder.get("exit")
+    if status == "error":
+        message: object = error.get("message") if isinstance(error, dict) else error
+    elif item.get("name") == "invalid":
+        given = state.get("input")
+        message = given.get("error") if isinstance(given, dict) else given
+    elif status == "completed" and "exit" in holder and (exit_code is None or exit_code != 0):
+        output = _output(state)
+        message = output[-ERROR_TAIL_CHARACTERS:] if isinstance(output, str) else output
+    else:
+        return None
+    return dump({"status": status, "exit": exit_code, "message": message})
+
+
+def _error_name(error: object) -> str:
+    """Name the error of an answer."""
+    if isinstance(error, dict):
+        return text_of(error, "type") or text_of(error, "name") or "unknown"
+    return clean(str(error))[:100]
+
+
+def _recorded_until(message: JsonObject, items: Sequence[JsonObject]) -> EpochMs | None:
+    """Find the latest time that a row and its items record."""
+    times = [*mapping(message, "time").values(), *(at for item in items for at in mapping(item, "time").values())]
+    return max((found for value in times if (found := epoch_ms(value)) is not None), default=None)

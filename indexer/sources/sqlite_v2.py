@@ -1,0 +1,78 @@
+"""Third generation: `session_message` rows in the same file (OpenCode 2.0, and the second API of 1.18).
+
+The layout of 2.0 is known from its source only; the rows of 1.18's second API are in the real data and nearly the same.
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from indexer.documents import Document, Generation, MessageDocuments
+from indexer.sources import Inventory
+from indexer.sources.sqlite_file import SqliteFile, name_of
+
+NEEDED_COLUMNS = {"session_message": {"id", "session_id", "type", "seq", "time_created", "time_updated", "data"}}
+
+
+class SqliteV2:
+    """Reader of `session_message` with the sessions it belongs to.
+
+    Sessions are in `session_v2` (2.0); without it in `session`, which the reader of the second generation reads where
+    the file holds that one, too.
+    """
+
+    kind = "sqlite_v2"
+    generation = Generation.SESSION_MESSAGE_ROWS
+
+    def __init__(self, data_dir: Path, path: Path) -> None:
+        """Point at a database file; it is opened by the first call."""
+        self.data_dir = data_dir
+        self.path = path
+        self._file = SqliteFile(path)
+        self._session_table: str | None = None
+        self._has_projects = False
+
+    def inventory(self) -> Inventory:
+        """List the ids of every table."""
+        self._file.require(NEEDED_COLUMNS)
+        tables = self._file.tables()
+        if "session_v2" in tables:
+            self._session_table = "session_v2"
+        elif "session" in tables and "message" not in tables:
+            self._session_table = "session"
+        self._has_projects = "project" in tables
+        rows = self._file.rows("SELECT id, session_id FROM session_message ORDER BY session_id, seq")
+        return Inventory(
+            projects=self._file.ids("project") if self._has_projects else [],
+            sessions=self._file.ids(self._session_table) if self._session_table else [],
+            messages={name_of(row["id"]): name_of(row["session_id"]) for row in rows},
+        )
+
+    def projects(self) -> Iterable[Document]:
+        """Read every project row."""
+        return self._file.projects() if self._has_projects else []
+
+    def sessions(self) -> Iterable[Document]:
+        """Read every session row."""
+        return self._file.sessions(self._session_table) if self._session_table else []
+
+    def messages(self, message_ids: Sequence[str], source_id: int) -> list[MessageDocuments]:
+        """Read rows; the parts of an answer are inside its document."""
+        marks = ", ".join("?" * len(message_ids))
+        sql = f"SELECT id, session_id, type, seq, data FROM session_message WHERE id IN ({marks})"
+        return [
+            MessageDocuments(
+                message_id=name_of(row["id"]),
+                session_id=name_of(row["session_id"]),
+                source_id=source_id,
+                generation=self.generation,
+                message=self._file.stored("message", "session_message", row),
+                parts=(),
+                row_type=name_of(row["type"]),
+                seq=row["seq"] if isinstance(row["seq"], int) else 0,
+            )
+            for row in self._file.rows(sql, message_ids)
+        ]
+
+    def close(self) -> None:
+        """Close the database."""
+        self._file.close()
