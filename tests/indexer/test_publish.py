@@ -825,9 +825,13 @@ def test_connection_time_zones_and_json_work_offline(database: Database, reader:
     """What pages need is built in: nothing is loaded from outside."""
     Publisher(database).publish()
 
-    row = reader.connection().execute(
-        "SELECT hour(TIMESTAMP '2026-01-01' AT TIME ZONE 'UTC' AT TIME ZONE 'Europe/Berlin'), '{\"a\": 1}'::JSON->>'a'"
-    ).fetchone()
+    row = (
+        reader.connection()
+        .execute(
+            "SELECT hour(TIMESTAMP '2026-01-01' AT TIME ZONE 'UTC' AT TIME ZONE 'Europe/Berlin'), '{\"a\": 1}'::JSON->>'a'"
+        )
+        .fetchone()
+    )
 
     assert row == (1, "1")
 
