@@ -77,6 +77,7 @@ def dashboard(index: Path, prefix: Sequence[str] = ()) -> Iterator[str]:
             raise RuntimeError("The dashboard ended:\n" + "\n".join(server.last_lines))
         yield f"http://localhost:{port}"
     finally:
+        server.is_muted = True
         server.process.terminate()
         server.wait_for_end()
 

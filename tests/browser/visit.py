@@ -13,7 +13,7 @@ WIDE = ViewportSize(width=1440, height=900)
 PHONE = ViewportSize(width=390, height=844)
 LOCAL = {"localhost", "127.0.0.1", "::1"}
 SETTLED = '[data-testid="stApp"][data-test-script-state="notRunning"]'
-TIMEOUT_MS = 60_000
+TIMEOUT_MS = 30_000
 
 
 @dataclass
@@ -43,7 +43,7 @@ class Visit:
         """Wait until the script has run and everything is drawn: no skeleton, nothing stale."""
         self.page.wait_for_selector(SETTLED, state="attached")
         self.page.wait_for_function(
-            "() => document.querySelector('[data-testid=\"stMainBlockContainer\"] h1')"
+            "() => document.querySelector('[data-testid=\"stHeading\"]')"
             ' && !document.querySelector(\'[data-testid="stSkeleton"], [data-stale="true"]\')'
         )
 
