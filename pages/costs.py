@@ -27,10 +27,10 @@ view = spend.view(by, scope, totals)
 left, right = st.columns([3, 2], gap="medium")
 with left.container(border=True, height="stretch", key="costs_over_time"):
     st.markdown(f"**{view.series_title}**")
-    spend.chart(view.over_time, "over_time", view.series_alt, is_empty=not view.axis)
+    spend.chart(view.over_time, "over_time", view.series_alt, is_empty=not view.axis, height="stretch")
 with right.container(border=True, height="stretch", key="costs_ranking"):
     st.markdown(f"**{view.ranking_title}**")
-    spend.chart(view.ranking, "ranking", view.ranking_alt, is_empty=not totals.cost_recorded_usd)
+    spend.chart(view.ranking, "ranking", view.ranking_alt, is_empty=not totals.cost_recorded_usd, height="content")
 
 with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", key="costs_tools"):
     st.markdown(f"**{view.table_title}**", width="content")

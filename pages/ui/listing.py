@@ -146,8 +146,10 @@ def _facts(found: SessionDetail) -> None:
 
 def _numbers(found: SessionDetail) -> None:
     """Draw what happened and what was used."""
+    with st.container(key="detail_kpis"):
+        columns = st.columns(4, gap="small")
     for column, (label, value) in zip(
-        st.columns(4, gap="small"),
+        columns,
         (
             ("Active time", display.duration(found.active_ms)),
             ("Exchanges", display.count(found.user_messages)),

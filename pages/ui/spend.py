@@ -4,6 +4,7 @@ import calendar
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from typing import Literal
 from zoneinfo import ZoneInfo
 
 import plotly.graph_objects as go
@@ -100,9 +101,8 @@ def left_out(totals: CostTotals) -> None:
         )
     if totals.unrecorded_messages:
         messages = display.counted(totals.unrecorded_messages, "message")
-        parts.append(
-            f"the cost of {messages} ({display.tokens(totals.unrecorded_tokens)} tokens) that OpenCode did not record"
-        )
+        used = f" ({display.tokens(totals.unrecorded_tokens)} tokens)" if totals.unrecorded_tokens else ""
+        parts.append(f"the cost of {messages}{used} that OpenCode did not record")
     if totals.missing_usage_messages:
         messages = display.counted(totals.missing_usage_messages, "message")
         parts.append(f"the usage of {messages} whose provider sent none")
@@ -178,12 +178,12 @@ def view(by: str, scope: Scope, totals: CostTotals) -> CostView:
     )
 
 
-def chart(figure: go.Figure, key: str, alt: str, is_empty: bool) -> None:
+def chart(figure: go.Figure, key: str, alt: str, is_empty: bool, height: Literal["content", "stretch"]) -> None:
     """Draw a chart, or say why there is none."""
     if is_empty:
         st.text(NO_COST)
         return
-    st.plotly_chart(figure, key=key, config=charts.CONFIG, alt=alt, theme="streamlit", height="stretch")
+    st.plotly_chart(figure, key=key, config=charts.CONFIG, alt=alt, theme="streamlit", height=height)
 
 
 def table(shown: CostView) -> None:

@@ -80,7 +80,7 @@ def costs(
     wide = by in ("model", "session", "project")
     config: _Config = {
         heading: st.column_config.TextColumn(width=320 if by == "session" else 200 if wide else 130),
-        "Cost": _number("Cost, recorded", "USD as OpenCode recorded it. A dash: not recorded."),
+        "Cost": _number("Cost, recorded", "USD as OpenCode recorded it. A dash: none was recorded."),
         "Share": st.column_config.ProgressColumn(
             "Share of cost",
             min_value=0,
@@ -132,6 +132,9 @@ def sessions(rows: Sequence[SessionRow], scope: Scope, fold: bool) -> tuple[Styl
         frame["Session cost"] = _money(row.session_cost_usd for row in rows)
         frame["Session tokens"] = _ints(row.session_tokens for row in rows)
     frame["Started"] = pd.Series([row.started_at for row in rows], dtype="datetime64[us]")
+    notes = [chips(row) for row in rows]
+    if any(notes):
+        frame["Notes"] = notes
     frame["Agent"] = [display.one_line(row.agent) or display.MISSING for row in rows]
     frame["Model"] = [display.one_line(row.model) or display.MISSING for row in rows]
     frame["Project"] = [
@@ -142,9 +145,6 @@ def sessions(rows: Sequence[SessionRow], scope: Scope, fold: bool) -> tuple[Styl
     frame["Tools"] = _ints(row.tool_calls for row in rows)
     frame["Errors"] = _ints(row.errors for row in rows)
     frame["Children"] = _ints(row.children for row in rows)
-    frame["Notes"] = [chips(row) for row in rows]
-    if not any(frame["Notes"]):
-        frame = frame.drop(columns="Notes")
     formats: dict[str, Callable[..., str]] = {
         "Started": display.moment,
         "Cost": _usd2,
@@ -157,7 +157,7 @@ def sessions(rows: Sequence[SessionRow], scope: Scope, fold: bool) -> tuple[Styl
     with_children = ", with those of its child sessions" if fold else ""
     matching = "of the messages that match" if scope.is_by_message else "of all its messages"
     config: _Config = {
-        "Title": st.column_config.TextColumn(width=250),
+        "Title": st.column_config.TextColumn(width=240),
         "Found": st.column_config.TextColumn(
             width=330, help="Where the text was found first: title, prompt or answer."
         ),
@@ -165,7 +165,7 @@ def sessions(rows: Sequence[SessionRow], scope: Scope, fold: bool) -> tuple[Styl
             format="MMM D, YYYY HH:mm", width=140, help=f"In {display.md(scope.tz)}."
         ),
         "Cost": _number(
-            "Cost, recorded", f"USD as OpenCode recorded it, {matching}{with_children}. A dash: not recorded."
+            "Cost, recorded", f"USD as OpenCode recorded it, {matching}{with_children}. A dash: none was recorded."
         ),
         "Tokens": _number("Tokens", f"Every token once, {matching}{with_children}."),
         "Session cost": _number("Session cost", f"USD as recorded, of all its messages{with_children}."),
@@ -252,7 +252,7 @@ def session_models(rows: Sequence[SessionModel]) -> tuple[Styler, _Config]:
         frame[label] = counter
     formats = {"Cost": _usd4, "Messages": display.count, **dict.fromkeys(_TOKENS, display.tokens)}
     config: _Config = {
-        "Cost": _number("Cost, recorded", "USD as OpenCode recorded it. A dash: not recorded."),
+        "Cost": _number("Cost, recorded", "USD as OpenCode recorded it. A dash: none was recorded."),
         "Messages": _number("Messages", "Answers, each request once."),
         **{label: _number(label, meaning) for label, meaning in _TOKENS.items()},
     }
