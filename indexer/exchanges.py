@@ -45,23 +45,26 @@ _ASSIGN = """
                last_value(CASE WHEN p.role = 'user' THEN p.message_id END IGNORE NULLS) OVER earlier AS open_user_id,
                last_value(if(p.role IN ('user', 'idle'), p.role, NULL) IGNORE NULLS) OVER earlier AS last_border,
                max(CASE WHEN p.role = 'idle' THEN p.place END) OVER before_this AS last_idle_place,
+               first_value(if(p.role = 'user', p.message_id, NULL) IGNORE NULLS) OVER later AS next_user_id,
                parent.message_id AS parent_user_id
         FROM placed p
         LEFT JOIN own parent
             ON parent.message_id = p.user_message_id AND parent.session_id = p.session_id AND parent.role = 'user'
         WINDOW earlier AS (
             PARTITION BY p.session_id ORDER BY p.place ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
+        ), later AS (
+            PARTITION BY p.session_id ORDER BY p.place ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING
         ), before_this AS (
             PARTITION BY p.session_id ORDER BY p.place ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
         )
     )
     SELECT *, CASE
             WHEN role = 'user' THEN message_id
-            WHEN role = 'idle' THEN coalesce(open_user_id, session_id || ':start')
             WHEN parent_user_id IS NOT NULL THEN parent_user_id
             WHEN last_border = 'idle' AND role IN ('assistant', 'shell', 'compaction')
                 THEN session_id || ':' || last_idle_place
-            ELSE coalesce(open_user_id, session_id || ':start')
+            WHEN role IN ('assistant', 'shell', 'compaction') THEN coalesce(open_user_id, session_id || ':start')
+            ELSE coalesce(open_user_id, next_user_id, session_id || ':start')  -- a switch before the first prompt
         END AS exchange_id
     FROM opened
 """

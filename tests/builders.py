@@ -26,6 +26,18 @@ CREATE TABLE IF NOT EXISTS part (id TEXT PRIMARY KEY, message_id TEXT NOT NULL, 
     time_created INTEGER NOT NULL, time_updated INTEGER NOT NULL, data TEXT NOT NULL);
 """
 
+_SESSION_MESSAGE_SCHEMA = """
+CREATE TABLE IF NOT EXISTS project (id TEXT PRIMARY KEY, worktree TEXT NOT NULL, vcs TEXT, name TEXT,
+    time_created INTEGER NOT NULL, time_updated INTEGER NOT NULL, sandboxes TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS session_v2 (id TEXT PRIMARY KEY, project_id TEXT NOT NULL, parent_id TEXT,
+    slug TEXT NOT NULL, directory TEXT NOT NULL, title TEXT NOT NULL, version TEXT NOT NULL, fork_session_id TEXT,
+    fork_message_id TEXT, cost REAL DEFAULT 0 NOT NULL, tokens_input INTEGER DEFAULT 0 NOT NULL,
+    time_created INTEGER NOT NULL, time_updated INTEGER NOT NULL, time_archived INTEGER);
+CREATE TABLE IF NOT EXISTS session_message (id TEXT PRIMARY KEY, session_id TEXT NOT NULL, type TEXT NOT NULL,
+    seq INTEGER NOT NULL, time_created INTEGER NOT NULL, time_updated INTEGER NOT NULL, data TEXT NOT NULL,
+    UNIQUE (session_id, seq));
+"""
+
 
 @dataclass(frozen=True)
 class Doc:
@@ -168,6 +180,40 @@ def step_finish(
     )
 
 
+def row(
+    message_id: str, row_type: str, seq: int, session_id: str = "ses_1", *, created: int | None = None, **data: Any
+) -> Doc:
+    """Make a row of `session_message`; by default at a time that follows its order."""
+    body = {"type": row_type, "seq": seq, "time": {"created": START_MS + 1_000 * seq if created is None else created}}
+    return Doc("session_message", message_id, session_id, message_id, {**body, **data})
+
+
+def answer(
+    message_id: str,
+    seq: int,
+    session_id: str = "ses_1",
+    *,
+    usage: Json | None = None,
+    cost: float | None = 0.25,
+    content: list[Json] | None = None,
+    **data: Any,
+) -> Doc:
+    """Make a finished answer of the third generation."""
+    created = START_MS + 1_000 * seq
+    body: Json = {
+        "agent": "build",
+        "model": {"id": "nova", "providerID": "acme"},
+        "content": content or [],
+        "finish": "stop",
+        "time": {"created": created, "completed": created + 500},
+    }
+    if usage is not None:
+        body["tokens"] = usage
+    if cost is not None:
+        body["cost"] = cost
+    return row(message_id, "assistant", seq, session_id, **{**body, **data})
+
+
 def damaged(doc: Doc, raw: bytes) -> Doc:
     """Replace the text of a document by any bytes."""
     return Doc(doc.kind, doc.id, doc.session_id, doc.message_id, doc.body, doc.stamp_ms, raw)
@@ -217,6 +263,36 @@ def write_sqlite(data_dir: Path, docs: Iterable[Doc], name: str = "opencode.db")
             connection.execute(sql, tuple(values.values()))
     connection.close()
     return data_dir
+
+
+def write_session_messages(data_dir: Path, docs: Iterable[Doc], name: str = "opencode.db") -> Path:
+    """Write sessions to `session_v2` and rows to `session_message` as OpenCode 2.0 does. Returns the data folder."""
+    data_dir.mkdir(parents=True, exist_ok=True)
+    with sqlite3.connect(data_dir / name) as connection:
+        connection.executescript(_SESSION_MESSAGE_SCHEMA)
+        for doc in docs:
+            table, values = _row(doc) if doc.kind != "session_message" else ("session_message", _message_columns(doc))
+            marks = ", ".join("?" * len(values))
+            table = "session_v2" if table == "session" else table
+            sql = f"INSERT OR REPLACE INTO {table} ({', '.join(values)}) VALUES ({marks})"
+            connection.execute(sql, tuple(values.values()))
+    connection.close()
+    return data_dir
+
+
+def _message_columns(doc: Doc) -> dict[str, object]:
+    """Return the columns of a `session_message` row."""
+    data = {name: value for name, value in doc.body.items() if name not in ("type", "seq")}
+    stamp = doc.body["time"]["created"] if doc.stamp_ms is None else doc.stamp_ms
+    return {
+        "id": doc.id,
+        "session_id": doc.session_id,
+        "type": doc.body["type"],
+        "seq": doc.body["seq"],
+        "time_created": stamp,
+        "time_updated": stamp,
+        "data": json.dumps(data) if doc.raw is None else doc.raw,
+    }
 
 
 def _row(doc: Doc) -> tuple[str, dict[str, object]]:
