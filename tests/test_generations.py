@@ -1,4 +1,4 @@
-"""The third generation (`session_message`), alone and beside the other two: union by id, nothing twice, nothing lost."""
+"""The third generation (`session_message`), alone and beside the other two: nothing twice, nothing lost."""
 
 from pathlib import Path
 
@@ -94,8 +94,7 @@ def test_bulk_third_generation_exchanges_open_at_user_rows_and_close_at_idle(
     traces = con.execute("SELECT trace_id, kind FROM exchange_traces ORDER BY position").fetchall()
 
     assert exchanges == [
-        ("ses_1:start", "none", "unanswered", 1, 1),
-        ("msg_2", "prompt", "answered", 3, 6),
+        ("msg_2", "prompt", "answered", 4, 7),
         ("msg_5", "prompt", "aborted", 4, 5),
     ]
     assert traces == [
@@ -183,10 +182,9 @@ def test_bulk_all_three_generations_mixed_count_each_thing_once(open_index: Open
     shared = [session("ses_all"), user("msg_1", "ses_all"), assistant("msg_2", "ses_all", parent="msg_1", usage=usage)]
     data_dir = tmp_path / "data"
     for number, write in ((1, write_json_tree), (2, write_sqlite)):
-        own = assistant(
-            f"msg_g{number}", f"ses_g{number}", created=START_MS + number, usage=tokens(number, 0, total=number)
-        )
-        write(data_dir, [*shared, session(f"ses_g{number}"), own])
+        name, usage_of_one = f"g{number}", tokens(number, 0, total=number)
+        own = assistant(f"msg_{name}", f"ses_{name}", created=START_MS + number, usage=usage_of_one)
+        write(data_dir, [*shared, session(f"ses_{name}"), own])
     write_session_messages(
         data_dir,
         [
