@@ -28,7 +28,8 @@ _STYLE = """
 @media (max-width: 640px) {
   .st-key-filters > * { flex: 1 1 calc(50% - .5rem) !important; min-width: calc(50% - .5rem) !important; }
   .st-key-filters > :first-child { flex-basis: 100% !important; }
-  :is(.st-key-kpis, .st-key-detail_kpis) [data-testid="stColumn"] { flex: 1 1 calc(50% - .5rem) !important; min-width: calc(50% - .5rem); }
+  :is(.st-key-kpis, .st-key-detail_kpis) [data-testid="stColumn"] {
+    flex: 1 1 calc(50% - .5rem) !important; min-width: calc(50% - .5rem); }
 }
 </style>
 """

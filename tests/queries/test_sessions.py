@@ -1,0 +1,276 @@
+"""The session list: what matches, what a row adds up, in which order, where the text was found."""
+
+from collections.abc import Callable
+from datetime import datetime
+from decimal import Decimal
+
+import duckdb
+import pytest
+
+from queries import costs
+from queries.period import Period, Scope
+from queries.sessions import (
+    SORTS,
+    child_sessions,
+    session_detail,
+    session_models,
+    session_rows,
+    sessions_total,
+)
+from tests.builders import START_MS, Doc, assistant, copied, part, session, step_finish, tokens, usd, user
+from tests.conftest import OpenIndex
+from tests.queries.test_costs import SCOPES, SETS
+
+RealIndex = Callable[[str], duckdb.DuckDBPyConnection]
+
+
+@pytest.mark.parametrize("name", SETS)
+@pytest.mark.parametrize("fold", [True, False], ids=["folded", "each"])
+@pytest.mark.parametrize("scope", SCOPES.values(), ids=SCOPES)
+def test_session_rows_columns_add_up_to_costs(name: str, fold: bool, scope: Scope, real_index: RealIndex) -> None:
+    """Under any filter the list sums to the Costs page, folded or not."""
+    con = real_index(name)
+
+    rows = session_rows(con, scope, fold, "newest")
+    total = sessions_total(con, scope, fold)
+
+    whole = costs.cost_totals(con, scope)
+    assert len(rows) == total.sessions == len({row.session_id for row in rows})
+    assert sum((row.cost_recorded_usd or Decimal(0) for row in rows), Decimal(0)) == (whole.cost_recorded_usd or 0)
+    assert sum(row.total_tokens for row in rows) == whole.total_tokens == total.total_tokens
+    assert total.cost_recorded_usd == whole.cost_recorded_usd
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_session_rows_unfiltered_hold_every_session(name: str, real_index: RealIndex) -> None:
+    """Nothing is lost: not the empty, the forked, nor the child sessions."""
+    con = real_index(name)
+    (stored,) = con.execute("SELECT count(*) FROM sessions").fetchone() or (0,)
+
+    assert sessions_total(con, Scope(), False).sessions == stored
+    assert sessions_total(con, Scope(), True).matching == stored
+    for row in session_rows(con, Scope(), False, "newest"):
+        assert (row.total_tokens, row.cost_recorded_usd) == (row.session_tokens, row.session_cost_usd)
+
+
+@pytest.mark.parametrize("sort", SORTS)
+def test_session_rows_pages_hold_every_row_once_in_order(sort: str, real_index: RealIndex) -> None:
+    """Every order is total: pages neither repeat nor lose a row."""
+    con = real_index("sqlite")
+
+    whole = session_rows(con, Scope(), True, sort)
+    pages = [session_rows(con, Scope(), True, sort, 30, at) for at in range(0, len(whole), 30)]
+
+    assert [row for page in pages for row in page] == whole
+
+
+def test_session_rows_orders_are_what_they_say(real_index: RealIndex) -> None:
+    """Newest, dearest, longest first; what is not known comes last."""
+    con = real_index("json")
+
+    def column(sort: str, name: str) -> list[object]:
+        """Return a column in an order, unknown values left out."""
+        return [getattr(row, name) for row in session_rows(con, Scope(), True, sort) if getattr(row, name) is not None]
+
+    for sort, name in (("newest", "started_utc"), ("last active", "last_active_utc"), ("cost", "cost_recorded_usd")):
+        assert column(sort, name) == sorted(column(sort, name), reverse=True)  # type: ignore[type-var]
+    for sort, name in (("tokens", "total_tokens"), ("active time", "active_ms"), ("errors", "errors")):
+        assert column(sort, name) == sorted(column(sort, name), reverse=True)  # type: ignore[type-var]
+    assert column("oldest", "started_utc") == column("newest", "started_utc")[::-1]
+    titles = [str(title).lower() for title in column("title", "title")]
+    assert titles == sorted(titles)
+
+
+def family() -> list[Doc]:
+    """Make a root with a child and a grandchild, each with one answer of another agent."""
+    return [
+        session("ses_1"),
+        assistant("msg_1", "ses_1", agent="build", mode="build", usage=tokens(input=1), cost=1),
+        session("ses_2", parentID="ses_1"),
+        assistant("msg_2", "ses_2", agent="plan", mode="plan", usage=tokens(input=10), cost=2),
+        session("ses_3", parentID="ses_2"),
+        assistant("msg_3", "ses_3", agent="explore", mode="explore", usage=tokens(input=100), cost=4),
+    ]
+
+
+def test_session_rows_child_matches_root_shows_only_what_matches(open_index: OpenIndex) -> None:
+    """A folded row holds the matching messages of its whole tree, beside the tree's own total."""
+    con = open_index(*family())
+
+    (row,) = session_rows(con, Scope(agents=("plan", "explore")), True, "newest")
+
+    assert (row.session_id, row.children) == ("ses_1", 2)
+    assert (row.cost_recorded_usd, row.total_tokens) == (6, 110)
+    assert (row.session_cost_usd, row.session_tokens) == (7, 111)
+
+
+def test_session_rows_not_folded_gives_each_session_its_row(open_index: OpenIndex) -> None:
+    """With child sessions shown, each stands for itself."""
+    con = open_index(*family())
+
+    rows = session_rows(con, Scope(), False, "cost")
+
+    assert [(row.session_id, row.cost_recorded_usd, row.children, row.is_child) for row in rows] == [
+        ("ses_3", 4, 0, True),
+        ("ses_2", 2, 1, True),
+        ("ses_1", 1, 1, False),
+    ]
+
+
+def test_session_rows_cycles_and_missing_parents_stand_for_themselves(open_index: OpenIndex) -> None:
+    """Sessions that descend from themselves, or from one that is not stored, are neither lost nor doubled."""
+    con = open_index(
+        session("ses_1", parentID="ses_2"),
+        session("ses_2", parentID="ses_1"),
+        session("ses_3", parentID="ses_3"),
+        session("ses_4", parentID="ses_gone"),
+        session("ses_5", parentID="ses_4"),
+        *(assistant(f"msg_{number}", f"ses_{number}", created=START_MS + number, cost=1) for number in range(1, 6)),
+    )
+
+    rows = session_rows(con, Scope(), True, "newest")
+
+    assert sorted(row.session_id for row in rows) == ["ses_1", "ses_2", "ses_3", "ses_4"]
+    assert sum(row.cost_recorded_usd or 0 for row in rows) == 5
+
+
+def test_session_rows_user_message_alone_matches_with_nothing_spent(open_index: OpenIndex) -> None:
+    """A session matches if any of its messages does, also a prompt without an answer."""
+    con = open_index(session(), user(agent="plan"), assistant(cost=1))
+
+    (row,) = session_rows(con, Scope(agents=("plan",)), True, "newest")
+
+    assert (row.cost_recorded_usd, row.total_tokens, row.session_cost_usd) == (None, 0, 1)
+
+
+def test_session_rows_empty_session_matches_by_its_own_time(open_index: OpenIndex) -> None:
+    """A session without messages is in its period, and no agent's."""
+    con = open_index(session())
+
+    def matches(scope: Scope) -> bool:
+        """Tell whether the session is listed."""
+        return bool(session_rows(con, scope, True, "newest"))
+
+    assert matches(Scope(period=Period(datetime(2026, 1, 1), datetime(2026, 1, 2))))
+    assert not matches(Scope(period=Period(datetime(2026, 1, 2), None)))
+    assert not matches(Scope(agents=("build",)))
+
+
+def test_session_rows_fork_copies_are_shown_and_counted_nowhere(open_index: OpenIndex) -> None:
+    """A forked session shows what it inherited; its own numbers leave it out."""
+    original = [user(), assistant(usage=tokens(input=10)), step_finish("prt_1", tokens(input=10))]
+    con = open_index(
+        session(), *original, session("ses_2", created=START_MS + 60_000), *copied(original, "ses_2", "_c")
+    )
+
+    rows = session_rows(con, Scope(), True, "newest")
+
+    assert [(row.session_id, row.total_tokens, row.inherited_tokens, row.fork_copies) for row in rows] == [
+        ("ses_2", 0, 10, 1),
+        ("ses_1", 10, 0, 0),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "hit"),
+    [
+        ("SHIP", "title", "Ship it"),
+        ("straße", "prompt", "go down the STRASSE or Straße"),
+        ("forty-two", "answer", "the answer is forty-two"),
+        ("=1+1", "answer", "then =1+1 <b> ![x](http://example.com/x.png)"),
+    ],
+)
+def test_session_rows_text_is_found_and_quoted(text: str, place: str, hit: str, open_index: OpenIndex) -> None:
+    """Titles, prompts and answers are searched in any case; the first place is quoted on one line."""
+    con = open_index(
+        session(title="Ship it"),
+        user(),
+        part("prt_1", "text", "msg_1u", text="go down\n\nthe  STRASSE or Straße"),
+        assistant(),
+        part("prt_2", "text", text="the answer is forty-two"),
+        part("prt_3", "text", text="then =1+1 <b> ![x](http://example.com/x.png)"),
+    )
+
+    (row,) = session_rows(con, Scope(text=text), True, "newest")
+
+    assert (row.hit_place, row.hit) == (place, hit)
+
+
+def test_session_rows_text_nobody_typed_or_said_is_not_found(open_index: OpenIndex) -> None:
+    """Reasoning, tool output and text that the client added are not searched."""
+    con = open_index(
+        session(),
+        user(),
+        part("prt_1", "text", "msg_1u", text="needle", synthetic=True),
+        assistant(),
+        part("prt_2", "reasoning", text="needle"),
+    )
+
+    assert session_rows(con, Scope(text="needle"), True, "newest") == []
+
+
+def test_session_rows_hit_in_a_long_text_is_cut_around_it(open_index: OpenIndex) -> None:
+    """A hit deep in a megabyte of text is shown with a few words around it."""
+    con = open_index(
+        session(), assistant(), part("prt_1", "text", text="a " * 10_000 + "\u202eneedle</script> " + "b " * 500_000)
+    )
+
+    (row,) = session_rows(con, Scope(text="needle"), True, "newest")
+
+    assert row.hit is not None
+    assert row.hit.startswith("…a a") and "needle</script> b b" in row.hit and row.hit.endswith("…")
+    assert len(row.hit) < 210
+
+
+def test_session_rows_started_is_in_the_viewers_zone(open_index: OpenIndex) -> None:
+    """Times are shown local, and kept in UTC beside."""
+    con = open_index(session())
+
+    (row,) = session_rows(con, Scope(tz="Asia/Kathmandu"), True, "newest")
+
+    assert (row.started_at, row.started_utc) == (datetime(2026, 1, 1, 5, 45), datetime(2026, 1, 1))
+
+
+def test_session_detail_shows_own_inherited_and_subtree_apart(open_index: OpenIndex) -> None:
+    """Three sums that are never mixed."""
+    con = open_index(*family(), user("msg_u", "ses_1"), part("prt_u", "text", "msg_u", "ses_1", text="first words"))
+
+    found = session_detail(con, "ses_1", "UTC")
+
+    assert found is not None
+    assert (found.cost_recorded_usd, found.inherited_cost_recorded_usd, found.subtree_cost_recorded_usd) == (1, None, 7)
+    assert (found.total_tokens, found.inherited_total_tokens, found.subtree_total_tokens) == (1, 0, 111)
+    assert (found.child_sessions, found.subtree_sessions, found.first_prompt) == (1, 3, "first words")
+    assert [child.session_id for child in child_sessions(con, "ses_1")] == ["ses_2"]
+
+
+def test_session_detail_unknown_id_is_none(open_index: OpenIndex) -> None:
+    """An id that is not in the index is no error."""
+    assert session_detail(open_index(session()), "ses_nowhere' OR 1=1", "UTC") is None
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_session_models_add_up_to_the_session(name: str, real_index: RealIndex) -> None:
+    """The breakdown of a session is its own spend."""
+    con = real_index(name)
+
+    for row in session_rows(con, Scope(), False, "newest", 40):
+        found = session_models(con, row.session_id)
+        assert sum(entry.total_tokens for entry in found) == row.session_tokens
+        assert sum((entry.cost_recorded_usd or Decimal(0) for entry in found), Decimal(0)) == (
+            row.session_cost_usd or 0
+        )
+
+
+def test_session_models_two_models_are_two_rows(open_index: OpenIndex) -> None:
+    """One row per agent and model, dearest first."""
+    con = open_index(
+        session(), assistant("msg_1", cost=0.25), assistant("msg_2", created=START_MS + 9, modelID="other", cost=0.5)
+    )
+
+    found = session_models(con, "ses_1")
+
+    assert [(row.agent, row.model, row.cost_recorded_usd) for row in found] == [
+        ("build", "acme/other", usd("0.5")),
+        ("build", "acme/nova", usd("0.25")),
+    ]
