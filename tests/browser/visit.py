@@ -7,13 +7,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from playwright.sync_api import Browser, ConsoleMessage, Page, ViewportSize
+from playwright.sync_api import Browser, ConsoleMessage, Page, ViewportSize, WebSocket
+
+from tests.browser.received import Column, Received
 
 WIDE = ViewportSize(width=1440, height=900)
 PHONE = ViewportSize(width=390, height=844)
 LOCAL = {"localhost", "127.0.0.1", "::1"}
 SETTLED = '[data-testid="stApp"][data-test-script-state="notRunning"]'
 TIMEOUT_MS = 30_000
+POLL_MS = 20
 
 
 @dataclass
@@ -23,12 +26,14 @@ class Visit:
     Attributes:
         errors: What the console reported as an error, and uncaught exceptions.
         foreign: Requests that would have left this machine.
+        received: What the server sent.
     """
 
     page: Page
     base: str
     errors: list[str] = field(default_factory=list)
     foreign: list[str] = field(default_factory=list)
+    received: Received = field(default_factory=Received)
 
     def open(self, path: str) -> None:
         """Follow a deep link and wait until the page has settled.
@@ -36,6 +41,7 @@ class Visit:
         Args:
             path: Beginning with a slash, filters included.
         """
+        self.received.forget()
         self.page.goto(self.base + path)
         self.settle()
 
@@ -46,6 +52,27 @@ class Visit:
             "() => document.querySelector('[data-testid=\"stHeading\"]')"
             ' && !document.querySelector(\'[data-testid="stSkeleton"], [data-stale="true"]\')'
         )
+
+    def table(self, prefix: str) -> dict[str, Column]:
+        """Return a table once it has been received since the last action, and the page has settled.
+
+        Args:
+            prefix: How its key begins.
+        """
+        for _ in range(TIMEOUT_MS // POLL_MS):
+            if self.received.has(prefix):
+                break
+            self.page.wait_for_timeout(POLL_MS)  # lets messages come in
+        self.settle()
+        return self.received.newest(prefix)
+
+    def group_by(self, by: str) -> dict[str, Column]:
+        """Choose a grouping on Costs and return the table."""
+        choice = self.page.get_by_role("radiogroup", name="Costs by").get_by_role("radio", name=by, exact=True)
+        if not choice.is_checked():  # a click on the chosen one does nothing
+            self.received.forget()
+            choice.click()
+        return self.table("costs_rows")
 
     def text(self) -> str:
         """Return what can be read on the page, charts and tables left out."""
@@ -61,6 +88,11 @@ class Visit:
             self.page.get_by_role("button", name=button).click()
         return Path(waiting.value.path()).read_bytes()
 
+    def metric(self, label: str) -> str:
+        """Return the value of a headline number."""
+        metric = self.page.get_by_test_id("stMetric").filter(has_text=label).first
+        return metric.get_by_test_id("stMetricValue").inner_text()
+
     def _note_console(self, message: ConsoleMessage) -> None:
         """Keep errors, but for the two requests that every deep link of Streamlit fails."""
         address = message.location.get("url", "")
@@ -70,6 +102,11 @@ class Visit:
     def _is_known(self, address: str) -> bool:
         """Tell whether an address is one of the two below the page's own path that do not exist."""
         return re.fullmatch(re.escape(self.base) + r"/\w+/_stcore/(health|host-config)", address) is not None
+
+    def _note_socket(self, socket: WebSocket) -> None:
+        """Follow a websocket."""
+        self._note_request(socket.url)
+        socket.on("framereceived", self.received.note)
 
     def _note_request(self, address: str) -> None:
         """Keep what would leave this machine."""
@@ -100,7 +137,7 @@ def visiting(
     page.on("console", visit._note_console)
     page.on("pageerror", lambda error: visit.errors.append(str(error)))
     page.on("request", lambda request: visit._note_request(request.url))
-    page.on("websocket", lambda socket: visit._note_request(socket.url))
+    page.on("websocket", visit._note_socket)
     try:
         yield visit
     finally:

@@ -1,0 +1,172 @@
+"""Headline, table and CSV show the same money on every data set, however it is grouped and filtered.
+
+Amounts are compared as exact decimals, against `python -m indexer totals --json` or against a row of another table.
+"""
+
+import csv
+import io
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from urllib.parse import urlencode
+
+import pytest
+from playwright.sync_api import Browser
+
+from pages.ui import display
+from queries.costs import GROUPINGS
+from tests.browser import running
+from tests.browser.received import Column, exact_sum
+from tests.browser.running import JsonObject
+from tests.browser.visit import Visit, visiting
+
+ZONE = "Europe/Berlin"  # so that days are not UTC days
+HEADLINE = "Cost, recorded"
+PAGE_ROWS = 100
+FILTERS = ("none", "agent", "model", "date")
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A data set on the dashboard: one server and one tab for all its tests.
+
+    Attributes:
+        totals: What the command line says.
+        groups: Unfiltered cost of each agent, model and day, as the CSV files say.
+    """
+
+    visit: Visit
+    totals: JsonObject
+    groups: dict[str, dict[str, Decimal | None]]
+
+
+@pytest.fixture(scope="module", params=running.DATA_SETS)
+def shown(request: pytest.FixtureRequest, browser: Browser, index_of: Callable[[str], Path]) -> Iterator[Shown]:
+    """Serve each data set in turn."""
+    index = index_of(request.param)
+    with running.dashboard(index) as base, visiting(browser, base, zone=ZONE) as visit:
+        visit.open("/costs?range=all")
+        groups = {}
+        for by in ("agent", "model", "day"):
+            visit.group_by(by)
+            groups[by] = {row[by]: _cost(row) for row in _download(visit)}
+        yield Shown(visit, running.totals(index), groups)
+
+
+def _download(visit: Visit) -> list[dict[str, str]]:
+    """Download the CSV of the page and return its rows."""
+    return list(csv.DictReader(io.StringIO(visit.download("CSV").decode("utf-8-sig"), newline="")))
+
+
+def _cost(row: dict[str, str]) -> Decimal | None:
+    """Read the cost of a CSV row; None if it is not recorded."""
+    return Decimal(row["cost_recorded_usd"]) if row["cost_recorded_usd"] else None
+
+
+def _sum(costs: Sequence[Decimal | None]) -> Decimal | None:
+    """Add what is recorded; None if nothing is."""
+    recorded = [cost for cost in costs if cost is not None]
+    return sum(recorded, Decimal(0)) if recorded else None
+
+
+def _filter(shown: Shown, kind: str) -> tuple[dict[str, str], Decimal | None]:
+    """Choose a filter and say what must be left under it.
+
+    Args:
+        shown: The data set.
+        kind: One of `FILTERS`.
+
+    Returns:
+        The URL's parameters, and the cost by rows of the unfiltered tables: the second dearest agent or model, or the
+        middle third of the days.
+    """
+    if kind == "none":
+        return {"range": "all"}, Decimal(shown.totals["cost_recorded_usd"])
+    if kind == "date":
+        days = sorted(day for day in shown.groups["day"] if day != "unknown time")
+        chosen = days[len(days) // 3 : len(days) - len(days) // 3]
+        left = _sum([shown.groups["day"][day] for day in chosen])
+        return {"from": chosen[0], "to": chosen[-1]}, left
+    ranked = sorted(shown.groups[kind].items(), key=lambda item: item[1] or Decimal(0), reverse=True)
+    name, left = ranked[min(1, len(ranked) - 1)]
+    return {"range": "all", kind: name}, left
+
+
+def _all_pages(visit: Visit, path: str, prefix: str, page_key: str, rows: int) -> list[dict[str, Column]]:
+    """Return every page of a table that is shown in pages.
+
+    Args:
+        visit: The tab.
+        path: Page with its parameters.
+        prefix: How the key of the table begins.
+        page_key: Name of the page number in the URL.
+        rows: How many rows there are in all.
+    """
+    tables = []
+    for number in range(1, max(1, -(-rows // PAGE_ROWS)) + 1):
+        visit.open(f"{path}&{page_key}={number}")
+        tables.append(visit.table(prefix))
+    return tables
+
+
+@pytest.mark.parametrize("kind", FILTERS)
+def test_costs_every_grouping_headline_table_and_csv_agree(shown: Shown, kind: str) -> None:
+    """One amount in three places, for each of the eight groupings."""
+    visit = shown.visit
+    parameters, expected = _filter(shown, kind)
+    visit.open(f"/costs?{urlencode(parameters)}")
+    sums: dict[str, tuple[str, Decimal, Decimal | None]] = {}
+    rows = []
+    for by in GROUPINGS:
+        tables = [visit.group_by(by)]
+        rows = _download(visit)
+        if len(rows) > len(tables[0]["Cost"]):
+            tables = _all_pages(
+                visit, f"/costs?{urlencode({**parameters, 'by': by})}", "costs_rows", "costs_page", len(rows)
+            )
+        assert sum(len(table["Cost"]) for table in tables) == len(rows)
+        in_table = sum((exact_sum(table["Cost"]) for table in tables), Decimal(0))
+        sums[by] = (visit.metric(HEADLINE), in_table, _sum([_cost(row) for row in rows]))
+
+    assert sums == dict.fromkeys(GROUPINGS, (display.usd(expected), expected or Decimal(0), expected))
+    assert visit.errors == []
+    assert visit.foreign == []
+
+
+def test_costs_unfiltered_equals_the_command_line(shown: Shown) -> None:
+    """Tokens and cost in all, of each model and of each session are those of `totals --json`."""
+    totals, visit = shown.totals, shown.visit
+    visit.open("/costs?range=all&by=session")
+    sessions = {row["session_id"]: row for row in _download(visit)}
+    per_session = {
+        name: session
+        for name, session in totals["per_session"].items()
+        if name in sessions or any(session["tokens"].values()) or Decimal(session["cost_recorded_usd"])
+    }
+
+    models = {name: Decimal(model["cost_recorded_usd"]) for name, model in totals["per_model"].items()}
+    assert {name: cost or Decimal(0) for name, cost in shown.groups["model"].items()} == models
+    assert {name: _cost(row) or Decimal(0) for name, row in sessions.items()} == {
+        name: Decimal(session["cost_recorded_usd"]) for name, session in per_session.items()
+    }
+    for counter in ("input", "output", "reasoning", "cache_read", "cache_write", "total"):
+        assert sum(int(row[f"{counter}_tokens"]) for row in sessions.values()) == totals["tokens"][counter]
+
+
+@pytest.mark.parametrize("children", ["false", "true"], ids=["folded", "children shown"])
+@pytest.mark.parametrize("kind", FILTERS)
+def test_sessions_column_sum_equals_the_costs_row(shown: Shown, kind: str, children: str) -> None:
+    """The sessions under a filter add up to that agent's, model's or period's row on Costs, on the page and in CSV."""
+    visit = shown.visit
+    parameters, expected = _filter(shown, kind)
+    path = f"/sessions?{urlencode({**parameters, 'children': children})}"
+    visit.open(path)
+    rows = _download(visit)
+
+    tables = _all_pages(visit, path, "sessions_rows", "page", len(rows))
+
+    assert _sum([_cost(row) for row in rows]) == expected
+    assert sum(len(table["Cost"]) for table in tables) == len(rows)
+    assert sum((exact_sum(table["Cost"]) for table in tables), Decimal(0)) == (expected or Decimal(0))
+    assert visit.errors == []
