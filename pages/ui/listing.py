@@ -282,4 +282,5 @@ def _page(of: tuple[Scope, bool, str], pages: int) -> int:
             st.session_state["page"] = 1
         st.session_state["page_of"] = of
     asked = st.session_state.get("page") or st.query_params.get("page") or 1
-    return min(max(int(asked), 1), max(pages, 1)) if str(asked).isdecimal() else 1
+    # The widget shows the first page for one that does not exist; so does the table.
+    return int(asked) if str(asked).isdecimal() and 1 <= int(asked) <= pages else 1

@@ -266,7 +266,8 @@ def _page(scope: Scope, pages: int) -> int:
             st.session_state["costs_page"] = 1
         st.session_state["costs_page_of"] = scope
     asked = st.session_state.get("costs_page") or st.query_params.get("costs_page") or 1
-    return min(max(int(asked), 1), max(pages, 1)) if str(asked).isdecimal() else 1
+    # The widget shows the first page for one that does not exist; so does the table.
+    return int(asked) if str(asked).isdecimal() and 1 <= int(asked) <= pages else 1
 
 
 def _names() -> dict[str, str]:

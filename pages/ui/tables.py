@@ -39,7 +39,7 @@ def key(name: str, *parts: object) -> str:
 
 def selected(table_key: str) -> int | None:
     """Return the number of the row that was selected, from a callback. None if a selection was taken back."""
-    rows = st.session_state[table_key].selection.rows
+    rows = st.session_state[table_key]["selection"]["rows"]
     return int(rows[0]) if rows else None
 
 

@@ -1,0 +1,102 @@
+"""The dashboard without a browser, on an index that the real indexer made."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+import streamlit as st
+from streamlit.testing.v1 import AppTest
+
+from indexer import bulk_loader
+from indexer.database import Database
+from indexer.publish import IndexReader, Publisher
+from tests.builders import Doc, write_json_tree
+
+ROOT = Path(__file__).parents[2]
+OpenApp = Callable[..., AppTest]
+
+
+@pytest.fixture(autouse=True)
+def no_cache() -> Iterator[None]:
+    """Let no test see the answers of another."""
+    yield
+    st.cache_data.clear()
+    st.cache_resource.clear()
+
+
+@pytest.fixture(scope="session")
+def real_path(data_set: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Return the path of the index of a real data set, made once."""
+    made: dict[str, Path] = {}
+
+    def path_of(name: str) -> Path:
+        """Index the set unless that was done before."""
+        if name not in made:
+            made[name] = tmp_path_factory.mktemp(f"pages-{name}") / "index.duckdb"
+            index(made[name], data_set(name))
+        return made[name]
+
+    return path_of
+
+
+@pytest.fixture
+def open_app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> OpenApp:
+    """Open the app on an index: a path, or documents to index first; the rest are parameters of the URL."""
+
+    def app(*sources: Path | Doc, page: str = "costs", tz: str = "UTC", **url: str | list[str]) -> AppTest:
+        """Run one page with an address."""
+        paths = [source for source in sources if isinstance(source, Path)]
+        docs = [source for source in sources if isinstance(source, Doc)]
+        path = paths[0] if paths else tmp_path / "index.duckdb"
+        if docs:
+            index(path, write_json_tree(tmp_path / "opencode", docs))
+        monkeypatch.setenv("ANALYTICS_DB", str(path))
+        found = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
+        found.context["timezone"] = str(ZoneInfo(tz))
+        found.query_params.update(url)
+        found.run()
+        if page != "costs":
+            for name, value in url.items():
+                found.query_params[name] = value
+            found.switch_page(f"pages/{page}.py").run()
+        return found
+
+    return app
+
+
+def index(path: Path, *data_dirs: Path, is_sample: bool = False) -> Path:
+    """Run one full pass of the real indexer."""
+    with Database.open(path, is_sample=is_sample) as database:
+        publisher = Publisher(database)
+        bulk_loader.load(database, publisher, bulk_loader.find_sources(data_dirs))
+        database.set_phase("stopped", "test")
+        publisher.close()
+    return path
+
+
+def change(path: Path, sql: str) -> Path:
+    """Change the state of an index as another version, or an interruption, would have left it, and publish it."""
+    with Database.open(path) as database:
+        publisher = Publisher(database)
+        with database.transaction() as con:
+            con.execute(sql)
+        publisher.publish()
+        publisher.close()
+    return path
+
+
+def headline(app: AppTest) -> dict[str, str]:
+    """Return the headline numbers by label."""
+    return {metric.label: str(metric.value) for metric in app.metric}
+
+
+def texts(app: AppTest) -> str:
+    """Return everything that can be read, charts and tables left out."""
+    found = [element.value for element in (*app.title, *app.subheader, *app.text, *app.caption, *app.markdown)]
+    return "\n".join(str(text) for text in [*found, *(box.value for box in (*app.info, *app.warning, *app.code))])
+
+
+def read(path: Path) -> IndexReader:
+    """Open an index for reading."""
+    return IndexReader(path)

@@ -1,0 +1,212 @@
+"""How numbers, times and untrusted text look."""
+
+from datetime import date, datetime
+from decimal import Decimal
+
+import pytest
+
+from pages.ui import charts, display
+from queries.costs import CostPoint, RankedKey
+from queries.health import Project
+from queries.period import Period
+
+
+@pytest.mark.parametrize(
+    ("cost", "digits", "written"),
+    [
+        (None, 2, "—"),
+        (float("nan"), 2, "—"),
+        (Decimal(0), 2, "$0"),
+        (Decimal("0.00000001"), 2, "<$0.0001"),
+        (Decimal("0.0032"), 2, "$0.0032"),
+        (Decimal("0.01"), 2, "$0.01"),
+        (Decimal("1234.5"), 2, "$1,234.50"),
+        (Decimal("0.11188"), 4, "$0.1119"),
+        (Decimal("-1.5"), 2, "-$1.50"),
+    ],
+)
+def test_usd_is_never_zero_for_what_is_not(cost: Decimal | None, digits: int, written: str) -> None:
+    """Not recorded is a dash, nothing is $0, and little is not nothing."""
+    assert display.usd(cost, digits) == written
+
+
+@pytest.mark.parametrize(
+    ("number", "written"),
+    [
+        (None, "—"),
+        (0, "0"),
+        (999, "999"),
+        (1_000, "1.00K"),
+        (1_240, "1.24K"),
+        (12_400, "12.4K"),
+        (999_499, "999K"),
+        (999_500, "1.00M"),
+        (376_000_000, "376M"),
+        (1_500_000_000, "1.50G"),
+        (9_999_000_000_000_000, "9999T"),
+        (-1_240, "-1.24K"),
+    ],
+)
+def test_tokens_have_three_significant_digits(number: int | None, written: str) -> None:
+    """What would round to a thousand is one of the next unit."""
+    assert display.tokens(number) == written
+
+
+@pytest.mark.parametrize(
+    ("ms", "written"),
+    [
+        (None, "—"),
+        (12, "12 ms"),
+        (1_200, "1.2 s"),
+        (48_000, "48 s"),
+        (59_900, "1m 00s"),
+        (130_000, "2m 10s"),
+        (3_840_000, "1h 04m"),
+        (273_600_000, "3d 4h"),
+    ],
+)
+def test_duration_has_two_units_at_most(ms: int | None, written: str) -> None:
+    """Units change where a reader expects it."""
+    assert display.duration(ms) == written
+
+
+def test_counts_percentages_and_times_are_plain() -> None:
+    """Thousands separators, one digit, a dash for what is missing."""
+    assert (display.count(12_345), display.count(None)) == ("12,345", "—")
+    assert (display.counted(1, "fork copy", "fork copies"), display.counted(2, "day")) == ("1 fork copy", "2 days")
+    assert (display.percent(0.6151), display.percent(0.6151, 0), display.percent(None)) == ("61.5%", "62%", "—")
+    assert (display.moment(datetime(2026, 11, 3, 14, 32)), display.moment(None)) == ("Nov 3, 2026 14:32", "—")
+
+
+@pytest.mark.parametrize(
+    ("period", "words"),
+    [
+        (Period(), "all time"),
+        (Period(datetime(2026, 10, 25), datetime(2026, 11, 24)), "Oct 25, 2026 to Nov 23, 2026"),
+        (Period(datetime(2026, 10, 25), datetime(2026, 10, 26)), "Oct 25, 2026"),
+        (Period(datetime(2026, 10, 25), None), "from Oct 25, 2026"),
+        (Period(None, datetime(2026, 10, 26)), "until Oct 25, 2026"),
+    ],
+)
+def test_span_names_both_days_included(period: Period, words: str) -> None:
+    """A half-open period is said with its last day."""
+    assert display.span(period, "UTC") == words
+
+
+def test_md_markup_is_escaped() -> None:
+    """No image, link, style or icon survives; lines become one."""
+    assert display.md("![x](http://e.com)\n<b>*a*:red[b]$`#|~_") == (
+        r"\!\[x\]\(http\://e.com\) \<b\>\*a\*\:red\[b\]\$\`\#\|\~\_"
+    )
+
+
+def test_one_line_long_and_bidirectional_text_is_tamed() -> None:
+    """Direction marks go, a megabyte is cut."""
+    assert display.one_line("a\u202eb\n c") == "ab c"
+    assert len(display.one_line("x" * 1_000_000)) == 120
+
+
+def test_project_is_named_with_the_start_of_its_id() -> None:
+    """What the URL says, with and without a name."""
+    assert display.project(Project("faf191dd2cff", "shop\napi")) == "shop api · faf191dd"
+    assert display.project(Project("global", None)) == "global"
+
+
+def test_steps_for_coarser_until_few_enough() -> None:
+    """A long axis begins with a step that fits it."""
+    start = datetime(2026, 1, 1)
+
+    assert charts.steps_for(start, datetime(2026, 1, 2), "hour") == ["hour", "day", "week", "month"]
+    assert charts.steps_for(start, datetime(2026, 3, 1), "day") == ["day", "week", "month"]
+    assert charts.steps_for(start, datetime(2027, 1, 1), "day") == ["week", "month"]
+    assert charts.steps_for(start, datetime(2126, 1, 1), "day") == ["month"]
+    assert charts.steps_for(None, None, "week") == ["week", "month"]
+
+
+def test_fits_counts_marks_by_slot() -> None:
+    """Keys beyond the slots share one mark a step."""
+    ranks = [RankedKey(f"k{number}", number) for number in range(1, 101)]
+    one_step = [CostPoint(datetime(2026, 1, 1), entry.key, 1.0) for entry in ranks]
+
+    assert charts.fits(one_step, ranks)
+    assert not charts.fits(
+        [CostPoint(datetime(2026, 1, day), e.key, 1.0) for day in range(1, 32) for e in ranks] * 2
+        + [
+            CostPoint(datetime(2025, month, day), e.key, 1.0)
+            for month in range(1, 13)
+            for day in range(1, 29)
+            for e in ranks
+        ],
+        ranks,
+    )
+
+
+@pytest.mark.parametrize(
+    ("step", "first", "last", "number"),
+    [
+        ("hour", datetime(2026, 3, 29, 0, 30), datetime(2026, 3, 29, 5), 6),
+        ("day", datetime(2026, 2, 27, 13), datetime(2026, 3, 2, 1), 4),
+        ("week", datetime(2026, 10, 28), datetime(2026, 11, 9), 3),
+        ("month", datetime(2025, 11, 30), datetime(2026, 2, 1), 4),
+    ],
+)
+def test_steps_empty_ones_are_on_the_axis(step: str, first: datetime, last: datetime, number: int) -> None:
+    """An axis has no holes."""
+    axis = charts.steps([], step, first, last)
+
+    assert len(axis) == number == len(set(charts.axis_labels(axis, step, date(2026, 1, 1))))
+
+
+def test_axis_labels_last_day_is_today_and_years_are_told_apart() -> None:
+    """Labels are ready-made: a time axis would shift them by the browser's zone."""
+    assert charts.axis_labels([datetime(2026, 11, 22), datetime(2026, 11, 23)], "day", date(2026, 11, 23)) == [
+        "Nov 22",
+        "Today",
+    ]
+    assert charts.axis_labels([datetime(2025, 12, 1), datetime(2026, 1, 1)], "month", date(2026, 1, 1)) == [
+        "Dec 2025",
+        "Jan 2026",
+    ]
+    assert (
+        charts.axis_labels([datetime(2025, 12, 29), datetime(2026, 1, 5)], "week", date(2026, 1, 9))[0] == "Dec 29 2025"
+    )
+
+
+def test_cost_over_time_slots_are_ranks_and_the_rest_is_other() -> None:
+    """Series n is rank n, also when it is empty; seven in all."""
+    ranks = [RankedKey(f"k{number}", number) for number in range(1, 9)]
+    points = [CostPoint(datetime(2026, 1, 1), key, 1.0) for key in ("k2", "k7", "k8")]
+
+    figure = charts.cost_over_time(points, [datetime(2026, 1, 1)], "day", ranks, {"k2": "<b>"}, date(2026, 1, 2))
+
+    assert [(trace.name, trace.y[0], trace.showlegend) for trace in figure.data] == [
+        ("k1", None, False),
+        ("&lt;b&gt;", 1.0, True),
+        ("k3", None, False),
+        ("k4", None, False),
+        ("k5", None, False),
+        ("k6", None, False),
+        ("Other", 2.0, True),
+    ]
+
+
+def test_cost_ranking_equal_names_keep_their_own_bars() -> None:
+    """Two sessions with one title are two bars; a bar has the colour of its key."""
+    rows = [("a", "Same", 2.0, 0.5), ("b", "Same", 1.0, 0.25)]
+
+    plain = charts.cost_ranking(rows, None)
+    ranked = charts.cost_ranking(rows, [RankedKey("a", 2), RankedKey("b", 9)])
+
+    assert list(plain.data[0].y) == ["Same", "Same (2)"]
+    assert [len(trace.y) for trace in ranked.data] == [0, 1, 0, 0, 0, 0, 1]
+    assert charts.cost_ranking([], None).layout.height >= 170
+
+
+def test_condensed_keeps_the_sum() -> None:
+    """A long course becomes a short one with the same sum."""
+    values = [1.0] * 88
+
+    short = charts.condensed(values)
+
+    assert len(short) <= 24 and sum(short) == 88
+    assert charts.condensed([1.0, 2.0]) == [1.0, 2.0]

@@ -1,0 +1,190 @@
+"""What the dashboard shows when the index is missing, foreign, of another version, empty, partial or the sample."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import duckdb
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from indexer.database import Database
+from indexer.publish import Publisher
+from tests.builders import assistant, session, user, write_json_tree
+from tests.pages.conftest import ROOT, OpenApp, change, headline, index, texts
+
+RealPath = Callable[[str], Path]
+DOCS = (session(), user(), assistant(cost=1))
+
+
+@pytest.mark.parametrize("page", ["costs", "sessions"])
+def test_pages_no_index_says_how_to_make_one(page: str, open_app: OpenApp, tmp_path: Path) -> None:
+    """The first start: what is missing, where, and the command."""
+    app = open_app(tmp_path / "none.duckdb", page=page)
+
+    assert not app.exception
+    assert "No index yet" in texts(app) and "none.duckdb" in texts(app)
+    assert [code.value for code in app.code] == ["python -m indexer run"]
+
+
+def test_pages_index_appears_while_the_page_waits(open_app: OpenApp, tmp_path: Path) -> None:
+    """The page that waited shows the data as soon as it is there."""
+    path = tmp_path / "later.duckdb"
+    app = open_app(path, range="all")
+
+    index(path, write_json_tree(tmp_path / "opencode", DOCS))
+    app.run()
+
+    assert headline(app)["Cost, recorded (USD)"] == "$1.00"
+
+
+def test_pages_index_that_went_away_is_not_shown_from_memory(open_app: OpenApp, tmp_path: Path) -> None:
+    """A removed index is missing, whatever the cache still holds."""
+    app = open_app(*DOCS, range="all")
+
+    (tmp_path / "index.duckdb").unlink()
+    app.run()
+
+    assert "No index yet" in texts(app)
+
+
+@pytest.mark.parametrize(("version", "title"), [(99, "newer than this dashboard"), (0, "older than this dashboard")])
+def test_pages_index_of_another_version_says_which(version: int, title: str, open_app: OpenApp, tmp_path: Path) -> None:
+    """An index of another schema is not read; the message says what to do."""
+    path = index(tmp_path / "other.duckdb", write_json_tree(tmp_path / "opencode", DOCS))
+    change(path, f"UPDATE schema_migrations SET version = {version}")
+
+    app = open_app(path)
+
+    assert not app.exception
+    assert title in texts(app)
+
+
+def test_pages_foreign_database_is_named_and_left_alone(open_app: OpenApp, tmp_path: Path) -> None:
+    """A DuckDB file that is not ours is not an index."""
+    path = tmp_path / "foreign.duckdb"
+    with duckdb.connect() as con:
+        con.execute(f"ATTACH '{path}' AS other")
+        con.execute("CREATE TABLE other.precious AS SELECT 1 AS one")
+    before = path.read_bytes()
+
+    app = open_app(path)
+
+    assert not app.exception
+    assert "This file is not an index" in texts(app)
+    assert path.read_bytes() == before
+
+
+def test_pages_file_that_is_no_database_is_named(open_app: OpenApp, tmp_path: Path) -> None:
+    """Any other file, alike."""
+    path = tmp_path / "text.duckdb"
+    path.write_text("not a database " * 1000, encoding="utf-8")
+
+    app = open_app(path)
+
+    assert not app.exception
+    assert app.subheader[0].value in ("This file is not an index", "The index cannot be opened")
+
+
+def test_pages_empty_index_says_no_data_was_found(open_app: OpenApp, tmp_path: Path) -> None:
+    """A whole pass that found nothing: where it looked, and what to do."""
+    (tmp_path / "opencode" / "storage").mkdir(parents=True)
+    path = index(tmp_path / "empty.duckdb", tmp_path / "opencode")
+
+    app = open_app(path)
+
+    assert not app.exception
+    assert "No OpenCode data found" in texts(app)
+    assert any("--data" in code.value for code in app.code)
+
+
+def test_pages_index_just_begun_says_that_data_comes(open_app: OpenApp, tmp_path: Path) -> None:
+    """The first pass runs and nothing is in yet."""
+    path = tmp_path / "begun.duckdb"
+    with Database.open(path) as database:
+        publisher = Publisher(database)
+        database.set_phase("bulk", "test")
+        publisher.publish()
+        publisher.close()
+
+    app = open_app(path)
+
+    assert not app.exception
+    assert "Indexing has begun" in texts(app)
+
+
+@pytest.mark.parametrize("page", ["costs", "sessions"])
+@pytest.mark.parametrize(("phase", "words"), [("bulk", "Indexing in progress"), ("stopped", "was interrupted")])
+def test_pages_first_pass_not_ended_marks_totals_as_partial(
+    page: str, phase: str, words: str, open_app: OpenApp, tmp_path: Path
+) -> None:
+    """While the first pass runs every total is too low, and says so with its progress."""
+    path = index(tmp_path / "partial.duckdb", write_json_tree(tmp_path / "opencode", DOCS))
+    progress = "last_full_pass_at = NULL, documents_total = 4000, documents_done = 1234"
+    change(path, f"UPDATE sync_state SET phase = '{phase}', {progress}")
+
+    app = open_app(path, page=page, range="all")
+
+    assert not app.exception
+    assert words in app.warning[0].value
+    assert phase == "stopped" or "1,234 of 4,000 messages read" in app.warning[0].value
+
+
+def test_pages_sample_has_a_banner_and_opens_on_all(open_app: OpenApp, tmp_path: Path) -> None:
+    """The sample's dates do not matter: it opens on all of it."""
+    path = index(tmp_path / "sample.duckdb", write_json_tree(tmp_path / "opencode", DOCS), is_sample=True)
+
+    app = open_app(path)
+
+    assert app.segmented_control(key="range").value == "all"
+    assert "Sample data" in app.info[0].value
+    assert headline(app)["Cost, recorded (USD)"] == "$1.00"
+
+
+def test_pages_own_data_has_no_banner_and_opens_on_30_days(open_app: OpenApp) -> None:
+    """The user's own index is not the sample."""
+    app = open_app(*DOCS)
+
+    assert app.segmented_control(key="range").value == "30d"
+    assert not app.info
+
+
+def test_pages_newer_data_is_offered_and_shown_on_refresh(open_app: OpenApp, tmp_path: Path) -> None:
+    """A page stays on its revision until it is asked for the newest."""
+    app = open_app(*DOCS, range="all")
+    more = write_json_tree(tmp_path / "opencode", [assistant("msg_9", created=1_767_225_900_000, cost=2)])
+    index(tmp_path / "index.duckdb", more)
+
+    app.run()
+    before = headline(app)["Cost, recorded (USD)"]
+    app.run()
+    label = app.button(key="refresh").label
+    app.button(key="refresh").click().run()
+
+    assert (before, headline(app)["Cost, recorded (USD)"]) == ("$1.00", "$3.00")
+    assert label == "New data · Refresh"
+
+
+@pytest.mark.parametrize("page", ["costs", "sessions"])
+def test_pages_page_file_run_alone_runs_the_app(
+    page: str, monkeypatch: pytest.MonkeyPatch, real_path: RealPath
+) -> None:
+    """A deep link before the app has run once shows the app, with its menu and filters."""
+    monkeypatch.setenv("ANALYTICS_DB", str(real_path("json")))
+
+    app = AppTest.from_file(str(ROOT / "pages" / f"{page}.py"), default_timeout=60).run()
+
+    assert not app.exception
+    assert app.segmented_control(key="range")
+
+
+def test_pages_unknown_time_zone_is_utc(open_app: OpenApp, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A browser may name a zone that only it knows."""
+    path = index(tmp_path / "zone.duckdb", write_json_tree(tmp_path / "opencode", DOCS))
+    monkeypatch.setenv("ANALYTICS_DB", str(path))
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
+    app.context["timezone"] = "Mars/Olympus"
+
+    app.run()
+
+    assert not app.exception
+    assert any("UTC" in caption.value for caption in app.caption)
