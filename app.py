@@ -7,10 +7,10 @@ from pages.ui import data, filters, frame
 st.set_page_config(page_title="OpenCode analytics", page_icon="📊", layout="wide")
 
 with frame.around():
-    page = st.navigation(frame.pages(), position="top")
+    page = frame.navigate()
     frame.style()
     data.check()
-    filters.bar()
+    filters.bar(page)
     page.run()
 
 frame.settle()

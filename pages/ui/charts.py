@@ -107,6 +107,7 @@ def cost_over_time(
             x=labels,
             y=[value or None for value in values],  # no mark where there is nothing
             name=label,
+            width=min(0.75, 0.1 * len(axis)),  # one day alone is not a wall
             showlegend=any(values),
             hovertext=[
                 f"{at}<br>{label}: {display.usd(value, 4)}" if value else ""
@@ -149,6 +150,7 @@ def cost_ranking(rows: Sequence[tuple[str, str, float, float | None]], ranks: Se
         own = [index for index, (key, *_) in enumerate(rows) if slot.get(key, SLOTS + 1 if ranks else 1) == number]
         figure.add_bar(
             orientation="h",
+            width=min(0.65, 0.1 + 0.11 * len(rows)),
             y=[labels[index] for index in own],
             x=[rows[index][2] for index in own],
             text=[f"{display.usd(rows[index][2])} · {display.percent(rows[index][3], 0)}" for index in own],

@@ -14,9 +14,10 @@ DEFAULT_RANGE = "30d"
 KEYS = ("range", "from", "to", "agent", "model", "project", "q")
 
 
-def bar() -> None:
-    """Draw the filter bar. Its values are read with `scope`."""
+def bar(page: st.Page) -> None:
+    """Draw the filter bar of a page. Its values are read with `scope`."""
     names = data.load(health.names)
+    _translate_projects(page, names)
     default = "all" if data.status().is_sample else DEFAULT_RANGE
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key="filters"):
         st.segmented_control(
@@ -32,9 +33,9 @@ def bar() -> None:
             st.date_input("From", None, key="from", bind="query-params", format="YYYY-MM-DD")
             st.date_input("To, included", None, key="to", bind="query-params", format="YYYY-MM-DD")
             st.caption("Dates win over the range on the left. Empty both to go back to it.")
-        _choice("Agents", "agent", names.agents, st.query_params.get_all("agent"))
-        _choice("Models", "model", names.models, st.query_params.get_all("model"))
-        _choice("Projects", "project", _project_options(names), _translated_projects(names))
+        _choice("Agents", "agent", names.agents)
+        _choice("Models", "model", names.models)
+        _choice("Projects", "project", _project_options(names))
         st.text_input(
             "Search titles, prompts, answers",
             key="q",
@@ -144,16 +145,15 @@ def _remove(unknown: Sequence[tuple[str, str]]) -> None:
         st.session_state[key] = [value for value in st.session_state[key] if value != name]
 
 
-def _choice(label: str, key: str, known: Sequence[str], linked: Sequence[str]) -> None:
+def _choice(label: str, key: str, known: Sequence[str]) -> None:
     """Draw one multiple choice. Values of the URL that are not known stay: they show that there is no data.
 
     Args:
         label: What is chosen.
         key: Its name in the URL.
         known: What the data knows.
-        linked: What the URL asks for.
     """
-    asked = [*linked, *st.session_state.get(key, [])]
+    asked = [*st.query_params.get_all(key), *st.session_state.get(key, [])]
     st.multiselect(
         label,
         list(dict.fromkeys([*known, *asked])),
@@ -167,15 +167,18 @@ def _choice(label: str, key: str, known: Sequence[str], linked: Sequence[str]) -
     )
 
 
-def _translated_projects(names: health.Names) -> list[str]:
-    """Read the projects of the URL; links may name one by its id, or by a name it no longer has."""
+def _translate_projects(page: st.Page, names: health.Names) -> None:
+    """Follow links that name a project by its id, or by a name it no longer has: the address gets its name of today.
+
+    Goes there before the filter is drawn, which would drop a value it does not offer and show everything.
+    """
     labels = {project.project_id: display.project(project) for project in names.projects}
     short = {project_id[:8]: label for project_id, label in labels.items()}
     asked = st.query_params.get_all("project")
     meant = [labels.get(value) or short.get(value.rsplit(" · ", 1)[-1]) or value for value in asked]
     if meant != asked and "project" not in st.session_state:
-        st.session_state["project"] = meant
-    return meant
+        others = {name: st.query_params.get_all(name) for name in st.query_params if name != "project"}
+        st.switch_page(page, query_params={**others, "project": meant})
 
 
 def _project_options(names: health.Names) -> list[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from pages.ui import data, display, filters
+from pages.ui import data, display
 
 ROOT = Path(__file__).resolve().parents[2]
 COSTS = ROOT / "pages" / "costs.py"
@@ -35,22 +35,22 @@ _STYLE = """
 """
 
 
-def pages() -> list[st.Page]:
-    """List the pages of the menu. Absolute paths, so that any working directory will do.
+def navigate() -> st.Page:
+    """Draw the menu and return the page that the address asks for.
 
-    The default page has no address of its own: were it Costs, `/costs` would be "not found". So it is a hidden one.
+    Paths are absolute, so that any working directory will do. The default page has no address of its own: were it
+    Costs, `/costs` would be "not found". So it is a hidden one that goes to Costs, before any filter is drawn: what
+    the address says would not come along once filters are bound to it.
     """
-    return [
-        st.Page(_home, title="Home", default=True, visibility="hidden"),
+    home = st.Page(lambda: None, title="Home", url_path="home", default=True, visibility="hidden")
+    shown = [
         st.Page(COSTS, title="Costs", icon=":material/payments:", url_path="costs"),
         st.Page(SESSIONS, title="Sessions", icon=":material/forum:", url_path="sessions"),
     ]
-
-
-def _home() -> None:
-    """Go to the first page, with what the address asked for. Filters are bound to the address: they come along."""
-    others = {name: st.query_params.get_all(name) for name in st.query_params if name not in filters.KEYS}
-    st.switch_page(COSTS, query_params=others)
+    page = st.navigation([home, *shown], position="top")
+    if page == home:
+        st.switch_page(COSTS, query_params={name: st.query_params.get_all(name) for name in st.query_params})
+    return page
 
 
 @contextmanager

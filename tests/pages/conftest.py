@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -95,6 +96,12 @@ def texts(app: AppTest) -> str:
     """Return everything that can be read, charts and tables left out."""
     found = [element.value for element in (*app.title, *app.subheader, *app.text, *app.caption, *app.markdown)]
     return "\n".join(str(text) for text in [*found, *(box.value for box in (*app.info, *app.warning, *app.code))])
+
+
+def turn_page(app: AppTest, number: int) -> AppTest:
+    """Go to another page of a table."""
+    widget: Any = app.get("pagination")[0]
+    return widget.set_value(number).run()
 
 
 def read(path: Path) -> IndexReader:

@@ -184,10 +184,11 @@ def _download() -> None:
     import streamlit as st
 
     from pages.ui import data, export, spend
+    from queries import costs
     from queries.period import Scope
 
     data.check()
-    st.text(export.safely(spend.view("agent", Scope(), data.load(spend.costs.cost_totals, Scope())).csv)().decode())
+    st.text(export.safely(spend.view("agent", Scope(), data.load(costs.cost_totals, Scope())).csv)().decode())
 
 
 def test_download_is_what_the_page_shows(real_path: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ import pytest
 from queries import sessions
 from queries.period import Scope
 from tests.builders import START_MS, assistant, copied, part, session, step_finish, tokens, user
-from tests.pages.conftest import OpenApp, read, texts
+from tests.pages.conftest import OpenApp, read, texts, turn_page
 
 RealPath = Callable[[str], Path]
 
@@ -96,7 +96,7 @@ def test_sessions_pages_are_sql_pages_and_reset_when_the_order_changes(open_app:
     app = open_app(*docs, page="sessions", range="all", sort="oldest")
     first = app.dataframe[0].value["Title"].tolist()
 
-    app.get("pagination")[0].set_value(2).run()
+    turn_page(app, 2)
     second = app.dataframe[0].value["Title"].tolist()
     app.selectbox(key="sort").set_value("newest").run()
 

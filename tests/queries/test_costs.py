@@ -1,6 +1,7 @@
 """Costs: every breakdown adds up to the headline, to the decimal; days are local; nothing is lost or doubled."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from zoneinfo import ZoneInfo
@@ -96,8 +97,7 @@ def test_cost_rows_row_equals_the_totals_of_its_filter(name: str, by: str, real_
 
     for row in cost_rows(con, by, Scope()):
         key = row.key or ""
-        scope = Scope(**{f"{by}s": (key,)})
-        narrowed = cost_totals(con, scope)
+        narrowed = cost_totals(con, replace(Scope(), **{f"{by}s": (key,)}))  # type: ignore[arg-type]
         assert (narrowed.cost_recorded_usd, narrowed.total_tokens) == (row.cost_recorded_usd, row.total_tokens)
         assert narrowed.sessions == row.sessions
 
@@ -167,8 +167,8 @@ def test_cost_rows_weeks_and_months_begin_on_monday_and_first(open_index: OpenIn
     weeks = [(row.key, row.cost_recorded_usd) for row in cost_rows(con, "week", scope)]
     months = [(row.key, row.cost_recorded_usd) for row in cost_rows(con, "month", scope)]
 
-    assert weeks == [("2026-11-02", 2), ("2026-10-26", 1)]
-    assert months == [("2026-11", 3)]
+    assert weeks == [("2026-11-02", usd("2")), ("2026-10-26", usd("1"))]
+    assert months == [("2026-11", usd("3"))]
 
 
 def test_cost_rows_unknown_time_is_a_row_of_its_own_and_named_when_left_out(open_index: OpenIndex) -> None:
@@ -182,8 +182,8 @@ def test_cost_rows_unknown_time_is_a_row_of_its_own_and_named_when_left_out(open
     rows = cost_rows(con, "day", Scope(tz="Europe/Berlin"))
     bounded = cost_totals(con, Scope(period=Period(datetime(2026, 1, 1), None)))
 
-    assert [(row.key, row.cost_recorded_usd) for row in rows] == [("2026-05-01", 1), (None, 2)]
-    assert (bounded.cost_recorded_usd, bounded.unknown_time_messages) == (1, 1)
+    assert [(row.key, row.cost_recorded_usd) for row in rows] == [("2026-05-01", usd("1")), (None, usd("2"))]
+    assert (bounded.cost_recorded_usd, bounded.unknown_time_messages) == (usd("1"), 1)
     assert cost_series(con, "model", "day", Scope()) == [CostPoint(datetime(2026, 5, 1), "acme/nova", 1.0)]
 
 

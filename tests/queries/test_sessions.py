@@ -100,8 +100,8 @@ def test_session_rows_child_matches_root_shows_only_what_matches(open_index: Ope
     (row,) = session_rows(con, Scope(agents=("plan", "explore")), True, "newest")
 
     assert (row.session_id, row.children) == ("ses_1", 2)
-    assert (row.cost_recorded_usd, row.total_tokens) == (6, 110)
-    assert (row.session_cost_usd, row.session_tokens) == (7, 111)
+    assert (row.cost_recorded_usd, row.total_tokens) == (usd("6"), 110)
+    assert (row.session_cost_usd, row.session_tokens) == (usd("7"), 111)
 
 
 def test_session_rows_not_folded_gives_each_session_its_row(open_index: OpenIndex) -> None:
@@ -111,9 +111,9 @@ def test_session_rows_not_folded_gives_each_session_its_row(open_index: OpenInde
     rows = session_rows(con, Scope(), False, "cost")
 
     assert [(row.session_id, row.cost_recorded_usd, row.children, row.is_child) for row in rows] == [
-        ("ses_3", 4, 0, True),
-        ("ses_2", 2, 1, True),
-        ("ses_1", 1, 1, False),
+        ("ses_3", usd("4"), 0, True),
+        ("ses_2", usd("2"), 1, True),
+        ("ses_1", usd("1"), 1, False),
     ]
 
 
@@ -140,7 +140,7 @@ def test_session_rows_user_message_alone_matches_with_nothing_spent(open_index: 
 
     (row,) = session_rows(con, Scope(agents=("plan",)), True, "newest")
 
-    assert (row.cost_recorded_usd, row.total_tokens, row.session_cost_usd) == (None, 0, 1)
+    assert (row.cost_recorded_usd, row.total_tokens, row.session_cost_usd) == (None, 0, usd("1"))
 
 
 def test_session_rows_empty_session_matches_by_its_own_time(open_index: OpenIndex) -> None:
@@ -238,7 +238,11 @@ def test_session_detail_shows_own_inherited_and_subtree_apart(open_index: OpenIn
     found = session_detail(con, "ses_1", "UTC")
 
     assert found is not None
-    assert (found.cost_recorded_usd, found.inherited_cost_recorded_usd, found.subtree_cost_recorded_usd) == (1, None, 7)
+    assert (found.cost_recorded_usd, found.inherited_cost_recorded_usd, found.subtree_cost_recorded_usd) == (
+        usd("1"),
+        None,
+        usd("7"),
+    )
     assert (found.total_tokens, found.inherited_total_tokens, found.subtree_total_tokens) == (1, 0, 111)
     assert (found.child_sessions, found.subtree_sessions, found.first_prompt) == (1, 3, "first words")
     assert [child.session_id for child in child_sessions(con, "ses_1")] == ["ses_2"]
