@@ -51,16 +51,16 @@ HOSTILE_TITLES = (
 SLUGS = ("quiet-otter", "witty-cabin", "glowing-moon", "clever-rocket", "swift-eagle")
 
 # A session in a tenth of the cases is a hundred times as long as in another tenth.
-ROOT_PARTS_LOG_MEAN, ROOT_PARTS_LOG_SIGMA, MAX_ROOT_PARTS = 4.95, 1.35, 6_000
+ROOT_PARTS_LOG_MEAN, ROOT_PARTS_LOG_SIGMA, MAX_ROOT_PARTS = 5.1, 1.35, 6_000
 ANSWERS_PER_PROMPT, MAX_ANSWERS = 6.5, 40
 
 # mean and spread of the logarithm of the length of texts
 LENGTHS = {
     "prompt": (5.2, 1.3),
-    "answer": (6.4, 1.0),
-    "reasoning": (6.8, 1.0),
-    "tool": (8.75, 1.42),
-    "file": (10.0, 1.1),
+    "answer": (6.6, 1.0),
+    "reasoning": (7.2, 1.0),
+    "tool": (9.33, 0.93),
+    "file": (10.2, 0.8),
     "short": (4.5, 0.5),
 }
 
@@ -73,6 +73,7 @@ TURNS = (
 )
 ROW_TURNS = {"failed", "aborted", "crash", "unanswered", "compaction", "shell", "tool_errors", "attachment"}
 ROW_TURNS |= {"hostile", "delegation", "no_usage"}
+DELEGATIONS = ("one", "resumed", "parallel", "one", "deleted", "unknown")
 SHAPES = ("plain", "fork", "plain", "fork_chain", "headless", "fork_of_part", "plain", "fork_continued")
 
 TOOL_ERRORS = (
@@ -123,6 +124,7 @@ class Planner:
         self.turns = cycle(rng.sample(TURNS, len(TURNS)))
         self.fates = cycle(rng.sample(fates, len(fates)))
         self.shapes = cycle(SHAPES)
+        self.delegations = cycle(DELEGATIONS)
 
     def families(self) -> Iterator[list[Session]]:
         """Plan families until there are enough parts; the big session comes second."""
@@ -446,11 +448,11 @@ class _Family:
     def _shell(self, session: Session) -> None:
         """A command that the user ran with `!`."""
         if self.is_rows_only:
-            row = self._row(
-                session, "shell", {"shellID": "sh_1", "command": "git status", "status": "exited", "exit": 0}
-            )
+            is_first = self._is_closed(session)
+            fields = {"shellID": "sh_1", "command": "git status", "status": "exited", "exit": 0}
+            row = self._row(session, "shell", fields)
             row.completed_ms = self._later(50, 4_000)
-            row.opens_exchange = self._is_closed(session)
+            row.opens_exchange = is_first
             return
         user = self._user(session, "The following tool was executed by the user")
         answer = self._assistant(session, user, self._model(), self.agent)
@@ -477,21 +479,22 @@ class _Family:
         answer = self._assistant(session, user, self._model(), self.agent)
         self._open_step(answer)
         prompt = self._text("prose", "prompt")
-        draw = self.rng.random()
-        child = self._child(session, prompt, "Find the totals", 2 if draw < 0.2 else 1)
+        kind = next(self.planner.delegations)
+        child = self._child(session, prompt, "Find the totals", 2 if kind == "resumed" else 1)
         self._task(answer, child.session_id, prompt)
-        if draw < 0.2:
-            session.contents.append("resumed child")
-            self._task(answer, child.session_id, prompt)
-        elif draw < 0.4:
-            session.contents.append("parallel children")
-            self._task(answer, self._child(session, prompt, "Look again", 1).session_id, prompt)
-        elif draw < 0.5:
-            session.contents.append("deleted child")
-            self._task(answer, self._id("ses"), prompt)
-        elif draw < 0.6:
-            session.contents.append("delegation to an unknown agent")
-            self._task(answer, None, prompt)
+        match kind:
+            case "resumed":
+                session.contents.append("resumed child")
+                self._task(answer, child.session_id, prompt)
+            case "parallel":
+                session.contents.append("parallel children")
+                self._task(answer, self._child(session, prompt, "Look again", 1).session_id, prompt)
+            case "deleted":
+                session.contents.append("deleted child")
+                self._task(answer, self._id("ses"), prompt)
+            case "unknown":
+                session.contents.append("delegation to an unknown agent")
+                self._task(answer, None, prompt)
         self._close_step(answer, self._usage(answer), "tool-calls")
         self._answers(session, user, self._answer_count())
 
@@ -517,8 +520,7 @@ class _Family:
     def _row(self, session: Session, row_type: str, fields: Json) -> Message:
         """Add a `session_message` row that is no message of older clients."""
         self.now += self.rng.randint(1, 50)
-        row = self._message(session, row_type, fields)
-        return row
+        return self._message(session, row_type, fields)
 
     def _close_rows(self, session: Session, kind: str) -> None:
         """End a turn as 2.0 does, and now and then do what it does between turns."""
@@ -611,7 +613,7 @@ class _Family:
         elif variant == "attachment":
             self._tool(message, "read", place="attachment")
         elif not is_last:
-            for _ in range(1 + (self.rng.random() < 0.4) + (self.rng.random() < 0.3)):
+            for _ in range(1 + (self.rng.random() < 0.5) + (self.rng.random() < 0.35)):
                 self._tool(message)
         finish = "stop" if is_last else "tool-calls"
         usage = self._usage(message, variant)

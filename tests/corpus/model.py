@@ -38,7 +38,7 @@ class Plan:
     stores: tuple[Store, ...] = (Store.JSON,)
     big_session_traces: int = 0
     text_scale: float = 1.0
-    huge_part_every: int = 12_000
+    huge_part_every: int = 10_000
     start_ms: int = 1_779_840_000_000  # 2026-05-27: the time bits of ids wrap in the middle of the range
     days: int = 170
 
