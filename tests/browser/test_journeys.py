@@ -1,0 +1,158 @@
+"""What a person does: filter, reload, share, go back, look at hostile text, start the demo a year from now."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from pathlib import Path
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+import pytest
+from playwright.sync_api import Browser
+
+from pages.ui import display
+from tests.browser import running
+from tests.browser.received import exact_sum
+from tests.browser.visit import Visit, visiting
+
+HEADLINE = "Cost, recorded"
+# Runs in every Python process of the demo before anything else.
+A_YEAR_AHEAD = """
+import datetime, time_machine
+then = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=365)
+time_machine.travel(then, tick=True).start()
+"""
+
+
+@pytest.fixture(scope="module")
+def base(index_of: Callable[[str], Path]) -> Iterator[str]:
+    """A dashboard on the JSON data set."""
+    with running.dashboard(index_of("json")) as address:
+        yield address
+
+
+@pytest.fixture
+def visit(browser: Browser, base: str) -> Iterator[Visit]:
+    """A tab of its own for each test; it must end without an error and without a request off this machine."""
+    with visiting(browser, base) as tab:
+        yield tab
+        assert not tab.has_exception()
+        assert tab.errors == []
+        assert tab.foreign == []
+
+
+def _numbers(visit: Visit) -> tuple[str, str, Decimal]:
+    """Return what Costs shows: both headlines and the sum of the table."""
+    table = visit.table("costs_rows")  # first: it waits until the page has settled
+    return visit.metric(HEADLINE), visit.metric("Tokens"), exact_sum(table["Cost"])
+
+
+def test_filter_chosen_by_hand_survives_reload_and_sharing(visit: Visit, browser: Browser, base: str) -> None:
+    """A filter goes into the URL, and the URL brings the same numbers back: after a reload, and for someone else."""
+    visit.open("/costs?range=all&by=model")
+    unfiltered = _numbers(visit)
+    visit.received.forget()
+    visit.page.get_by_role("combobox", name="Agents").click()
+    visit.page.get_by_role("option", name="plan", exact=True).click()
+    visit.page.wait_for_url(re.compile("agent=plan"))
+    visit.page.keyboard.press("Escape")
+    filtered = _numbers(visit)
+    address = visit.page.url
+    visit.received.forget()
+
+    visit.page.reload()
+    visit.settle()
+    reloaded = _numbers(visit)
+    with visiting(browser, base) as other:
+        other.open(address.removeprefix(base))
+        shared = _numbers(other)
+
+    assert filtered != unfiltered
+    assert (reloaded, shared) == (filtered, filtered)
+    assert parse_qs(urlsplit(address).query) == {"range": ["all"], "by": ["model"], "agent": ["plan"]}
+
+
+def test_back_from_sessions_shows_costs_with_the_same_filter(visit: Visit) -> None:
+    """The menu keeps the filter, and so does the browser's Back."""
+    visit.open("/costs?range=all&agent=plan")
+    before = visit.metric(HEADLINE)
+    visit.page.get_by_role("link", name="Sessions").click()
+    visit.page.wait_for_url(re.compile(r"/sessions\?"))
+    visit.settle()
+    query = visit.page.url.split("?")[1]
+
+    visit.page.go_back()
+    visit.page.get_by_role("heading", name="Costs").wait_for()
+    visit.settle()
+
+    assert "agent=plan" in query
+    assert visit.metric(HEADLINE) == before
+
+
+def test_session_dialog_hostile_titles_are_shown_as_text(visit: Visit) -> None:
+    """Markup in titles and prompts stays text: nothing is loaded, nothing runs, nothing is styled."""
+    visit.open("/sessions?range=all&children=true&sort=title")
+    csv = visit.download("CSV").decode("utf-8-sig")
+    hostile = [line.split(",")[0] for line in csv.splitlines() if re.search(r"<|!\[|http|=cmd|javascript", line)]
+
+    for session_id in hostile[:6]:
+        visit.open(f"/sessions?{urlencode({'range': 'all', 'session': session_id})}")
+        dialog = visit.page.get_by_role("dialog")
+        dialog.get_by_text(session_id).wait_for()
+        assert dialog.locator("img, script, iframe, style").count() == 0
+
+    assert hostile
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_charts_first_bar_has_the_themes_first_colour(browser: Browser, base: str, theme: str) -> None:
+    """Colours come from the configuration of each theme, not from the chart library's own palette."""
+    config = (running.ROOT / ".streamlit" / "config.toml").read_text(encoding="utf-8")
+    first = re.search(rf"\[theme\.{theme}\].*?chartCategoricalColors = \[\s*\"(#\w+)\"", config, re.DOTALL)
+    assert first is not None
+    expected = tuple(int(first[1][at : at + 2], 16) for at in (1, 3, 5))
+    with visiting(browser, base, theme=theme) as visit:
+        visit.open("/costs?range=all")
+        bar = visit.page.locator(".st-key-costs_over_time .barlayer .trace").first.locator("path").first
+        bar.wait_for(state="attached")
+
+        fill = bar.evaluate("element => getComputedStyle(element).fill")
+
+    assert tuple(map(int, re.findall(r"\d+", fill)[:3])) == expected
+
+
+def test_demo_a_year_from_now_shows_all_of_the_sample(browser: Browser, tmp_path: Path) -> None:
+    """The sample does not age: `make demo` opens on all time, with its banner, whatever the date is."""
+    (tmp_path / "sitecustomize.py").write_text(A_YEAR_AHEAD)
+    environment = {**os.environ, "HOME": str(tmp_path), "PYTHONPATH": str(tmp_path), "COVERAGE_PROCESS_CONFIG": ""}
+    for name in ("XDG_CACHE_HOME", "XDG_DATA_HOME", "ANALYTICS_DB"):
+        environment.pop(name, None)
+    command = [sys.executable, "-m", "indexer.launcher", "--demo", "--no-browser"]
+    demo = subprocess.Popen(
+        command, cwd=running.ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    assert demo.stdout is not None
+    try:
+        lines = []
+        waiting = {"open http", "full pass complete"}
+        while waiting:
+            lines.append(demo.stdout.readline())
+            assert lines[-1], f"the demo ended: {lines}"
+            waiting = {text for text in waiting if text not in lines[-1]}
+        address = next(line.split()[1] for line in lines if line.startswith("open http"))
+        totals = running.totals(tmp_path / ".cache" / "opencode-analytics" / "sample.duckdb")
+        with visiting(browser, address) as visit:
+            visit.open("/")
+            shown, text = visit.metric(HEADLINE), visit.text()
+            visit.open("/costs?range=90d")
+            recent = visit.text()
+    finally:
+        demo.send_signal(signal.SIGTERM)
+        demo.communicate()
+
+    assert shown == display.usd(Decimal(totals["cost_recorded_usd"]))
+    assert "Sample data." in text
+    assert "Nothing was recorded in this range" in recent  # so the clock really is a year ahead
