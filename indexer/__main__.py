@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from indexer import bulk_loader, settings
-from indexer.database import Database
+from indexer.database import SCHEMA_VERSION, Database, MigrationResult
 from indexer.exceptions import AnotherIndexerRuns, IndexUnavailable
 from indexer.publish import IndexReader, Publisher
 from indexer.sources import Source
@@ -59,6 +59,9 @@ DbOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 SampleOption = Annotated[bool, typer.Option("--sample", hidden=True)]
+ToOption = Annotated[
+    int, typer.Option("--to", metavar="N", min=1, max=SCHEMA_VERSION, help="Stop at this schema version.")
+]
 VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Log every batch.")]
 
 
@@ -133,6 +136,46 @@ def totals(db: DbOption = None, as_json: JsonOption = False) -> None:
         print(f"{model:<40} {spend['tokens']['total']:>18,} tokens  ${spend['cost_recorded_usd']}")
 
 
+@app.command()
+def migrate(to: ToOption = SCHEMA_VERSION, db: DbOption = None, verbose: VerboseOption = False) -> None:
+    """Bring an older index to this program's schema, keeping a copy. `bulk` and `run` do it by themselves."""
+    _configure_log(verbose, normally=logging.WARNING)
+    with _explained(), _open_existing(db) as (database, publisher):
+        if to < database.schema_version:
+            print(
+                f"{database.path} is at schema version {database.schema_version} already. "
+                "Go back one version at a time with `python -m indexer rollback`.",
+                file=sys.stderr,
+            )
+            raise typer.Exit(USAGE)
+        _print_migration(database.migrate(to), database)
+        publisher.publish(new_base=True)
+
+
+@app.command()
+def rollback(db: DbOption = None, verbose: VerboseOption = False) -> None:
+    """Undo the last migration, keeping a copy: for going back to an older version of this program."""
+    _configure_log(verbose, normally=logging.WARNING)
+    with _explained(), _open_existing(db) as (database, publisher):
+        version = database.schema_version
+        if version == 1:
+            print(f"{database.path} is at schema version 1, the first: nothing to roll back.", file=sys.stderr)
+            raise typer.Exit(UNUSABLE)
+        _print_migration(database.migrate(version - 1), database)
+        publisher.publish(new_base=True)
+        print(f"The next `bulk`, `run` or `migrate` of this program brings it to {SCHEMA_VERSION} again.")
+
+
+def _print_migration(done: MigrationResult, database: Database) -> None:
+    """Print what a change of the schema version did."""
+    if done.backup:
+        print(f"kept a copy as {done.backup}; delete it when all is well")
+    for step in done.steps:
+        print(f"{'applied' if done.after > done.before else 'undone'} {step.label}")
+    nothing = "" if done.steps else ": nothing to do"
+    print(f"{database.path} is at schema version {done.after}{nothing}")
+
+
 def _sources(data: list[Path] | None) -> list[Source]:
     """List the storages to read; end with a message where there is none at all."""
     folders = settings.data_dirs(data or ())
@@ -177,6 +220,13 @@ def _open(db: Path | None, sample: bool) -> Iterator[tuple[Database, Publisher]]
             yield database, publisher
         finally:
             publisher.close()
+
+
+@contextmanager
+def _open_existing(db: Path | None) -> Iterator[tuple[Database, Publisher]]:
+    """Open an index as it is, whatever its schema version; close it at the end. Publishing is left to the caller."""
+    with Database.open_existing(settings.index_path(db)) as database:
+        yield database, Publisher(database)
 
 
 @contextmanager
@@ -238,10 +288,10 @@ def _stop_on(number: signal.Signals) -> None:
     signal.signal(number, interrupt)
 
 
-def _configure_log(verbose: bool) -> None:
+def _configure_log(verbose: bool, normally: int = logging.INFO) -> None:
     """Log plain lines to standard error."""
     logging.basicConfig(
-        level=logging.DEBUG if verbose else logging.INFO,
+        level=logging.DEBUG if verbose else normally,
         format="%(asctime)s %(levelname)s %(message)s",
         stream=sys.stderr,
     )

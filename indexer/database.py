@@ -6,10 +6,12 @@ owner alone: `work.duckdb` is the working file, which only the indexer ever open
 
 import logging
 import os
+import shlex
 import shutil
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -18,10 +20,12 @@ import duckdb
 import pyarrow
 from filelock import FileLock, Timeout
 
+from indexer import migrations
 from indexer.exceptions import (
     AnotherIndexerRuns,
     IndexBroken,
     IndexForeign,
+    IndexMissing,
     IndexNewer,
     IndexOlder,
     IndexUnavailable,
@@ -29,7 +33,7 @@ from indexer.exceptions import (
 
 log = logging.getLogger(__name__)
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # of the newest migration
 _SCHEMA = Path(__file__).with_name("schema.sql")
 
 # Clients of DuckDB 1.5 can read it, at the size and speed of the newest version.
@@ -40,6 +44,23 @@ _OFFLINE: dict[str, str | bool | int | float | list[str]] = {
     "autoload_known_extensions": False,
     "threads": 2,
 }
+
+
+@dataclass(frozen=True, slots=True)
+class MigrationResult:
+    """What a change of the schema version did.
+
+    Attributes:
+        before: Schema version before.
+        after: Schema version after.
+        steps: Migrations applied, or undone if `after` is the smaller one; in the order it was done.
+        backup: Copy of the index from before. None if nothing was done, or the user's own copy was kept already.
+    """
+
+    before: int
+    after: int
+    steps: tuple[migrations.Migration, ...]
+    backup: Path | None
 
 
 class Database:
@@ -79,7 +100,7 @@ class Database:
 
     @classmethod
     def open(cls, path: Path, *, is_sample: bool = False) -> "Database":
-        """Create or open the index at a path, for this process alone.
+        """Create or open the index at a path, for this process alone. An older schema is brought up to date.
 
         Args:
             path: What readers open. A regular DuckDB file of ours there is kept as `FILE.bak-<date>` and taken over.
@@ -90,9 +111,27 @@ class Database:
 
         Raises:
             AnotherIndexerRuns: Another process has it open.
-            IndexUnavailable: Something else lies there, its schema is another one, or it cannot be opened.
+            IndexUnavailable: Something else lies there, its schema is newer or changed, or it cannot be opened.
+        """
+        return cls._open(absolute(path), is_sample, is_migrated=True)
+
+    @classmethod
+    def open_existing(cls, path: Path) -> "Database":
+        """Open the index at a path as it is: sample or not, and with the schema version it has.
+
+        Raises:
+            IndexMissing: There is none.
+            AnotherIndexerRuns: Another process has it open.
+            IndexUnavailable: Something else lies there, its schema is newer or changed, or it cannot be opened.
         """
         path = absolute(path)
+        if not (path.is_file() or _work_path(path).is_file()):
+            raise IndexMissing(f"No index at {path} yet. Build it with `python -m indexer bulk`.")
+        return cls._open(path, None, is_migrated=False)
+
+    @classmethod
+    def _open(cls, path: Path, is_sample: bool | None, *, is_migrated: bool) -> "Database":
+        """Create or open an index; `is_sample` None stands for whatever it holds."""
         folder = private_folder(path)
         _refuse_foreign(path)
         try:
@@ -104,7 +143,8 @@ class Database:
         with ExitStack() as cleanup:
             _lock(path, cleanup)
             shutil.rmtree(folder / "spill", ignore_errors=True)  # what a killed indexer had no memory for
-            if path.is_file() and not path.is_symlink() and not is_own_copy(path):
+            is_restored = path.is_file() and not path.is_symlink() and not is_own_copy(path)
+            if is_restored:
                 _take_over(path)
             con = attach(_work_path(path), path, f"STORAGE_VERSION '{_STORAGE_VERSION}'", _writer_settings(folder))
             # Closing any descriptor of the working file drops DuckDB's POSIX lock on it. So this one outlives the
@@ -113,10 +153,21 @@ class Database:
             cleanup.callback(os.close, main_fd)
             cleanup.callback(con.close)
             if not _tables(con):
-                _create(con, is_sample)
-            check_schema(con, path)
-            _check_kind(con, path, is_sample)
-            return cls(path, con, main_fd, cleanup.pop_all())
+                _create(con, bool(is_sample))
+            check_schema(con, path, is_older_usable=True)
+            migrations.check_history(con, migrations.known(), path)
+            if is_sample is not None:
+                _check_kind(con, path, is_sample)
+            database = cls(path, con, main_fd, cleanup)
+            if is_migrated:
+                database.migrate(is_backed_up=is_restored)
+            database._cleanup = cleanup.pop_all()
+            return database
+
+    @property
+    def schema_version(self) -> int:
+        """Number of the last migration it went through."""
+        return migrations.version_of(self.con)
 
     @property
     def work_path(self) -> Path:
@@ -186,6 +237,31 @@ class Database:
         self.phase = phase
         log.info("phase %s: %s", phase, message)
 
+    def migrate(self, to: int = SCHEMA_VERSION, *, is_backed_up: bool = False) -> MigrationResult:
+        """Bring the schema to a version, up or down, one transaction a step, and say so in log and history.
+
+        Killed at any moment, each step is done or not; the next call goes on. Publish with a new base afterwards.
+
+        Args:
+            to: Schema version to reach, from 1 to `SCHEMA_VERSION`.
+            is_backed_up: A copy exists already, so none is made.
+
+        Returns:
+            What was done; nothing if it is at that version.
+
+        Raises:
+            IndexBroken: A copy or a step failed. The index stands where the last step before left it.
+        """
+        before, known = self.schema_version, migrations.known()
+        steps = known[before:to] if to > before else known[to:before][::-1]
+        if not steps:
+            return MigrationResult(before, before, (), None)
+        backup = None if is_backed_up else self._back_up()
+        for step in steps:
+            self._step(step, is_up=to > before)
+        log.info("%s: schema version %d is now %d", self.path, before, to)
+        return MigrationResult(before, to, tuple(steps), backup)
+
     def close(self) -> None:
         """Close the working file and let another indexer in. What was committed stays. May be called twice."""
         self._cleanup.close()
@@ -199,6 +275,43 @@ class Database:
     ) -> None:
         """Close the database."""
         self.close()
+
+    def _step(self, step: migrations.Migration, *, is_up: bool) -> None:
+        """Go through one migration in a transaction of its own."""
+        what = "applied" if is_up else "undone"
+        try:
+            with self.transaction() as con:
+                if is_up:
+                    migrations.apply(con, step, _now())
+                else:
+                    migrations.revert(con, step)
+                con.execute(
+                    "INSERT INTO sync_events BY NAME SELECT $now AS occurred_at, phase, $message AS message "
+                    "FROM sync_state",
+                    {"now": _now(), "message": f"migration {step.label} {what}"},
+                )
+        except duckdb.Error as error:
+            raise IndexBroken(
+                f"The migration {step.label} of the index at {self.path} failed and changed nothing: {error}"
+            ) from error
+        log.info("migration %s %s", step.label, what)
+
+    def _back_up(self) -> Path:
+        """Copy the index to `FILE.bak-<date>`, whole or not at all."""
+        backup, half_done = _backup_name(self.path), self.folder / "backup.new"
+        half_done.unlink(missing_ok=True)
+        self.con.execute("CHECKPOINT index_db")
+        try:
+            size = copy_file(self.main_fd, half_done)
+            os.replace(half_done, backup)
+        except OSError as error:
+            half_done.unlink(missing_ok=True)
+            raise IndexBroken(
+                f"The index at {self.path} cannot be copied before its schema changes: {error}. "
+                f"It needs {os.fstat(self.main_fd).st_size / 1e6:,.0f} MB beside it; nothing was changed."
+            ) from error
+        log.info("kept a copy of the index as %s (%.0f MB); delete it when all is well", backup, size / 1e6)
+        return backup
 
     def _state(self) -> tuple[int, str]:
         """Read the committed revision and phase."""
@@ -285,12 +398,49 @@ def attach(
     return con
 
 
-def check_schema(con: duckdb.DuckDBPyConnection, path: Path) -> None:
+def copy_file(source: int, target: Path) -> int:
+    """Copy a whole file from a descriptor to a new read-only file.
+
+    Args:
+        source: A descriptor. Of an open DuckDB file it must be the one that is kept for its connection's life.
+        target: Must not exist yet.
+
+    Returns:
+        The number of bytes.
+    """
+    size = os.fstat(source).st_size
+    out = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o400)
+    try:
+        os.lseek(source, 0, os.SEEK_SET)
+        copied = 0
+        while copied < size:
+            done = _copy_some(source, out, size - copied)
+            if not done:
+                raise OSError(f"a file became {size - copied} bytes shorter while it was copied")
+            copied += done
+    finally:
+        os.close(out)
+    return size
+
+
+def _copy_some(source: int, out: int, count: int) -> int:
+    """Copy up to `count` bytes from where both descriptors stand.
+
+    Returns:
+        The number of bytes; 0 at the end of the source.
+    """
+    if hasattr(os, "copy_file_range"):
+        return os.copy_file_range(source, out, count)
+    return os.write(out, os.read(source, min(count, 1 << 20)))
+
+
+def check_schema(con: duckdb.DuckDBPyConnection, path: Path, *, is_older_usable: bool = False) -> None:
     """Refuse what is not an index of this version.
 
     Args:
         con: A connection that uses the index.
         path: What the user calls it; named in errors.
+        is_older_usable: Accept an older schema too: the writer migrates it.
 
     Raises:
         IndexForeign: Another program's database.
@@ -299,17 +449,16 @@ def check_schema(con: duckdb.DuckDBPyConnection, path: Path) -> None:
     """
     if not {"schema_migrations", "sync_state", "sync_events"} <= _tables(con):
         raise IndexForeign(f"{path} is a DuckDB database of another program. Choose another file with --db.")
-    row = con.execute("SELECT coalesce(max(version), 0) FROM schema_migrations").fetchone()
-    version = int(row[0]) if row else 0
+    version = migrations.version_of(con)
     if version > SCHEMA_VERSION:
         raise IndexNewer(
             f"The index at {path} has schema version {version}, newer than this program's {SCHEMA_VERSION}. "
             "Update the program, or choose another file with --db."
         )
-    if version < SCHEMA_VERSION:
+    if version < SCHEMA_VERSION and not is_older_usable:
         raise IndexOlder(
             f"The index at {path} has schema version {version}, older than this program's {SCHEMA_VERSION}. "
-            f"{_rebuild(path)}"
+            f"Bring it up to date with `python -m indexer migrate --db {shlex.quote(str(path))}`, or start the indexer."
         )
 
 
@@ -370,9 +519,7 @@ def _create(con: duckdb.DuckDBPyConnection, is_sample: bool) -> None:
     now = _now()
     con.execute("BEGIN")
     con.execute(_SCHEMA.read_text(encoding="utf-8"))
-    con.execute(
-        "INSERT INTO schema_migrations VALUES ($version, 'initial', $now)", {"version": SCHEMA_VERSION, "now": now}
-    )
+    migrations.record(con, migrations.known(), now)
     con.execute(
         "INSERT INTO sync_state BY NAME SELECT 0 AS revision, 'stopped' AS phase, $now AS phase_since, "
         "0 AS documents_done, $now AS updated_at, $is_sample AS is_sample",
@@ -403,7 +550,7 @@ def _refuse_foreign(path: Path) -> None:
 
 
 def _check_regular(path: Path) -> None:
-    """Refuse a regular file that is not an index of this version."""
+    """Refuse a regular file that is not an index, or a newer one."""
     try:
         con = attach(path, path, "READ_ONLY", {})
     except IndexUnavailable as error:
@@ -411,7 +558,7 @@ def _check_regular(path: Path) -> None:
             f"{path} cannot be opened as an index ({error.__cause__}). Move it away, or choose another file with --db."
         ) from error
     try:
-        check_schema(con, path)
+        check_schema(con, path, is_older_usable=True)
     finally:
         con.close()
 
@@ -422,7 +569,7 @@ def _take_over(path: Path) -> None:
     A kill at any moment leaves the file where it is, or its copy in place: the next start does it again.
     """
     work, fresh = _work_path(path), private_folder(path) / "taken-over.duckdb"
-    backup = path.with_name(f"{path.name}.bak-{_now():%Y-%m-%dT%H%M%S.%f}")
+    backup = _backup_name(path)
     for leftover in (fresh, _wal(fresh)):
         leftover.unlink(missing_ok=True)
     con = attach(path, path, "READ_ONLY", _writer_settings(private_folder(path)))
@@ -438,6 +585,11 @@ def _take_over(path: Path) -> None:
     _move(_wal(path), _wal(backup))
     _move(path, backup)
     log.warning("%s was a regular file: kept as %s and taken over from there", path, backup)
+
+
+def _backup_name(path: Path) -> Path:
+    """Return where a copy of the index is kept."""
+    return path.with_name(f"{path.name}.bak-{_now():%Y-%m-%dT%H%M%S.%f}")
 
 
 def _wal(file: Path) -> Path:

@@ -17,6 +17,10 @@ class IndexNewer(IndexUnavailable):
     """The index was written with a newer schema than this program knows."""
 
 
+class IndexAltered(IndexUnavailable):
+    """The index went through other migrations than this program has. Only the writer looks."""
+
+
 class IndexForeign(IndexUnavailable):
     """Something lies at the path that this program did not write. It is never touched."""
 

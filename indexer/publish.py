@@ -27,7 +27,7 @@ from pathlib import Path
 import duckdb
 
 from indexer import settings
-from indexer.database import Database, absolute, attach, check_schema, file_stamp, private_folder
+from indexer.database import Database, absolute, attach, check_schema, copy_file, file_stamp, private_folder
 from indexer.exceptions import IndexBroken, IndexMissing, IndexUnavailable
 
 log = logging.getLogger(__name__)
@@ -224,7 +224,7 @@ class Publisher:
     def _copy_main(self, target: Path) -> None:
         """Copy the checkpointed working file through the one descriptor that may be used."""
         self._work_stamp = file_stamp(self._database.work_path)
-        _copy(self._database.main_fd, target)
+        copy_file(self._database.main_fd, target)
 
     def _publish_copy(self) -> None:
         """Publish the whole file under its own name, where links are refused."""
@@ -454,41 +454,9 @@ def _copy_wal(wal: Path, target: Path) -> int:
     except FileNotFoundError:
         return 0
     try:
-        return _copy(source, target)
+        return copy_file(source, target)
     finally:
         os.close(source)
-
-
-def _copy(source: int, target: Path) -> int:
-    """Copy a whole file from a descriptor to a new read-only file.
-
-    Returns:
-        The number of bytes.
-    """
-    size = os.fstat(source).st_size
-    out = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o400)
-    try:
-        os.lseek(source, 0, os.SEEK_SET)
-        copied = 0
-        while copied < size:
-            done = _copy_some(source, out, size - copied)
-            if not done:
-                raise OSError(f"a file became {size - copied} bytes shorter while it was copied")
-            copied += done
-    finally:
-        os.close(out)
-    return size
-
-
-def _copy_some(source: int, out: int, count: int) -> int:
-    """Copy up to `count` bytes from where both descriptors stand.
-
-    Returns:
-        The number of bytes; 0 at the end of the source.
-    """
-    if hasattr(os, "copy_file_range"):
-        return os.copy_file_range(source, out, count)
-    return os.write(out, os.read(source, min(count, 1 << 20)))
 
 
 def _size(file: Path) -> int:

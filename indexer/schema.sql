@@ -1,11 +1,13 @@
 -- The index: the contract between the indexer (writes) and the dashboard (reads).
--- Version 1. Meanings are in docs/metrics.md. Times are naive UTC; tokens are
--- counts as OpenCode recorded them; costs are USD, exact to 12 decimals.
+-- The newest version in one piece: every change of it is also a migration (migrations/), and a test compares the two.
+-- Meanings are in docs/metrics.md. Times are naive UTC; tokens are counts as OpenCode recorded them; costs are USD,
+-- exact to 12 decimals. The order of columns means nothing: migrations append.
 
 CREATE TABLE schema_migrations (
     version    INTEGER PRIMARY KEY,
     name       VARCHAR NOT NULL,
-    applied_at TIMESTAMP NOT NULL
+    applied_at TIMESTAMP NOT NULL,
+    checksum   VARCHAR NOT NULL             -- SHA-256 of the migration's text
 );
 
 -- One row: what the indexer is doing.
@@ -309,3 +311,13 @@ WHERE m.has_usage AND NOT m.is_fork_copy;
 -- The copies that forks made of counted requests.
 CREATE VIEW fork_copies AS
 SELECT * FROM messages WHERE has_usage AND is_fork_copy;
+
+-- DuckDB uses an index only where the one filter is `=` or IN on that column and few rows match.
+CREATE INDEX idx_agents_name ON agents (name);
+CREATE INDEX idx_models_vendor ON models (vendor);
+CREATE INDEX idx_parts_type ON parts (part_type);
+CREATE INDEX idx_parts_session ON parts (session_id);
+CREATE INDEX idx_tools_name ON tools (tool_name);
+CREATE INDEX idx_messages_session ON messages (session_id);
+CREATE INDEX idx_exchanges_session ON exchanges (session_id);
+CREATE INDEX idx_traces_exchange ON exchange_traces (exchange_id);
