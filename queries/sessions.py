@@ -315,19 +315,19 @@ _TOTAL = f"""
     FROM rooted
 """
 
-# The first place in a session where the text is, the title before prompts and answers.
+# The first place in a session where the text is, the title before prompts and answers; only for the rows of a page.
 _FOUND = r"""
     found AS (
         SELECT root_id, arg_min(place, (rank, body_id)) AS hit_place, arg_min(found_in, (rank, body_id)) AS found_in
         FROM (
             SELECT root_id, 'title' AS place, title AS found_in, 0 AS rank, session_id AS body_id
             FROM rooted JOIN sessions USING (session_id)
-            WHERE $text <> '' AND contains(lower(title), lower($text))
+            WHERE root_id IN (SELECT session_id FROM page) AND $text <> '' AND contains(lower(title), lower($text))
             UNION ALL
             SELECT root_id, CASE WHEN role = 'user' THEN 'prompt' ELSE 'answer' END, body.text, 1, part_id
             FROM rooted JOIN part_bodies body USING (session_id) JOIN parts USING (part_id)
                  JOIN messages ON messages.message_id = body.message_id
-            WHERE $text <> '' AND contains(lower(body.text), lower($text))
+            WHERE root_id IN (SELECT session_id FROM page) AND $text <> '' AND contains(lower(body.text), lower($text))
               AND part_type = 'text' AND NOT is_synthetic AND NOT is_orphan
         )
         GROUP BY root_id
@@ -347,7 +347,6 @@ def _rows_sql(sort: str) -> str:
     """Write the query of one order."""
     return f"""
         WITH RECURSIVE {_MATCHING},
-        {_FOUND},
         listed AS (
             SELECT root_id, sum(cost_recorded_usd)::DECIMAL(38, 12) AS cost_recorded_usd,
                    coalesce(sum(total_tokens), 0)::BIGINT AS total_tokens
@@ -364,34 +363,38 @@ def _rows_sql(sort: str) -> str:
                    max(stats.last_message_at)                                     AS last_active_utc
             FROM roots LEFT JOIN session_stats stats USING (session_id)
             GROUP BY root_id
-        )
-        SELECT session.session_id, session.title, last_agent AS agent,
-               last_provider_id || '/' || last_model_id AS model,
-               session.project_id,
-               coalesce(nullif(project.name, ''), nullif(parse_filename(project.worktree), '')) AS project_name,
-               coalesce(session.created_at, first_message_at) AS started_utc,
-               started_utc AT TIME ZONE 'UTC' AT TIME ZONE $tz AS started_at,
-               coalesce(last_active_utc, session.created_at)  AS last_active_utc,
-               coalesce(active_ms, 0)     AS active_ms,
-               coalesce(user_messages, 0) AS exchanges,
-               trees.tool_calls, trees.errors,
-               listed.cost_recorded_usd, listed.total_tokens,
-               session_cost_usd, session_tokens, trees.inherited_tokens,
-               CASE WHEN $fold THEN folded ELSE coalesce(stats.child_sessions, 0) END AS children,
-               trees.fork_copies,
-               session.parent_id IS NOT NULL      AS is_child,
-               session.deleted_at IS NOT NULL     AS is_deleted,
-               session.archived_at IS NOT NULL    AS is_archived,
-               session.is_missing_in_newer, session.is_placeholder,
-               hit, hit_place
-        FROM listed
-             JOIN sessions session ON session.session_id = listed.root_id
-             JOIN trees USING (root_id)
-             LEFT JOIN session_stats stats ON stats.session_id = listed.root_id
-             LEFT JOIN projects project ON project.project_id = session.project_id
-             LEFT JOIN snippets USING (root_id)
-        ORDER BY {_ORDERS[sort]}, session.session_id
-        LIMIT $limit::BIGINT OFFSET $offset::BIGINT
+        ),
+        page AS MATERIALIZED (
+            SELECT session.session_id, session.title, last_agent AS agent,
+                   last_provider_id || '/' || last_model_id AS model,
+                   session.project_id,
+                   coalesce(nullif(project.name, ''), nullif(parse_filename(project.worktree), '')) AS project_name,
+                   coalesce(session.created_at, first_message_at) AS started_utc,
+                   started_utc AT TIME ZONE 'UTC' AT TIME ZONE $tz AS started_at,
+                   coalesce(last_active_utc, session.created_at)  AS last_active_utc,
+                   coalesce(active_ms, 0)     AS active_ms,
+                   coalesce(user_messages, 0) AS exchanges,
+                   trees.tool_calls, trees.errors,
+                   listed.cost_recorded_usd, listed.total_tokens,
+                   session_cost_usd, session_tokens, trees.inherited_tokens,
+                   CASE WHEN $fold THEN folded ELSE coalesce(stats.child_sessions, 0) END AS children,
+                   trees.fork_copies,
+                   session.parent_id IS NOT NULL      AS is_child,
+                   session.deleted_at IS NOT NULL     AS is_deleted,
+                   session.archived_at IS NOT NULL    AS is_archived,
+                   session.is_missing_in_newer, session.is_placeholder
+            FROM listed
+                 JOIN sessions session ON session.session_id = listed.root_id
+                 JOIN trees USING (root_id)
+                 LEFT JOIN session_stats stats ON stats.session_id = listed.root_id
+                 LEFT JOIN projects project ON project.project_id = session.project_id
+            ORDER BY {_ORDERS[sort]}, session_id
+            LIMIT $limit::BIGINT OFFSET $offset::BIGINT
+        ),
+        {_FOUND}
+        SELECT page.*, hit, hit_place
+        FROM page LEFT JOIN snippets ON root_id = page.session_id
+        ORDER BY {_ORDERS[sort]}, session_id
     """
 
 
