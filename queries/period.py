@@ -95,3 +95,32 @@ def local_midnight(day: date, tz: str) -> datetime:
 def local_day(moment: datetime, tz: str) -> date:
     """Return the local day of a naive UTC moment."""
     return moment.replace(tzinfo=UTC).astimezone(ZoneInfo(tz)).date()
+
+
+def before(period: Period, tz: str, until: datetime) -> Period | None:
+    """Return the stretch of the same length before a period, to compare it with.
+
+    Args:
+        period: What is looked at.
+        tz: IANA name; days begin at local midnight there.
+        until: How far the data reaches, naive UTC. The rest of the period has not happened yet, so the stretch is as
+            much shorter: half a day is not compared with a whole one.
+
+    Returns:
+        For local days, as many days earlier, from and to the same time of day; else what ends where the period
+        begins. None if the period has no start, or begins after the data ends.
+    """
+    if period.start is None:
+        return None
+    end = period.end or local_midnight(local_day(until, tz) + timedelta(days=1), tz)
+    reached = min(end, until)
+    if reached <= period.start:
+        return None
+    first, last = local_day(period.start, tz), local_day(end, tz)
+    if local_midnight(first, tz) != period.start or local_midnight(last, tz) != end:
+        return Period(period.start - (reached - period.start), period.start)
+    shift = last - first
+    if reached == end:
+        return Period(local_midnight(first - shift, tz), period.start)
+    wall = reached.replace(tzinfo=UTC).astimezone(ZoneInfo(tz)) - shift  # the same time of day, across clock changes
+    return Period(local_midnight(first - shift, tz), wall.astimezone(UTC).replace(tzinfo=None))

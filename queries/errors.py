@@ -1,0 +1,87 @@
+"""What failed: answers that ended in an error, and tool calls that failed."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import duckdb
+
+from queries import narrow
+from queries.overview import ABORTED
+from queries.period import Scope
+from queries.rows import fetch_rows
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorEvent:
+    """One thing that failed.
+
+    Attributes:
+        error_id: Id of the message or part.
+        occurred_at: In the viewer's zone, naive. None if unknown.
+        is_call: A tool call, not an answer.
+        name: The tool, or the error's name.
+        message: One line of what was reported, at most 300 characters: the first; of a program that ended with an exit
+            code, the last. None if nothing was.
+        exit_code: Of a program that ended. None: there is none.
+        session_title: None if the session has none.
+    """
+
+    error_id: str
+    occurred_at: datetime | None
+    is_call: bool
+    name: str
+    message: str | None
+    exit_code: str | None
+    session_id: str
+    session_title: str | None
+
+
+def newest_errors(con: duckdb.DuckDBPyConnection, scope: Scope, limit: int) -> list[ErrorEvent]:
+    """List what failed last.
+
+    Args:
+        con: The index, open for reading.
+        scope: What to look at: calls belong to the time, agent and model of their message.
+        limit: Rows at most.
+
+    Returns:
+        Newest first, unknown times last, then by id. Answers that the user cut short, copies that forks made and what
+        was deleted in OpenCode are left out.
+    """
+    return fetch_rows(con, _NEWEST, {**narrow.values(scope), "limit": limit, "aborted": list(ABORTED)}, ErrorEvent)
+
+
+# JSON is read only for the rows that are shown. The output of a program is kept from its end, and its last lines may be
+# the client's own note in tags.
+_NEWEST = rf"""
+    WITH {narrow.HITS}, {narrow.SCOPED},
+    failures AS (
+        SELECT message_id AS error_id, coalesce(completed_at, created_at) AS failed_at, false AS is_call, error_name AS name,
+               session_id, error_data
+        FROM messages SEMI JOIN scoped USING (message_id)
+        WHERE error_name IS NOT NULL AND NOT list_contains($aborted::VARCHAR[], error_name) AND deleted_at IS NULL
+        UNION ALL
+        SELECT part_id, coalesce(ended_at, started_at, created_at), true, coalesce(tool_name, 'unknown'),
+               scoped.session_id, error_data
+        FROM parts JOIN scoped USING (message_id)
+        WHERE is_failed AND NOT is_orphan AND parts.deleted_at IS NULL AND scoped.deleted_at IS NULL
+    ),
+    newest AS MATERIALIZED (SELECT * FROM failures ORDER BY failed_at DESC NULLS LAST, error_id LIMIT $limit::BIGINT),
+    read AS (
+        SELECT *, is_call AND error_data->>'$.status' = 'completed' AS has_exit,
+               CASE WHEN is_call THEN error_data->>'$.message'
+                    ELSE coalesce(error_data->>'$.data.message', error_data->>'$.message') END AS report,
+               trim(regexp_replace(report, '</?\w+>', ' ', 'g'), E' \t\r\n') AS output
+        FROM newest
+    )
+    SELECT error_id,
+           failed_at AT TIME ZONE 'UTC' AT TIME ZONE $tz AS occurred_at,
+           is_call, name,
+           nullif(left(trim(CASE WHEN has_exit THEN regexp_extract(output, '[^\r\n]*$')
+                                 ELSE regexp_extract(report, '\S[^\r\n]*') END), 300), '') AS message,
+           CASE WHEN has_exit THEN coalesce(error_data->>'$.exit', 'none') END AS exit_code,
+           session_id,
+           nullif(trim(title), '') AS session_title
+    FROM read LEFT JOIN sessions USING (session_id)
+    ORDER BY failed_at DESC NULLS LAST, error_id
+"""
