@@ -1,4 +1,4 @@
-"""Measures token extraction and the bulk load on the sample data: `python -m indexer.benchmark`.
+"""Measures token extraction, the bulk load and the deriving of exchanges and traces: `python -m indexer.benchmark`.
 
 Speeds depend on the machine, so each is shown as a ratio to something bare measured in the same run: parsing the same
 document, reading and parsing the same files.
@@ -18,13 +18,14 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from indexer import sample
+from indexer import derive, exchanges, sample
 from indexer.bulk_loader import find_sources, load
 from indexer.database import Database
 from indexer.parsers import extract_root_tokens
 from indexer.publish import Publisher
 
 EXTRACTION_LIMIT_US = 50_000.0
+DERIVED_ROWS_GOAL = 1_000
 BATCHES = 5
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -71,6 +72,23 @@ class BulkLoad:
         return self.load_s / self.floor_s
 
 
+@dataclass(frozen=True, slots=True)
+class Derivation:
+    """Speed of deriving exchanges and traces from rows that are in the index.
+
+    Attributes:
+        rows: Exchanges and traces of the data set.
+        bulk_s: All sessions in one transaction.
+        live_s: One session after another, each in a transaction of its own with everything else that is derived from
+            it, as a live change does.
+    """
+
+    sessions: int
+    rows: int
+    bulk_s: float
+    live_s: float
+
+
 def measure_extraction(bodies: Sequence[bytes], calls: int) -> Extraction:
     """Time the token extraction of each document.
 
@@ -95,6 +113,38 @@ def measure_bulk_load(data_dir: Path, rounds: int) -> BulkLoad:
     floor_s = min(_seconds(lambda: [orjson.loads(path.read_bytes()) for path in files]) for _ in range(rounds))
     load_s = min(_load_seconds(data_dir) for _ in range(rounds))
     return BulkLoad(len(files), load_s, floor_s)
+
+
+def measure_derivation(data_dir: Path) -> Derivation:
+    """Time the deriving of everything that an index of a data folder holds.
+
+    Args:
+        data_dir: An OpenCode data folder.
+    """
+    with tempfile.TemporaryDirectory(prefix="opencode-analytics-bench-") as folder:
+        with Database.open(Path(folder) / "index.duckdb") as database:
+            publisher = Publisher(database)
+            load(database, publisher, find_sources([data_dir]))
+            rows = database.con.execute("SELECT session_id FROM sessions ORDER BY session_id").fetchall()
+            session_ids = [str(session_id) for (session_id,) in rows]
+
+            def derive_all() -> None:
+                """Rebuild the exchanges and traces of every session at once."""
+                with database.transaction() as con:
+                    exchanges.rebuild(con, session_ids)
+
+            def derive_each() -> None:
+                """Rebuild what is derived from each session, one after another."""
+                for session_id in session_ids:
+                    with database.transaction() as con:
+                        derive.refresh(con, [session_id])
+
+            bulk_s, live_s = _seconds(derive_all), _seconds(derive_each)
+            counted = database.con.execute(
+                "SELECT (SELECT count(*) FROM exchanges) + (SELECT count(*) FROM exchange_traces)"
+            ).fetchone()
+            publisher.close()
+    return Derivation(len(session_ids), counted[0] if counted else 0, bulk_s, live_s)
 
 
 def usage_documents(data_dir: Path) -> list[bytes]:
@@ -125,11 +175,12 @@ def main(
         data_dir = data or sample.unpack(Path(scratch))
         extraction = measure_extraction(usage_documents(data_dir), calls)
         bulk = measure_bulk_load(data_dir, rounds)
-    Console().print(_table(extraction, bulk))
+        derivation = measure_derivation(data_dir)
+    Console().print(_table(extraction, bulk, derivation))
     raise typer.Exit(0 if extraction.slowest_us < EXTRACTION_LIMIT_US else 1)
 
 
-def _table(extraction: Extraction, bulk: BulkLoad) -> Table:
+def _table(extraction: Extraction, bulk: BulkLoad, derivation: Derivation) -> Table:
     """Lay out the figures: what, how fast, and against what."""
     table = Table(title=f"Python {sys.version.split()[0]}, {extraction.documents} usage documents, {bulk.files} files")
     for name in ("what", "measured", "against", "ratio"):
@@ -151,6 +202,20 @@ def _table(extraction: Extraction, bulk: BulkLoad) -> Table:
         f"{bulk.load_s:.2f} s",
         f"reading and parsing the same files, {bulk.floor_s:.2f} s",
         f"{bulk.ratio:.1f}",
+    )
+    for name, seconds in (("in one transaction", derivation.bulk_s), ("session by session, live", derivation.live_s)):
+        rows_per_s = derivation.rows / seconds
+        table.add_row(
+            f"exchanges and traces, {name}",
+            f"{rows_per_s:,.0f} rows/s",
+            f"goal {DERIVED_ROWS_GOAL:,} rows/s ({derivation.rows:,} rows, {derivation.sessions} sessions)",
+            f"{rows_per_s / DERIVED_ROWS_GOAL:.1f}",
+        )
+    table.add_row(
+        "all that is derived from one changed session",
+        f"{1_000 * derivation.live_s / derivation.sessions:.0f} ms",
+        f"{derivation.rows / derivation.sessions:.0f} exchanges and traces in a session, mean",
+        "",
     )
     return table
 

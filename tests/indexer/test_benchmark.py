@@ -42,6 +42,14 @@ def test_measure_bulk_load_real_files_are_all_read(data_dir: Path) -> None:
     assert measured.ratio > 1
 
 
+def test_measure_derivation_counts_the_rows_of_the_index(data_dir: Path) -> None:
+    """Exchanges and traces of the sample, rebuilt at once and session by session: the same rows."""
+    measured = benchmark.measure_derivation(data_dir)
+
+    assert (measured.sessions, measured.rows) == (114, 191 + 1600)
+    assert measured.live_s > measured.bulk_s > 0
+
+
 def test_ratio_is_measured_against_the_bare_work() -> None:
     """A ratio of 4 is four times as long."""
     ratios = Extraction(1, extract_us=2.0, parse_us=0.5, slowest_us=3.0).ratio, BulkLoad(1, load_s=8, floor_s=2).ratio
