@@ -1,7 +1,9 @@
 """The only bridge from the pages to the index: which revision, which query, cached until the revision changes."""
 
 import logging
+import math
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -24,7 +26,9 @@ Answer = TypeVar("Answer")
 Query = Callable[Concatenate[duckdb.DuckDBPyConnection, Asked], Answer]
 
 _KEPT_SNAPSHOTS = 3
+FOLLOW_S = 5
 _PIN = "pinned_snapshot"
+_FOLLOWED = "followed_at"
 
 
 class _Index:
@@ -56,10 +60,13 @@ class _Index:
             return self._kept.get(key)
 
 
-def check() -> None:
+def check(*, may_be_empty: bool = False) -> None:
     """Make sure that there is something to show; else show what is missing, and stop.
 
     Pins the newest revision for the session, if it has none yet.
+
+    Args:
+        may_be_empty: Whether the page has something to show of an index without sessions.
     """
     try:
         pinned = st.session_state.get(_PIN)
@@ -73,7 +80,7 @@ def check() -> None:
     now = status()
     if now.is_sample:
         states.sample()
-    if now.is_empty:
+    if now.is_empty and not may_be_empty:
         states.nothing_indexed(now, load(health.sources), _has_changed)
         st.stop()
 
@@ -140,21 +147,46 @@ def now() -> datetime:
     return datetime.now(UTC).replace(tzinfo=None)
 
 
-@st.fragment(run_every=5)
-def freshness() -> None:
-    """Say how fresh the page is, and offer newer data. Ticks by itself."""
+@st.fragment(run_every=FOLLOW_S)
+def freshness(follows: bool = False) -> None:
+    """Say how fresh the page is, and offer newer data. Ticks by itself.
+
+    Args:
+        follows: Show newer data at once rather than offer it, every `FOLLOW_S` seconds at most.
+    """
     pinned = status()
     try:
         newest = _newest_status()
     except IndexUnavailable:
         st.rerun(scope="app")  # the whole page says what is wrong
+    if follows and newest != pinned and follow():
+        st.rerun(scope="app")
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="right", gap="small"):
         if newest.is_partial:
             states.progress(newest)
-        if newest != pinned:
+        if newest != pinned and not follows:
             st.button(states.news(pinned, newest), key="refresh", icon=":material/refresh:", on_click=_refresh)
         else:
-            st.caption(states.as_of(pinned, zone()))
+            st.caption(states.as_of(pinned, zone(), with_sources=follows))
+
+
+def follow(wait_s: float = FOLLOW_S) -> bool:
+    """Let the session read the newest revision, unless it moved on just now: while the indexer writes there is always one.
+
+    Args:
+        wait_s: Seconds between two moves.
+
+    Returns:
+        Whether it reads another one now.
+    """
+    before, clock = _key(), time.monotonic()
+    if clock - st.session_state.get(_FOLLOWED, -math.inf) < wait_s:
+        return False
+    _pin(wait=False)
+    if _key() == before:
+        return False
+    st.session_state[_FOLLOWED] = clock
+    return True
 
 
 def _newest_status() -> health.IndexStatus:

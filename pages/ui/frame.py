@@ -12,9 +12,12 @@ import streamlit as st
 from pages.ui import data, display
 
 ROOT = Path(__file__).resolve().parents[2]
+OVERVIEW = ROOT / "pages" / "overview.py"
 COSTS = ROOT / "pages" / "costs.py"
 SESSIONS = ROOT / "pages" / "sessions.py"
+INDEXER = ROOT / "pages" / "indexer.py"
 
+_INDEXER_PATH = "indexer"
 _in_frame = contextvars.ContextVar("in_frame", default=False)
 
 # Wider than Streamlit's own block, tighter on a phone. Colours are never set here: a theme switch does not rerun.
@@ -24,6 +27,8 @@ _STYLE = """
   padding-right: clamp(.9rem, 2.2vw, 2.4rem); max-width: 1760px; margin: 0 auto; }
 /* The theme draws chart labels in a grey too pale to read; their place inherits the colour of text, light or dark. */
 .js-plotly-plot :is(.xtick, .ytick, .bartext-outside, .bars) text { fill: currentColor !important; }
+/* The accent that carries white text is too dark to be text itself on a dark ground. */
+[data-testid="stBaseButton-segmented_controlActive"] { color: inherit !important; font-weight: 600; }
 [data-testid="stMetricValue"] { font-variant-numeric: tabular-nums; }
 @media (max-width: 640px) {
   .st-key-filters > * { flex: 1 1 calc(50% - .5rem) !important; min-width: calc(50% - .5rem) !important; }
@@ -39,18 +44,25 @@ def navigate() -> st.Page:
     """Draw the menu and return the page that the address asks for.
 
     Paths are absolute, so that any working directory will do. The default page has no address of its own: were it
-    Costs, `/costs` would be "not found". So it is a hidden one that goes to Costs, before any filter is drawn: what
+    Overview, `/overview` would be "not found". So it is a hidden one that goes there, before any filter is drawn: what
     the address says would not come along once filters are bound to it.
     """
     home = st.Page(lambda: None, title="Home", url_path="home", default=True, visibility="hidden")
     shown = [
+        st.Page(OVERVIEW, title="Overview", icon=":material/dashboard:", url_path="overview"),
         st.Page(COSTS, title="Costs", icon=":material/payments:", url_path="costs"),
         st.Page(SESSIONS, title="Sessions", icon=":material/forum:", url_path="sessions"),
     ]
-    page = st.navigation([home, *shown], position="top")
+    about = [st.Page(INDEXER, title="Indexer", icon=":material/sync:", url_path=_INDEXER_PATH)]
+    page = st.navigation({"": [home, *shown], "Index": about}, position="top")
     if page == home:
-        st.switch_page(COSTS, query_params={name: st.query_params.get_all(name) for name in st.query_params})
+        st.switch_page(OVERVIEW, query_params={name: st.query_params.get_all(name) for name in st.query_params})
     return page
+
+
+def is_about_index(page: st.Page) -> bool:
+    """Tell whether a page is about the index itself: it has no filters, and something to show of an empty index."""
+    return page.url_path == _INDEXER_PATH
 
 
 @contextmanager
@@ -74,19 +86,20 @@ def ensure() -> None:
         st.stop()
 
 
-def heading(title: str, words: str) -> None:
+def heading(title: str, words: str, *, follows: bool = False) -> None:
     """Head a page: what it is, what time it looks at, how fresh it is.
 
     Args:
         title: Name of the page.
         words: The chosen period.
+        follows: Whether the page shows newer data by itself, rather than offer it.
     """
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", key="heading"):
         with st.container(horizontal=True, vertical_alignment="center", gap="small", width="content"):
             st.title(title, anchor=False, width="content")
             st.caption(display.md(words), width="content")
         with st.container(width="content", key="freshness"):
-            data.freshness()
+            data.freshness(follows)
 
 
 def style() -> None:

@@ -58,6 +58,22 @@ class CostView:
     file_name: str
 
 
+@dataclass(frozen=True, slots=True)
+class Course:
+    """Recorded cost over time.
+
+    Attributes:
+        points: Cost per step and key.
+        axis: Steps of the chart; empty if there is no recorded cost with a known time.
+    """
+
+    points: list[CostPoint]
+    axis: list[datetime]
+    figure: go.Figure
+    title: str
+    alt: str
+
+
 def figures(totals: CostTotals) -> None:
     """Draw the headline numbers."""
     with st.container(key="kpis"):
@@ -147,14 +163,8 @@ def view(by: str, scope: Scope, totals: CostTotals) -> CostView:
     top = rows if ranked_by == by and page == 1 else data.load(costs.cost_rows, ranked_by, scope, limit, 0)
     names = _names()
     ranks = data.load(costs.cost_ranks, dimension)
-
-    first, last = _extent(scope, totals)
-    step, points = _series(
-        dimension, scope, charts.steps_for(first, last, by if by in costs.TIME_GROUPINGS else _finest(scope)), ranks
-    )
-    bounds = (first, last) if not scope.period.is_all else (None, None)
-    axis = charts.steps(points, step, *bounds) if points else []
-    today = data.now().replace(tzinfo=UTC).astimezone(ZoneInfo(scope.tz)).date()
+    finest = by if by in costs.TIME_GROUPINGS else _finest(scope)
+    over_time = course(dimension, scope, finest, totals.first_at, totals.last_at)
     most = RANKED_SESSIONS if by == "session" else RANKED_GROUPS
     dearest = [row for row in top if row.cost_recorded_usd][:most]
     ranking = [(row.key or "", _name(row, names), float(row.cost_recorded_usd or 0), row.share) for row in dearest]
@@ -162,12 +172,12 @@ def view(by: str, scope: Scope, totals: CostTotals) -> CostView:
         by=by,
         rows=rows,
         names=names,
-        axis=axis,
-        trends=_trends(points, axis) if by == dimension and len(axis) > 1 else {},
+        axis=over_time.axis,
+        trends=_trends(over_time.points, over_time.axis) if by == dimension and len(over_time.axis) > 1 else {},
         pages=pages,
-        over_time=charts.cost_over_time(points, axis, step, ranks, names, today),
-        series_title=f"Recorded cost per {step}, USD, by {dimension}",
-        series_alt=f"Stacked bars of the recorded cost per {step}, by {dimension}. The table below has the numbers.",
+        over_time=over_time.figure,
+        series_title=over_time.title,
+        series_alt=over_time.alt,
         ranking=charts.cost_ranking(ranking, ranks if ranked_by in costs.DIMENSIONS else None),
         ranking_title=f"Dearest {ranked_by}s" if len(top) <= most else f"The {most} dearest {ranked_by}s",
         ranking_alt=f"Bars of the recorded cost of the dearest {ranked_by}s, with their share.",
@@ -175,6 +185,33 @@ def view(by: str, scope: Scope, totals: CostTotals) -> CostView:
         table_key=tables.key("costs_rows", by, scope, page, data.revision()),
         csv=_csv(by, scope),
         file_name=export.file_name(f"costs_by-{by}", scope, totals.first_at, totals.last_at),
+    )
+
+
+def course(
+    dimension: str, scope: Scope, finest: str, first_at: datetime | None, last_at: datetime | None
+) -> Course:
+    """Follow the recorded cost over time.
+
+    Args:
+        dimension: One of `costs.DIMENSIONS`.
+        scope: The filters.
+        finest: The finest step wanted.
+        first_at: First time that the filters leave, naive UTC: the axis begins there where they name none.
+        last_at: Last time, alike.
+    """
+    ranks = data.load(costs.cost_ranks, dimension)
+    first, last = _extent(scope, first_at, last_at)
+    step, points = _series(dimension, scope, charts.steps_for(first, last, finest), ranks)
+    bounds = (first, last) if not scope.period.is_all else (None, None)
+    axis = charts.steps(points, step, *bounds) if points else []
+    today = data.now().replace(tzinfo=UTC).astimezone(ZoneInfo(scope.tz)).date()
+    return Course(
+        points=points,
+        axis=axis,
+        figure=charts.cost_over_time(points, axis, step, ranks, _names(), today),
+        title=f"Recorded cost per {step}, USD, by {dimension}",
+        alt=f"Stacked bars of the recorded cost per {step}, by {dimension}. The table below has the numbers.",
     )
 
 
@@ -280,10 +317,12 @@ def _name(row: CostRow, names: dict[str, str]) -> str:
     return names.get(row.key or "") or (row.label and display.one_line(row.label)) or row.key or tables.UNKNOWN_TIME
 
 
-def _extent(scope: Scope, totals: CostTotals) -> tuple[datetime | None, datetime | None]:
+def _extent(
+    scope: Scope, first_at: datetime | None, last_at: datetime | None
+) -> tuple[datetime | None, datetime | None]:
     """Return the local times that the chart spans: those of the filters, else those of the data."""
-    start = scope.period.start or totals.first_at
-    end = scope.period.end - timedelta(microseconds=1) if scope.period.end else totals.last_at
+    start = scope.period.start or first_at
+    end = scope.period.end - timedelta(microseconds=1) if scope.period.end else last_at
     zone = ZoneInfo(scope.tz)
     local = [at.replace(tzinfo=UTC).astimezone(zone).replace(tzinfo=None) if at else None for at in (start, end)]
     return local[0], local[1]

@@ -11,7 +11,6 @@ from pages.ui import display
 from queries.health import IndexStatus, Source
 
 BUILD = "python -m indexer run"
-REBUILD = "python -m indexer bulk"
 
 _TITLES: dict[type[exceptions.IndexUnavailable], str] = {
     exceptions.IndexMissing: "No index yet",
@@ -25,7 +24,7 @@ _HINTS: dict[type[exceptions.IndexUnavailable], tuple[str, str | None]] = {
         "Start the indexer in a terminal. This page opens by itself when the first data is in.",
         BUILD,
     ),
-    exceptions.IndexOlder: ("Build it again from OpenCode's own data; nothing of OpenCode is changed.", REBUILD),
+    exceptions.IndexOlder: ("Start the indexer: it brings the index up to date.", BUILD),
     exceptions.IndexNewer: (
         "A newer version of this program wrote it. Update this one, then start it again.",
         "git pull",
@@ -47,7 +46,7 @@ def unavailable(error: exceptions.IndexUnavailable, is_usable: Callable[[], bool
     """
     hint, command = _HINTS.get(type(error), ("Start the indexer.", BUILD))
     with st.container(border=True, key="unavailable"):
-        st.subheader(_TITLES.get(type(error), "The index cannot be used"))
+        st.title(_TITLES.get(type(error), "The index cannot be used"), anchor=False)
         st.text(str(error))
         st.text(hint)
         if command:
@@ -65,11 +64,11 @@ def nothing_indexed(status: IndexStatus, sources: Sequence[Source], has_changed:
     """
     with st.container(border=True, key="nothing_indexed"):
         if status.is_partial and status.phase == "bulk":
-            st.subheader("Indexing has begun")
+            st.title("Indexing has begun", anchor=False)
             st.text("The first sessions appear here in a moment. You can leave this page open.")
             progress(status)
         else:
-            st.subheader("No OpenCode data found")
+            st.title("No OpenCode data found", anchor=False)
             st.text(
                 "The indexer looked and found no session. Use OpenCode once, or name the folder that holds its data:"
             )
@@ -113,10 +112,11 @@ def news(shown: IndexStatus, newest: IndexStatus) -> str:
     return f"{display.count(added)} new parts · Refresh" if added > 0 else "New data · Refresh"
 
 
-def as_of(status: IndexStatus, tz: str) -> str:
-    """Say how old the shown data is, with the time zone that all times here are in."""
+def as_of(status: IndexStatus, tz: str, *, with_sources: bool = False) -> str:
+    """Say how old the shown data is, with the time zone that all times here are in, and from how many storages."""
     at = status.updated_at.replace(tzinfo=UTC).astimezone(ZoneInfo(tz))
-    return f"Data as of {at:%b} {at.day}, {at:%H:%M:%S} · {display.md(tz)}"
+    sources = f" · {display.counted(status.sources, 'source')}" if with_sources else ""
+    return f"Data as of {at:%b} {at.day}, {at:%H:%M:%S} · {display.md(tz)}{sources}"
 
 
 @st.fragment(run_every=2)

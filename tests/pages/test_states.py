@@ -82,7 +82,7 @@ def test_pages_file_that_is_no_database_is_named(open_app: OpenApp, tmp_path: Pa
     app = open_app(path)
 
     assert not app.exception
-    assert app.subheader[0].value in ("This file is not an index", "The index cannot be opened")
+    assert app.title[0].value in ("This file is not an index", "The index cannot be opened")
 
 
 def test_pages_empty_index_says_no_data_was_found(open_app: OpenApp, tmp_path: Path) -> None:

@@ -1,0 +1,37 @@
+"""Overview: what happened lately, and is anything wrong?"""
+
+import streamlit as st
+
+from pages.ui import data, filters, frame, glance, states
+
+frame.ensure()
+glance.go()
+
+scope = filters.scope()
+frame.heading("Overview", filters.range_words(scope), follows=True)
+status = data.status()
+if status.is_partial:
+    states.partial(status)
+glance.trouble(status)
+
+found = glance.load(scope)
+if not found.now.sessions:
+    filters.nothing_matches("activity")
+    st.stop()
+
+filters.warn_unknown()
+glance.figures(found, scope)
+
+left, right = st.columns([3, 2], gap="medium")
+with left.container(border=True, height="stretch", key="overview_cost"):
+    glance.cost_over_time(scope)
+with right.container(border=True, height="stretch", key="overview_sessions"):
+    glance.last_sessions(scope)
+
+agents, tools = st.columns(2, gap="medium")
+with agents.container(border=True, height="stretch", key="overview_agents"):
+    glance.agents(found, scope)
+with tools.container(border=True, height="stretch", key="overview_tools"):
+    glance.slowest_tools(scope)
+with st.container(border=True, key="overview_errors"):
+    glance.newest_errors(scope)
