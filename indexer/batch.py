@@ -110,6 +110,13 @@ def mark_deleted(
         )
         con.execute(
             """
+            UPDATE exchange_traces SET title = NULL
+            WHERE message_id IN (SELECT unnest($messages::VARCHAR[])) AND title IS NOT NULL
+            """,
+            {"messages": list(messages)},
+        )
+        con.execute(
+            """
             UPDATE sessions SET deleted_at = make_timestamp_ms($now), title = NULL, slug = NULL
             WHERE session_id IN (SELECT unnest($sessions::VARCHAR[])) AND deleted_at IS NULL
             """,
