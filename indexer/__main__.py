@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from indexer import backfill as filling
 from indexer import bulk_loader, settings
 from indexer.database import SCHEMA_VERSION, Database, MigrationResult
 from indexer.exceptions import AnotherIndexerRuns, IndexUnavailable
@@ -164,6 +165,28 @@ def rollback(db: DbOption = None, verbose: VerboseOption = False) -> None:
         _print_migration(database.migrate(version - 1), database)
         publisher.publish(new_base=True)
         print(f"The next `bulk`, `run` or `migrate` of this program brings it to {SCHEMA_VERSION} again.")
+
+
+@app.command()
+def backfill(db: DbOption = None, verbose: VerboseOption = False) -> None:
+    """Fill what older versions left empty, from the rows in the index: also where OpenCode's own data is gone."""
+    _configure_log(verbose)
+    _stop_on(signal.SIGTERM)
+    with _explained(), _open_existing(db) as (database, publisher):
+        try:
+            database.migrate()
+            with _progress() as progress:
+                done = filling.backfill(database, publisher, progress)
+        except KeyboardInterrupt:
+            database.set_phase("stopped", "backfill interrupted; run it again")
+            publisher.close()
+            log.info("interrupted: run it again")
+            raise typer.Exit(INTERRUPTED) from None
+        database.set_phase("stopped", "backfill complete")
+        publisher.close()
+        print(
+            f"{done.sessions:,} sessions computed anew; {done.messages_filled:,} of {done.messages:,} messages filled"
+        )
 
 
 def _print_migration(done: MigrationResult, database: Database) -> None:
