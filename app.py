@@ -9,8 +9,9 @@ st.set_page_config(page_title="OpenCode analytics", page_icon="📊", layout="wi
 with frame.around():
     page = frame.navigate()
     frame.style()
-    data.check()
-    filters.bar(page)
+    data.check(may_be_empty=frame.is_about_index(page))
+    if not frame.is_about_index(page):
+        filters.bar(page)
     page.run()
 
 frame.settle()

@@ -56,8 +56,8 @@ def newest_errors(con: duckdb.DuckDBPyConnection, scope: Scope, limit: int) -> l
 _NEWEST = rf"""
     WITH {narrow.HITS}, {narrow.SCOPED},
     failures AS (
-        SELECT message_id AS error_id, coalesce(completed_at, created_at) AS failed_at, false AS is_call, error_name AS name,
-               session_id, error_data
+        SELECT message_id AS error_id, coalesce(completed_at, created_at) AS failed_at, false AS is_call,
+               error_name AS name, session_id, error_data
         FROM messages SEMI JOIN scoped USING (message_id)
         WHERE error_name IS NOT NULL AND NOT list_contains($aborted::VARCHAR[], error_name) AND deleted_at IS NULL
         UNION ALL
@@ -68,7 +68,7 @@ _NEWEST = rf"""
     ),
     newest AS MATERIALIZED (SELECT * FROM failures ORDER BY failed_at DESC NULLS LAST, error_id LIMIT $limit::BIGINT),
     read AS (
-        SELECT *, is_call AND error_data->>'$.status' = 'completed' AS has_exit,
+        SELECT *, is_call AND name <> 'invalid' AND error_data->>'$.status' = 'completed' AS has_exit,
                CASE WHEN is_call THEN error_data->>'$.message'
                     ELSE coalesce(error_data->>'$.data.message', error_data->>'$.message') END AS report,
                trim(regexp_replace(report, '</?\w+>', ' ', 'g'), E' \t\r\n') AS output

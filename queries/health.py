@@ -14,12 +14,14 @@ class IndexStatus:
 
     Attributes:
         revision: Number of the last written batch.
-        phase: bulk, real-time, stopped or failed.
+        phase: bulk, waiting, real-time, stopped or failed.
         documents_total: Messages that the running pass has to look at. None before it is known.
         last_full_pass_at: End of the last complete pass, naive UTC. None while the first one runs.
         updated_at: Time of the last batch, naive UTC.
         is_sample: The bundled sample data, not the user's own.
         unreadable: Documents that could not be read, or only in part.
+        sources: Storages that were read.
+        unreadable_sources: Storages that could not be read.
     """
 
     revision: int
@@ -33,6 +35,8 @@ class IndexStatus:
     messages: int
     parts: int
     unreadable: int
+    sources: int
+    unreadable_sources: int
 
     @property
     def is_partial(self) -> bool:
@@ -104,7 +108,9 @@ def status(con: duckdb.DuckDBPyConnection) -> IndexStatus:
                (SELECT count(*) FROM sessions)  AS sessions,
                (SELECT count(*) FROM messages)  AS messages,
                (SELECT count(*) FROM parts)     AS parts,
-               (SELECT count(*) FROM documents) AS unreadable
+               (SELECT count(*) FROM documents) AS unreadable,
+               (SELECT count(*) FROM sources WHERE state = 'ok')         AS sources,
+               (SELECT count(*) FROM sources WHERE state = 'unreadable') AS unreadable_sources
         FROM sync_state
     """
     return fetch_row(con, sql, {}, IndexStatus)

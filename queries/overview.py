@@ -1,6 +1,7 @@
 """What happened lately, beside the same length of time before. Selected from the view `spend`: each request once."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 
 import duckdb
@@ -29,6 +30,8 @@ class Activity:
         aborted_answers: Messages that the user cut short; in no other number of answers.
         calls: Tool calls that ended. Unfinished ones are neither good nor bad.
         failed_calls: Tool calls that failed.
+        first_at: Time of the first counting message, naive UTC. None if there is none with a time.
+        last_at: Time of the last one.
     """
 
     is_before: bool
@@ -42,6 +45,8 @@ class Activity:
     aborted_answers: int
     calls: int
     failed_calls: int
+    first_at: datetime | None
+    last_at: datetime | None
 
     @property
     def errors(self) -> int:
@@ -70,7 +75,7 @@ class Overview:
     agents: tuple[Activity, ...]
 
 
-_NOTHING = Activity(False, None, None, 0, 0, 0, 0, 0, 0, 0, 0)
+_NOTHING = Activity(False, None, None, 0, 0, 0, 0, 0, 0, 0, 0, None, None)
 
 
 def overview(con: duckdb.DuckDBPyConnection, scope: Scope, before: Period | None = None) -> Overview:
@@ -131,7 +136,9 @@ _ACTIVITY = f"""
            count(error_name) FILTER (NOT is_aborted)                    AS failed_answers,
            count(*) FILTER (is_aborted)                                 AS aborted_answers,
            coalesce(sum(calls), 0)::BIGINT                              AS calls,
-           coalesce(sum(failed_calls), 0)::BIGINT                       AS failed_calls
+           coalesce(sum(failed_calls), 0)::BIGINT                       AS failed_calls,
+           min(created_at)                                              AS first_at,
+           max(created_at)                                              AS last_at
     FROM named
     GROUP BY GROUPING SETS ((is_before), (is_before, agent_name))
     ORDER BY is_before, cost_recorded_usd DESC NULLS LAST, total_tokens DESC, agent NULLS FIRST

@@ -171,7 +171,7 @@ def freshness(follows: bool = False) -> None:
 
 
 def follow(wait_s: float = FOLLOW_S) -> bool:
-    """Let the session read the newest revision, unless it moved on just now: while the indexer writes there is always one.
+    """Let the session read the newest revision, unless it did so just now: while the indexer writes there is always one.
 
     Args:
         wait_s: Seconds between two moves.

@@ -1,10 +1,11 @@
 """How numbers, times and untrusted text look. The only formatting; a value that is not known is a dash."""
 
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from zoneinfo import ZoneInfo
 
 from queries.health import Project
-from queries.period import Period, local_day
+from queries.period import Period, local_day, local_midnight
 
 MISSING = "—"
 _INSTANT = timedelta(microseconds=1)  # before the end of a half-open period
@@ -110,6 +111,14 @@ def one_line(text: str | None, limit: int = 120) -> str:
 
 
 _DIRECTIONS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f")
+
+
+def stretch(period: Period, tz: str) -> str:
+    """Write a period that ends in the middle of a day: `Oct 25 to Nov 23, 2026, 12:04`."""
+    if period.end is None or local_midnight(local_day(period.end, tz), tz) == period.end:
+        return span(period, tz)
+    end = period.end.replace(tzinfo=UTC).astimezone(ZoneInfo(tz))
+    return f"{span(period, tz)}, {end:%H:%M}"
 
 
 def span(period: Period, tz: str) -> str:

@@ -89,9 +89,9 @@ def figures(found: Overview, scope: Scope) -> None:
         st.caption(f"Changes are against {display.stretch(compared, scope.tz)}, the same length of time before.")
 
 
-def cost_over_time(scope: Scope) -> None:
+def cost_over_time(scope: Scope, found: Overview) -> None:
     """Draw the recorded cost by model."""
-    course = spend.course("model", scope)
+    course = spend.course("model", scope, found.now.first_at, found.now.last_at)
     _headed(course.title, frame.COSTS, "Costs by model", {"by": "model"})
     spend.chart(
         course.figure,

@@ -163,8 +163,8 @@ def view(by: str, scope: Scope, totals: CostTotals) -> CostView:
     top = rows if ranked_by == by and page == 1 else data.load(costs.cost_rows, ranked_by, scope, limit, 0)
     names = _names()
     ranks = data.load(costs.cost_ranks, dimension)
-    finest = by if by in costs.TIME_GROUPINGS else _finest(scope)
-    over_time = course(dimension, scope, finest, totals.first_at, totals.last_at)
+    finest = by if by in costs.TIME_GROUPINGS else None
+    over_time = course(dimension, scope, totals.first_at, totals.last_at, finest)
     most = RANKED_SESSIONS if by == "session" else RANKED_GROUPS
     dearest = [row for row in top if row.cost_recorded_usd][:most]
     ranking = [(row.key or "", _name(row, names), float(row.cost_recorded_usd or 0), row.share) for row in dearest]
@@ -189,20 +189,20 @@ def view(by: str, scope: Scope, totals: CostTotals) -> CostView:
 
 
 def course(
-    dimension: str, scope: Scope, finest: str, first_at: datetime | None, last_at: datetime | None
+    dimension: str, scope: Scope, first_at: datetime | None, last_at: datetime | None, finest: str | None = None
 ) -> Course:
     """Follow the recorded cost over time.
 
     Args:
         dimension: One of `costs.DIMENSIONS`.
         scope: The filters.
-        finest: The finest step wanted.
         first_at: First time that the filters leave, naive UTC: the axis begins there where they name none.
         last_at: Last time, alike.
+        finest: The finest step wanted. None: hours for a day or two, else days.
     """
     ranks = data.load(costs.cost_ranks, dimension)
     first, last = _extent(scope, first_at, last_at)
-    step, points = _series(dimension, scope, charts.steps_for(first, last, finest), ranks)
+    step, points = _series(dimension, scope, charts.steps_for(first, last, finest or _finest(scope)), ranks)
     bounds = (first, last) if not scope.period.is_all else (None, None)
     axis = charts.steps(points, step, *bounds) if points else []
     today = data.now().replace(tzinfo=UTC).astimezone(ZoneInfo(scope.tz)).date()

@@ -2,9 +2,10 @@
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
 
 import pandas as pd
 import streamlit as st
@@ -12,12 +13,16 @@ from pandas.io.formats.style import Styler
 
 from pages.ui import display
 from queries.costs import TIME_GROUPINGS, CostRow
+from queries.errors import ErrorEvent
+from queries.overview import Activity
 from queries.period import Scope
 from queries.sessions import ChildSession, SessionDetail, SessionModel, SessionRow
+from queries.tools import ToolSpeed
 
 if TYPE_CHECKING:
     from streamlit.elements.lib.column_types import ColumnConfig
 
+P95_MEANING = "19 of 20 calls were this fast or faster. The tool `task` lasts as long as the session it delegates to."
 UNKNOWN_TIME = "unknown time"
 CHIPS = ("fork copies", "deleted", "archived", "only in older storage", "no session record", "child")
 
@@ -201,6 +206,124 @@ def chips(row: SessionRow) -> list[str]:
     return [chip for chip, is_set in zip(CHIPS, marks, strict=True) if is_set]
 
 
+def last_sessions(rows: Sequence[SessionRow], tz: str) -> tuple[Styler, _Config]:
+    """Lay out the sessions that were active last, for half a page.
+
+    Args:
+        rows: What to show.
+        tz: Zone of the times.
+    """
+    zone = ZoneInfo(tz)
+    frame = pd.DataFrame({"Title": [session_title(row.title, row.is_deleted) for row in rows]})
+    frame["Active"] = pd.Series(
+        [
+            row.last_active_utc.replace(tzinfo=UTC).astimezone(zone).replace(tzinfo=None)
+            if row.last_active_utc
+            else None
+            for row in rows
+        ],
+        dtype="datetime64[us]",
+    )
+    frame["Cost"] = _money(row.cost_recorded_usd for row in rows)
+    frame["Errors"] = _ints(row.errors for row in rows)
+    frame["Agent"] = [display.one_line(row.agent) or display.MISSING for row in rows]
+    config: _Config = {
+        "Title": st.column_config.TextColumn(width=190),
+        "Active": st.column_config.DatetimeColumn(
+            "Last active", format="MMM D, HH:mm", width=95, help=f"Last message, in {display.md(tz)}."
+        ),
+        "Cost": _number("Cost", "USD as recorded, of the messages that match, with child sessions.", 60),
+        "Errors": _number("Errors", "Answers that ended in an error, plus tool calls that failed.", 55),
+        "Agent": st.column_config.TextColumn(help="Of the newest message.", width=90),
+    }
+    return _styled(frame, {"Cost": _usd2, "Errors": display.count, "Active": display.moment}), config
+
+
+def agents(rows: Sequence[Activity]) -> tuple[Styler, _Config]:
+    """Lay out what each agent did."""
+    frame = pd.DataFrame({"Agent": [display.one_line(row.agent) for row in rows]})
+    frame["Cost"] = _money(row.cost_recorded_usd for row in rows)
+    frame["Tokens"] = _ints(row.total_tokens for row in rows)
+    frame["Sessions"] = _ints(row.sessions for row in rows)
+    frame["Errors"] = _ints(row.errors for row in rows)
+    frame["Rate"] = _floats(row.error_rate for row in rows)
+    config: _Config = {
+        "Agent": st.column_config.TextColumn(width=150),
+        "Cost": _number("Cost, recorded", "USD as OpenCode recorded it. A dash: none was recorded."),
+        "Tokens": _number("Tokens", "Every token once."),
+        "Sessions": _number("Sessions", "Sessions in which it answered."),
+        "Errors": _number("Errors", "Its answers that ended in an error, plus its tool calls that failed."),
+        "Rate": _number("Error rate", "Errors of all its answers and finished tool calls."),
+    }
+    formats: dict[str, Callable[..., str]] = {
+        "Cost": _usd2,
+        "Tokens": display.tokens,
+        "Sessions": display.count,
+        "Errors": display.count,
+        "Rate": display.percent,
+    }
+    return _styled(frame, formats), config
+
+
+def tools(rows: Sequence[ToolSpeed]) -> tuple[Styler, _Config]:
+    """Lay out how fast tools are. What is known from a few calls only is marked."""
+    rare = [row.is_rare for row in rows]
+    frame = pd.DataFrame({"Tool": [display.one_line(row.tool_name) for row in rows]})
+    frame["Calls"] = _ints(row.calls for row in rows)
+    frame["p95"] = _floats(row.p95_ms for row in rows)
+    frame["Failed"] = _ints(row.failed_calls for row in rows)
+    frame["Share"] = _floats(row.failed_share for row in rows)
+    config: _Config = {
+        "Tool": st.column_config.TextColumn(width=150),
+        "Calls": _number("Calls", "Calls that ended, well or not."),
+        "p95": _number("p95", P95_MEANING),
+        "Failed": _number("Failed", "Calls that failed."),
+        "Share": _number("Failed, %", "Failed calls of all calls that ended."),
+    }
+    formats: dict[str, Callable[..., str]] = {
+        "Calls": display.count,
+        "Failed": display.count,
+        "Share": display.percent,
+        "p95": display.duration,
+    }
+    styled = _styled(frame, formats)
+    few = [number for number, is_rare in enumerate(rare) if is_rare]
+    return styled.format(_about, subset=(few, ["p95"]), na_rep=display.MISSING), config
+
+
+def errors(rows: Sequence[ErrorEvent], tz: str) -> tuple[Styler, _Config]:
+    """Lay out what failed. Every text is plain, on one line.
+
+    Args:
+        rows: What to show.
+        tz: Zone of the times.
+    """
+    frame = pd.DataFrame({"When": pd.Series([row.occurred_at for row in rows], dtype="datetime64[us]")})
+    frame["Kind"] = ["tool call" if row.is_call else "answer" for row in rows]
+    frame["What"] = [display.one_line(row.name, 60) for row in rows]
+    frame["Message"] = [error_text(row) for row in rows]
+    frame["Session"] = [session_title(row.session_title, False) for row in rows]
+    config: _Config = {
+        "When": st.column_config.DatetimeColumn(format="MMM D, HH:mm:ss", width=120, help=f"In {display.md(tz)}."),
+        "Kind": st.column_config.TextColumn(width=75),
+        "What": st.column_config.TextColumn("Name", width=150, help="The tool, or the name of the error."),
+        "Message": st.column_config.TextColumn(
+            "First line", width=480, help="Of what was reported; of a program's output the last line."
+        ),
+        "Session": st.column_config.TextColumn(width=220),
+    }
+    return _styled(frame, {"When": display.moment}), config
+
+
+def error_text(row: ErrorEvent) -> str:
+    """Write one line about what failed."""
+    line = display.one_line(row.message, 200)
+    if row.exit_code is None:
+        return line
+    code = "no exit code" if row.exit_code == "none" else f"exit {display.one_line(row.exit_code, 10)}"
+    return f"{code}: {line}" if line else code
+
+
 def session_title(title: str | None, is_deleted: bool) -> str:
     """Name a session on one line, also where its title is gone."""
     return display.one_line(title) or ("(deleted in OpenCode)" if is_deleted else "(no title)")
@@ -315,9 +438,19 @@ def _usd4(cost: float | None) -> str:
     return display.usd(cost, 4)
 
 
-def _number(label: str, meaning: str) -> "ColumnConfig":
+def _about(ms: float | None) -> str:
+    """Write a duration that a few calls decide."""
+    return f"~ {display.duration(ms)}"
+
+
+def _floats(numbers: Iterable[float | None]) -> pd.Series:
+    """Make a column of numbers."""
+    return pd.Series(list(numbers), dtype="float64")
+
+
+def _number(label: str, meaning: str, width: int | None = None) -> "ColumnConfig":
     """Describe a column of numbers."""
-    return st.column_config.NumberColumn(label, help=meaning, alignment="right")
+    return st.column_config.NumberColumn(label, help=meaning, alignment="right", width=width)
 
 
 def _text(label: str, meaning: str) -> "ColumnConfig":
