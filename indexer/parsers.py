@@ -27,6 +27,10 @@ from indexer.json_values import (
 )
 from indexer.rows import EpochMs, MessageRow, PartBodyRow, PartRow, ProjectRow, SessionRow
 
+# To be raised whenever the same document gives another row. The next full pass then writes every message, session and
+# project anew from its source; rows whose source is gone stay as they are.
+PARSER_VERSION = 1
+
 ERROR_TAIL_CHARACTERS = 2_000  # of a failed command's output, kept as its message
 
 SHELL_NOTICE = "The following tool was executed by the user"  # how OpenCode tells the model of a user's `!` command
@@ -198,7 +202,7 @@ def parse_project(document: Document, source_id: int, generation: Generation) ->
         updated_at=time_of(loaded, "updated"),
         source_id=source_id,
         generation=generation,
-        content_hash=fingerprint([document.body or b""], generation),
+        content_hash=_stamped(fingerprint([document.body or b""], generation)),
     )
 
 
@@ -247,7 +251,7 @@ def parse_session(
         is_missing_in_newer=is_missing_in_newer,
         source_id=source_id,
         generation=generation,
-        content_hash=fingerprint([document.body or b""], generation, is_missing_in_newer),
+        content_hash=_stamped(fingerprint([document.body or b""], generation, is_missing_in_newer)),
     )
 
 
@@ -312,12 +316,12 @@ def content_hash(documents: MessageDocuments, *, is_missing_in_newer: bool) -> i
     """Fingerprint a message with its parts, so that unchanged ones cost a read and no write.
 
     Returns:
-        64 bits, signed. Anything that changes a row changes it.
+        64 bits, signed. Anything that changes a row changes it, a newer parser too.
     """
     bodies = [documents.message.body or b"" if documents.message else b""]
     for part in documents.parts:
         bodies += (part.document_id.encode("utf-8", "replace"), part.body or b"")
-    return fingerprint(
+    digest = fingerprint(
         bodies,
         documents.generation,
         is_missing_in_newer,
@@ -326,6 +330,15 @@ def content_hash(documents: MessageDocuments, *, is_missing_in_newer: bool) -> i
         documents.row_type,
         documents.seq,
     )
+    return _stamped(digest)
+
+
+def _stamped(digest: int) -> int:
+    """Put the parser's version into the lowest byte of a fingerprint.
+
+    So of two copies with the same content, the one that a newer parser read comes first wherever fingerprints decide.
+    """
+    return digest & ~0xFF | PARSER_VERSION
 
 
 def _message_row(

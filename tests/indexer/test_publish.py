@@ -20,7 +20,7 @@ import pyarrow as pa
 import pytest
 
 from indexer import publish
-from indexer.database import SCHEMA_VERSION, Database, is_own_copy, private_folder, quoted
+from indexer.database import SCHEMA_VERSION, Database, copy_file, is_own_copy, private_folder, quoted
 from indexer.exceptions import IndexBroken, IndexForeign, IndexMissing, IndexNewer, IndexOlder, IndexUnavailable
 from indexer.publish import IndexReader, Publisher
 
@@ -401,7 +401,7 @@ def test_publish_if_due_bulk_takes_a_tenth_of_the_time(database: Database, monke
     clock, taken = Clock(), []
     publisher = Publisher(database, clock=clock)
     database.set_phase("bulk", "reading")
-    make_base = publish.copy_file
+    make_base = copy_file
 
     def slow_copy(source: int, target: Path) -> int:
         """Take two seconds."""
