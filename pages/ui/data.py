@@ -2,6 +2,7 @@
 
 import logging
 import math
+import os
 import threading
 import time
 from collections import OrderedDict
@@ -13,7 +14,6 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import duckdb
 import streamlit as st
 
-from indexer import settings
 from indexer.exceptions import IndexUnavailable
 from indexer.publish import IndexReader, Snapshot
 from pages.ui import states
@@ -110,13 +110,18 @@ def source(query: Query[Asked, Answer], *args: Asked.args, **kwargs: Asked.kwarg
         kwargs: As for `load`.
 
     Returns:
-        A function that runs the query on the revision that is pinned now, or the newest if that is gone by then.
+        A function that runs the query on the revision that is pinned now, or the newest if that is gone by then. It
+        raises LookupError with a text for the reader if there is none.
     """
     index, key = _index(), _key()
 
     def run() -> Answer:
         """Run the query."""
-        return _run(index.kept(key) or index.newest(wait=False), lambda con: query(con, *args, **kwargs))
+        try:
+            snapshot = index.kept(key) or index.newest(wait=False)
+        except IndexUnavailable as error:
+            raise LookupError(str(error)) from error
+        return _run(snapshot, lambda con: query(con, *args, **kwargs))
 
     return run
 
@@ -155,10 +160,7 @@ def freshness(follows: bool = False) -> None:
         follows: Show newer data at once rather than offer it, every `FOLLOW_S` seconds at most.
     """
     pinned = status()
-    try:
-        newest = _newest_status()
-    except IndexUnavailable:
-        st.rerun(scope="app")  # the whole page says what is wrong
+    newest = latest(health.status)
     if follows and newest != pinned and follow():
         st.rerun(scope="app")
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="right", gap="small"):
@@ -171,7 +173,7 @@ def freshness(follows: bool = False) -> None:
 
 
 def follow(wait_s: float = FOLLOW_S) -> bool:
-    """Let the session read the newest revision, unless it did so just now: while the indexer writes there is always one.
+    """Let the session read the newest revision, unless it did so just now: an indexer at work always has one.
 
     Args:
         wait_s: Seconds between two moves.
@@ -182,17 +184,23 @@ def follow(wait_s: float = FOLLOW_S) -> bool:
     before, clock = _key(), time.monotonic()
     if clock - st.session_state.get(_FOLLOWED, -math.inf) < wait_s:
         return False
-    _pin(wait=False)
+    try:
+        _pin(wait=False)
+    except IndexUnavailable:
+        st.rerun(scope="app")  # the whole page says what is wrong
     if _key() == before:
         return False
     st.session_state[_FOLLOWED] = clock
     return True
 
 
-def _newest_status() -> health.IndexStatus:
-    """Return the state of the newest opened revision."""
-    snapshot = _index().newest(wait=False)
-    return _cached(snapshot.key, "queries.health.status", "((), [])", health.status)
+def latest(query: Query[[], Answer]) -> Answer:
+    """Run a query on the newest opened revision, from a fragment. Without an index the whole page starts over."""
+    try:
+        key = _index().newest(wait=False).key
+    except IndexUnavailable:
+        st.rerun(scope="app")  # it says what is wrong
+    return _cached(key, f"{query.__module__}.{query.__qualname__}", "((), [])", query)
 
 
 def _refresh() -> None:
@@ -231,14 +239,15 @@ def _has_changed() -> bool:
 
 def _index() -> _Index:
     """Return the index that the settings name now."""
-    return _open_index(str(settings.index_path()))
+    return _open_index(os.environ.get("ANALYTICS_DB", ""))
 
 
 @st.cache_resource(show_spinner=False, max_entries=4)
-def _open_index(path: str) -> _Index:
-    """Make the index of a path, once a process."""
-    log.info("reading %s", path)
-    return _Index()
+def _open_index(configured: str) -> _Index:
+    """Make the index of a setting, once a process; empty means the default place."""
+    index = _Index()
+    log.info("reading %s (%s)", index.reader.path, "configured" if configured else "default")
+    return index
 
 
 @st.cache_data(show_spinner=False, max_entries=64)

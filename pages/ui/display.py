@@ -88,6 +88,25 @@ def duration(ms: float | None) -> str:
     return f"{hours // 24}d {hours % 24}h"
 
 
+def local(moment: datetime, tz: str) -> datetime:
+    """Return a naive UTC moment in a zone, naive again: what a table shows."""
+    return moment.replace(tzinfo=UTC).astimezone(ZoneInfo(tz)).replace(tzinfo=None)
+
+
+def ago(passed: timedelta) -> str:
+    """Write how long ago something was: `12 s ago`, `3d 4h ago`; what lies ahead by clock error was just now."""
+    seconds = max(passed, timedelta()) // timedelta(seconds=1)
+    return f"{duration(1000 * seconds)} ago" if seconds >= 10 else "just now"
+
+
+def size(number: float | None) -> str:
+    """Write a number of bytes: `812 B`, `1.24 KB`, `10.7 MB`."""
+    if number is None or number != number:
+        return MISSING
+    text = tokens(number)
+    return f"{text} B" if text[-1].isdigit() else f"{text[:-1]} {text[-1]}B"
+
+
 def moment(at: datetime | None) -> str:
     """Write a local time: `Nov 3, 2026 14:32`."""
     return MISSING if at is None or at != at else f"{at:%b} {at.day}, {at:%Y %H:%M}"

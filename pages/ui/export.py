@@ -12,8 +12,8 @@ from zoneinfo import ZoneInfo
 
 import duckdb
 
-from indexer.exceptions import IndexUnavailable
 from queries.costs import TIME_GROUPINGS, CostRow
+from queries.indexing import DocumentProblem
 from queries.period import Period, Scope, local_day
 from queries.sessions import ChildSession, SessionModel, SessionRow
 
@@ -66,7 +66,7 @@ def safely(make: Callable[[], bytes]) -> Callable[[], bytes]:
         """Make the file."""
         try:
             return make()
-        except IndexUnavailable as error:
+        except LookupError as error:  # of `data.source`: the index is gone
             log.warning("download failed: the index is unavailable")
             return csv_bytes(["error"], [[str(error)]])
         except (duckdb.Error, ValueError, OSError, MemoryError) as error:
@@ -143,6 +143,26 @@ def sessions_csv(rows: Sequence[SessionRow], tz: str) -> bytes:
                 *(row.inherited_tokens, row.children, row.fork_copies, row.is_child, row.is_deleted),
                 *(row.is_archived, row.is_missing_in_newer, row.is_placeholder),
                 f"{row.hit_place}: {row.hit}" if row.hit else None,
+            ]
+            for row in rows
+        ],
+    )
+
+
+def problems_csv(rows: Sequence[DocumentProblem], tz: str) -> bytes:
+    """Write the documents that could not be read in full.
+
+    Args:
+        rows: All of them.
+        tz: Zone of the times.
+    """
+    zone = ZoneInfo(tz)
+    return csv_bytes(
+        ["document", "kind", "source", "state", "reason", "size_bytes", "first_seen_at", "last_seen_at"],
+        [
+            [
+                *(row.key, row.kind, row.source_path, row.state, row.reason, row.size_bytes),
+                *(at.replace(tzinfo=UTC).astimezone(zone) for at in (row.first_seen_at, row.last_seen_at)),
             ]
             for row in rows
         ],

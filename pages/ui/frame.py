@@ -28,7 +28,7 @@ _STYLE = """
 /* The theme draws chart labels in a grey too pale to read; their place inherits the colour of text, light or dark. */
 .js-plotly-plot :is(.xtick, .ytick, .bartext-outside, .bars) text { fill: currentColor !important; }
 /* The accent that carries white text is too dark to be text itself on a dark ground. */
-[data-testid="stBaseButton-segmented_controlActive"] { color: inherit !important; font-weight: 600; }
+[data-variant="segmented_control"][aria-checked="true"] { color: inherit !important; font-weight: 600; }
 [data-testid="stMetricValue"] { font-variant-numeric: tabular-nums; }
 @media (max-width: 640px) {
   .st-key-filters > * { flex: 1 1 calc(50% - .5rem) !important; min-width: calc(50% - .5rem) !important; }

@@ -2,10 +2,9 @@
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING
-from zoneinfo import ZoneInfo
 
 import pandas as pd
 import streamlit as st
@@ -213,15 +212,9 @@ def last_sessions(rows: Sequence[SessionRow], tz: str) -> tuple[Styler, _Config]
         rows: What to show.
         tz: Zone of the times.
     """
-    zone = ZoneInfo(tz)
     frame = pd.DataFrame({"Title": [session_title(row.title, row.is_deleted) for row in rows]})
     frame["Active"] = pd.Series(
-        [
-            row.last_active_utc.replace(tzinfo=UTC).astimezone(zone).replace(tzinfo=None)
-            if row.last_active_utc
-            else None
-            for row in rows
-        ],
+        [display.local(row.last_active_utc, tz) if row.last_active_utc else None for row in rows],
         dtype="datetime64[us]",
     )
     frame["Cost"] = _money(row.cost_recorded_usd for row in rows)
