@@ -57,11 +57,8 @@ def open_app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> OpenApp:
         found.context["timezone"] = str(ZoneInfo(tz))
         found.query_params.update(url)
         found.run()
-        if page != "costs":
-            for name, value in url.items():
-                found.query_params[name] = value
-            found.switch_page(f"pages/{page}.py").run()
-        return found
+        found.query_params.update(url)
+        return found.switch_page(f"pages/{page}.py").run()
 
     return app
 

@@ -11,7 +11,6 @@ import duckdb
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from indexer.exceptions import IndexBroken
 from pages.ui import export
 from queries import costs, sessions
 from queries.costs import CostRow
@@ -137,7 +136,7 @@ def test_detail_csvs_have_a_row_per_model_and_child(open_index: OpenIndex) -> No
 
 
 @pytest.mark.parametrize(
-    "error", [IndexBroken("The index at x cannot be read."), duckdb.Error("secret"), OSError("no"), ValueError("no")]
+    "error", [LookupError("The index at x cannot be read."), duckdb.Error("secret"), OSError("no"), ValueError("no")]
 )
 def test_safely_failure_becomes_a_file_that_says_so(error: Exception) -> None:
     """A download never raises: the browser would show nothing at all."""
