@@ -145,7 +145,7 @@ def test_demo_a_year_from_now_shows_all_of_the_sample(browser: Browser, tmp_path
         address = next(line.split()[1] for line in lines if line.startswith("open http"))
         totals = running.totals(tmp_path / ".cache" / "opencode-analytics" / "sample.duckdb")
         with visiting(browser, address) as visit:
-            visit.open("/")
+            visit.open("/costs")
             shown, text = visit.metric(HEADLINE), visit.text()
             visit.open("/costs?range=90d")
             recent = visit.text()

@@ -11,13 +11,13 @@ from tests.browser import running
 from tests.browser.conftest import ARTIFACTS
 from tests.browser.visit import PHONE, WIDE, visiting
 
-# What must be readable on each page, sample range `all`, JSON data set.
-PAGES = {"costs": "Costs", "sessions": "Sessions"}
+# Every page, so a new one is tested from its first day; its heading is its name.
+PAGES = sorted(path.stem for path in (running.ROOT / "pages").glob("[a-z]*.py"))
 
 
-def test_pages_every_page_of_the_menu_is_tested() -> None:
-    """A new page gets its browser test by being added above."""
-    assert set(PAGES) == {path.stem for path in (running.ROOT / "pages").glob("[a-z]*.py")}
+def test_pages_the_first_ones_are_found() -> None:
+    """An empty list of pages would pass every test."""
+    assert {"costs", "sessions"} <= set(PAGES)
 
 
 @pytest.mark.parametrize("size", [WIDE, PHONE], ids=["wide", "phone"])
@@ -34,7 +34,7 @@ def test_page_fresh_server_deep_link_is_sound(
         violations = Axe().run(visit.page, options={"runOnly": ["wcag2a", "wcag2aa"]})
 
         assert not visit.has_exception(), visit.text()
-        assert visit.page.get_by_test_id("stHeading").first.inner_text() == PAGES[name]
+        assert visit.page.get_by_test_id("stHeading").first.inner_text() == name.capitalize()
         assert visit.errors == []
         assert visit.foreign == []
         assert violations.response["violations"] == [], violations.generate_report()
