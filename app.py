@@ -10,7 +10,9 @@ with frame.around():
     page = frame.navigate()
     frame.style()
     data.check(may_be_empty=frame.is_about_index(page))
-    if not frame.is_about_index(page):
+    if frame.is_about_index(page):
+        filters.keep()
+    else:
         filters.bar(page)
     page.run()
 

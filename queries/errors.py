@@ -17,7 +17,7 @@ class ErrorEvent:
 
     Attributes:
         error_id: Id of the message or part.
-        occurred_at: In the viewer's zone, naive. None if unknown.
+        occurred_at: Naive UTC. None if unknown.
         is_call: A tool call, not an answer.
         name: The tool, or the error's name.
         message: One line of what was reported, at most 300 characters: the first; of a program that ended with an exit
@@ -36,13 +36,13 @@ class ErrorEvent:
     session_title: str | None
 
 
-def newest_errors(con: duckdb.DuckDBPyConnection, scope: Scope, limit: int) -> list[ErrorEvent]:
+def newest_errors(con: duckdb.DuckDBPyConnection, scope: Scope, limit: int | None = None) -> list[ErrorEvent]:
     """List what failed last.
 
     Args:
         con: The index, open for reading.
         scope: What to look at: calls belong to the time, agent and model of their message.
-        limit: Rows at most.
+        limit: Rows at most. None: all.
 
     Returns:
         Newest first, unknown times last, then by id. Answers that the user cut short, copies that forks made and what
@@ -75,7 +75,7 @@ _NEWEST = rf"""
         FROM newest
     )
     SELECT error_id,
-           failed_at AT TIME ZONE 'UTC' AT TIME ZONE $tz AS occurred_at,
+           failed_at AS occurred_at,
            is_call, name,
            nullif(left(trim(CASE WHEN has_exit THEN regexp_extract(output, '[^\r\n]*$')
                                  ELSE regexp_extract(report, '\S[^\r\n]*') END), 300), '') AS message,

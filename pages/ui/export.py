@@ -13,9 +13,11 @@ from zoneinfo import ZoneInfo
 import duckdb
 
 from queries.costs import TIME_GROUPINGS, CostRow
+from queries.errors import ErrorEvent
 from queries.indexing import DocumentProblem
 from queries.period import Period, Scope, local_day
 from queries.sessions import ChildSession, SessionModel, SessionRow
+from queries.tools import ToolSpeed
 
 log = logging.getLogger(__name__)
 
@@ -143,6 +145,41 @@ def sessions_csv(rows: Sequence[SessionRow], tz: str) -> bytes:
                 *(row.inherited_tokens, row.children, row.fork_copies, row.is_child, row.is_deleted),
                 *(row.is_archived, row.is_missing_in_newer, row.is_placeholder),
                 f"{row.hit_place}: {row.hit}" if row.hit else None,
+            ]
+            for row in rows
+        ],
+    )
+
+
+def tools_csv(rows: Sequence[ToolSpeed]) -> bytes:
+    """Write how fast tools are and how often they fail."""
+    return csv_bytes(
+        ["tool", "calls", "failed_calls", "failed_share", "unfinished_calls", "timed_calls", "p95_ms"],
+        [
+            [
+                *(row.tool_name, row.calls, row.failed_calls, row.failed_share),
+                *(row.unfinished_calls, row.timed_calls, row.p95_ms),
+            ]
+            for row in rows
+        ],
+    )
+
+
+def errors_csv(rows: Sequence[ErrorEvent], tz: str) -> bytes:
+    """Write what failed.
+
+    Args:
+        rows: All of it.
+        tz: Zone of the times.
+    """
+    zone = ZoneInfo(tz)
+    return csv_bytes(
+        ["occurred_at", "tz", "kind", "name", "exit_code", "message", "session_id", "session", "error_id"],
+        [
+            [
+                row.occurred_at.replace(tzinfo=UTC).astimezone(zone) if row.occurred_at else None,
+                *(tz, "tool call" if row.is_call else "answer", row.name, row.exit_code, row.message),
+                *(row.session_id, row.session_title, row.error_id),
             ]
             for row in rows
         ],

@@ -50,6 +50,13 @@ def bar(page: st.Page) -> None:
             st.button("Clear", key="clear_filters", icon=":material/filter_alt_off:", type="tertiary", on_click=clear)
 
 
+def keep() -> None:
+    """Remember the filters on a page without the bar: Streamlit forgets the value of a widget that is not drawn."""
+    for key in KEYS:
+        if key in st.session_state:
+            st.session_state[key] = st.session_state[key]
+
+
 def scope() -> Scope:
     """Return what the filter bar says."""
     tz = data.zone()

@@ -45,16 +45,17 @@ def navigate() -> st.Page:
 
     Paths are absolute, so that any working directory will do. The default page has no address of its own: were it
     Overview, `/overview` would be "not found". So it is a hidden one that goes there, before any filter is drawn: what
-    the address says would not come along once filters are bound to it.
+    the address says would not come along once filters are bound to it. No page is in a named group: on a phone
+    Streamlit lists a group in a way that screen readers cannot follow (a list whose items are no list items).
     """
     home = st.Page(lambda: None, title="Home", url_path="home", default=True, visibility="hidden")
     shown = [
         st.Page(OVERVIEW, title="Overview", icon=":material/dashboard:", url_path="overview"),
         st.Page(COSTS, title="Costs", icon=":material/payments:", url_path="costs"),
         st.Page(SESSIONS, title="Sessions", icon=":material/forum:", url_path="sessions"),
+        st.Page(INDEXER, title="Indexer", icon=":material/sync:", url_path=_INDEXER_PATH),
     ]
-    about = [st.Page(INDEXER, title="Indexer", icon=":material/sync:", url_path=_INDEXER_PATH)]
-    page = st.navigation({"": [home, *shown], "Index": about}, position="top")
+    page = st.navigation([home, *shown], position="top")
     if page == home:
         st.switch_page(OVERVIEW, query_params={name: st.query_params.get_all(name) for name in st.query_params})
     return page

@@ -1,13 +1,13 @@
 """The pieces of the Overview page."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from pathlib import Path
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from pages.ui import data, display, filters, frame, spend, tables
+from pages.ui import data, display, export, filters, frame, spend, tables
 from queries import errors, overview, period, sessions, tools
 from queries.health import IndexStatus
 from queries.overview import Activity, Overview
@@ -92,7 +92,8 @@ def figures(found: Overview, scope: Scope) -> None:
 def cost_over_time(scope: Scope, found: Overview) -> None:
     """Draw the recorded cost by model."""
     course = spend.course("model", scope, found.now.first_at, found.now.last_at)
-    _headed(course.title, frame.COSTS, "Costs by model", {"by": "model"})
+    with _headed(course.title):
+        _link(frame.COSTS, "Costs by model", {"by": "model"})
     spend.chart(
         course.figure,
         "overview_over_time",
@@ -105,7 +106,8 @@ def cost_over_time(scope: Scope, found: Overview) -> None:
 def last_sessions(scope: Scope) -> None:
     """List the sessions that were active last."""
     rows = data.load(sessions.session_rows, scope, True, "last active", LAST_SESSIONS)
-    _headed("Last active sessions", frame.SESSIONS, "All sessions", {"sort": "last active"})
+    with _headed("Last active sessions"):
+        _link(frame.SESSIONS, "All sessions", {"sort": "last active"})
     styled, config = tables.last_sessions(rows, scope.tz)
     ids = [row.session_id for row in rows]
     key = tables.key("overview_sessions", scope, data.revision())
@@ -126,7 +128,8 @@ def agents(found: Overview, scope: Scope) -> None:
     """List the agents that cost most."""
     rows = found.agents[:TOP_AGENTS]
     title = "Top agents" if len(rows) == len(found.agents) else f"Top {len(rows)} of {len(found.agents)} agents"
-    _headed(title, frame.COSTS, "Costs by agent", {"by": "agent"})
+    with _headed(title):
+        _link(frame.COSTS, "Costs by agent", {"by": "agent"})
     styled, config = tables.agents(rows)
     names = [row.agent or "" for row in rows]
     key = tables.key("overview_agents", scope, data.revision())
@@ -146,7 +149,9 @@ def agents(found: Overview, scope: Scope) -> None:
 def slowest_tools(scope: Scope) -> None:
     """List the tools whose calls take longest."""
     rows = data.load(tools.slowest_tools, scope, SLOWEST_TOOLS)
-    st.markdown("**Slowest tools**", help=tables.P95_MEANING)
+    ask = data.source(tools.slowest_tools, scope)
+    with _headed("Slowest tools", tables.P95_MEANING):
+        _download("overview_tools_csv", lambda: export.tools_csv(ask()), "tools", scope)
     if not rows:
         st.text("No tool was called here.")
         return
@@ -167,7 +172,9 @@ def slowest_tools(scope: Scope) -> None:
 def newest_errors(scope: Scope) -> None:
     """List what failed last."""
     rows = data.load(errors.newest_errors, scope, NEWEST_ERRORS)
-    _headed("Newest errors", frame.SESSIONS, "Sessions with most errors", {"sort": "errors"})
+    ask = data.source(errors.newest_errors, scope)
+    with _headed("Newest errors"):
+        _download("overview_errors_csv", lambda: export.errors_csv(ask(), scope.tz), "errors", scope)
     if not rows:
         st.text("No answer and no tool call failed here.")
         return
@@ -189,8 +196,12 @@ def newest_errors(scope: Scope) -> None:
 
 
 def _before(scope: Scope) -> Period | None:
-    """Return what the scope is compared with: as far as the index reaches, so that the answer can be kept."""
-    return period.before(scope.period, scope.tz, data.status().updated_at)
+    """Return what the scope is compared with: as far as the index reaches, so that the answer can be kept.
+
+    None during the first pass: newest sessions come first, so what came before is not there yet.
+    """
+    status = data.status()
+    return None if status.is_partial else period.before(scope.period, scope.tz, status.updated_at)
 
 
 def _figure(
@@ -254,11 +265,30 @@ def _rate_meaning(now: Activity) -> str:
     )
 
 
-def _headed(title: str, page: Path, label: str, parameters: dict[str, str]) -> None:
-    """Head a block: its title, and the way to all of it at the other end of the line."""
-    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-        st.markdown(f"**{title}**", width="content")
-        st.page_link(page, label=label, icon=":material/arrow_forward:", icon_position="right", query_params=parameters)
+def _headed(title: str, meaning: str | None = None) -> DeltaGenerator:
+    """Head a block with its title; what is drawn in the result stands at the other end of the line."""
+    line = st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute")
+    line.markdown(f"**{title}**", width="content", help=meaning)
+    return line.container(horizontal=True, vertical_alignment="center", gap="small", width="content")
+
+
+def _link(page: Path, label: str, parameters: dict[str, str]) -> None:
+    """Draw the way to all of a block. The filters come along by themselves."""
+    st.page_link(page, label=label, icon=":material/arrow_forward:", icon_position="right", query_params=parameters)
+
+
+def _download(key: str, make: Callable[[], bytes], table: str, scope: Scope) -> None:
+    """Draw the download of all rows, for a table whose rows are on no other page."""
+    st.download_button(
+        "CSV",
+        data=export.safely(make),
+        file_name=export.file_name(table, scope),
+        mime="text/csv",
+        key=key,
+        icon=":material/download:",
+        on_click="ignore",
+        help="Every row, full precision",
+    )
 
 
 def _open_session(ids: Sequence[str], table_key: str) -> None:

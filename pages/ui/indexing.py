@@ -113,7 +113,9 @@ def sources() -> None:
         )
         for row in rows:
             if row.reason:
-                st.text(f"{row.path}: {display.one_line(row.reason, 1_000)}")
+                # Most reasons name the file themselves.
+                named = row.reason if row.path in row.reason else f"{row.path}: {row.reason}"
+                st.text(display.one_line(named, 1_000))
         if any(row.kind == "sqlite_v2" for row in rows):
             st.caption(f":material/info: {display.md(UNCHECKED)}")
 
@@ -193,7 +195,7 @@ def _figures(found: Indexing, now: datetime, tz: str) -> None:
         "the index: fork copies and what was deleted in OpenCode are among them.",
     )
     unread.metric(
-        "Documents not read in full",
+        "Bad documents",
         display.count(found.unreadable + found.incomplete),
         border=True,
         help=f"{display.count(found.unreadable)} not at all, {display.count(found.incomplete)} in part.",

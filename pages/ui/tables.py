@@ -213,10 +213,7 @@ def last_sessions(rows: Sequence[SessionRow], tz: str) -> tuple[Styler, _Config]
         tz: Zone of the times.
     """
     frame = pd.DataFrame({"Title": [session_title(row.title, row.is_deleted) for row in rows]})
-    frame["Active"] = pd.Series(
-        [display.local(row.last_active_utc, tz) if row.last_active_utc else None for row in rows],
-        dtype="datetime64[us]",
-    )
+    frame["Active"] = _times((row.last_active_utc for row in rows), tz)
     frame["Cost"] = _money(row.cost_recorded_usd for row in rows)
     frame["Errors"] = _ints(row.errors for row in rows)
     frame["Agent"] = [display.one_line(row.agent) or display.MISSING for row in rows]
@@ -291,17 +288,17 @@ def errors(rows: Sequence[ErrorEvent], tz: str) -> tuple[Styler, _Config]:
         rows: What to show.
         tz: Zone of the times.
     """
-    frame = pd.DataFrame({"When": pd.Series([row.occurred_at for row in rows], dtype="datetime64[us]")})
-    frame["Kind"] = ["tool call" if row.is_call else "answer" for row in rows]
+    frame = pd.DataFrame({"When": _times((row.occurred_at for row in rows), tz)})
     frame["What"] = [display.one_line(row.name, 60) for row in rows]
     frame["Message"] = [error_text(row) for row in rows]
     frame["Session"] = [session_title(row.session_title, False) for row in rows]
+    frame["Kind"] = ["tool call" if row.is_call else "answer" for row in rows]
     config: _Config = {
-        "When": st.column_config.DatetimeColumn(format="MMM D, HH:mm:ss", width=120, help=f"In {display.md(tz)}."),
+        "When": st.column_config.DatetimeColumn(format="MMM D, HH:mm", width=100, help=f"In {display.md(tz)}."),
         "Kind": st.column_config.TextColumn(width=75),
-        "What": st.column_config.TextColumn("Name", width=150, help="The tool, or the name of the error."),
+        "What": st.column_config.TextColumn("Name", width=140, help="The tool, or the name of the error."),
         "Message": st.column_config.TextColumn(
-            "First line", width=480, help="Of what was reported; of a program's output the last line."
+            "First line", width=520, help="Of what was reported; of a program's output the last line."
         ),
         "Session": st.column_config.TextColumn(width=220),
     }
@@ -429,6 +426,11 @@ def _usd2(cost: float | None) -> str:
 def _usd4(cost: float | None) -> str:
     """Write the cost of one thing."""
     return display.usd(cost, 4)
+
+
+def _times(moments: Iterable[datetime | None], tz: str) -> pd.Series:
+    """Make a column of local times from naive UTC."""
+    return pd.Series([display.local(at, tz) if at else None for at in moments], dtype="datetime64[us]")
 
 
 def _about(ms: float | None) -> str:
