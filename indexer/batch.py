@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 
 import duckdb
 
@@ -29,8 +30,10 @@ class Batch:
 
     Attributes:
         rewritten: Messages that the index had in another version: parts they no longer have are gone.
-        mended: Owners of documents that failed before and were read again: their entries are replaced by `failures`.
+        mended: Owners, with their source, of documents that failed before and were read again: their entries are
+            replaced by `failures`.
         documents_done: Messages looked at, changed or not.
+        part_owners: Message of every part: an id that two messages claim would spoil the batch.
     """
 
     projects: list[ProjectRow] = field(default_factory=list)
@@ -40,9 +43,10 @@ class Batch:
     bodies: list[PartBodyRow] = field(default_factory=list)
     failures: list[DocumentRow] = field(default_factory=list)
     rewritten: list[str] = field(default_factory=list)
-    mended: list[str] = field(default_factory=list)
+    mended: list[tuple[int, str]] = field(default_factory=list)
     documents_done: int = 0
     text_bytes: int = 0
+    part_owners: dict[str, str] = field(default_factory=dict)
 
     @property
     def is_full(self) -> bool:
@@ -65,9 +69,15 @@ def write_batch(database: Database, batch: Batch, now: EpochMs) -> None:
         _drop_gone_parts(con, batch, now)
         _replace(database, PartRow, batch.parts)
         _replace(database, PartBodyRow, batch.bodies)
-        con.execute(
-            "DELETE FROM documents WHERE owner_id IN (SELECT unnest($owners::VARCHAR[]))", {"owners": batch.mended}
-        )
+        if batch.mended:
+            con.execute(
+                """
+                DELETE FROM documents WHERE (source_id, owner_id) IN (
+                    SELECT (unnest($sources::INTEGER[]), unnest($owners::VARCHAR[]))
+                )
+                """,
+                {"sources": [source for source, _ in batch.mended], "owners": [owner for _, owner in batch.mended]},
+            )
         _replace(database, DocumentRow, batch.failures)
         con.execute("UPDATE sync_state SET documents_done = documents_done + $done", {"done": batch.documents_done})
         touched = {row.session_id for row in batch.sessions} | {row.session_id for row in batch.messages}
@@ -125,9 +135,13 @@ def mark_deleted(
 
 
 def _replace(database: Database, row_type: type[RowType], rows: Sequence[RowType]) -> None:
-    """Write the rows of one table over those with the same keys."""
+    """Write the rows of one table over those with the same keys.
+
+    Of rows with one key the last counts: two would spoil the batch.
+    """
     if rows:
-        database.replace_rows(row_type.TABLE, row_type.KEYS, arrow_table(row_type, rows))
+        unique = dict(zip(map(attrgetter(*row_type.KEYS), rows), rows, strict=True))
+        database.replace_rows(row_type.TABLE, row_type.KEYS, arrow_table(row_type, list(unique.values())))
 
 
 def _drop_gone_parts(con: duckdb.DuckDBPyConnection, batch: Batch, now: EpochMs) -> None:

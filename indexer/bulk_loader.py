@@ -1,11 +1,12 @@
 """One full pass over every source: newest sessions first; one thread reads and parses, the caller's thread writes."""
 
 import logging
+import os
 import queue
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,7 +14,16 @@ from indexer.batch import Batch, mark_deleted, write_batch
 from indexer.database import Database
 from indexer.documents import MessageDocuments
 from indexer.exceptions import SourceUnusable
-from indexer.parsers import ParseFailure, content_hash, parse_message, parse_project, parse_session
+from indexer.json_values import printable
+from indexer.parsers import (
+    ParsedMessage,
+    ParseFailure,
+    content_hash,
+    parse_message,
+    parse_project,
+    parse_session,
+    unreadable,
+)
 from indexer.publish import Publisher
 from indexer.resolve import MessageCopy, best_parse, is_newer, newest_message
 from indexer.rows import DocumentRow, EpochMs, ProjectRow, SessionRow
@@ -26,6 +36,13 @@ from indexer.sources.sqlite_v1 import SqliteV1
 from indexer.sources.sqlite_v2 import SqliteV2
 
 log = logging.getLogger(__name__)
+
+KEPT = "The version read before is kept; it is read again at the next start."
+LEFT_OUT = "It is left out; it is read again at the next start."
+GONE = "It held sessions before and was not found now. Rows read before stay; it is looked for again at the next start."
+TWIN = "part "  # begins the ledger key of a part that no path names alone
+ELSEWHERE = "Another copy of it counts; it is read again at the next start."
+THE_REST = "The rest of it counts; it is read again at the next start."
 
 MESSAGES_PER_READ = 100
 BATCHES_AHEAD = 2  # read while one is written; each holds up to 8 MB of text
@@ -63,11 +80,21 @@ class OpenSource:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What the index holds when a pass starts."""
+    """What the index holds when a pass starts.
+
+    Attributes:
+        failures: Time of the first failure of a document that failed.
+        kept: Documents that failed and that the index has in an earlier version.
+        twins: Message to the ledger rows of its parts that were left out for the same parts of other messages.
+    """
 
     messages: dict[str, MessageCopy]
     deleted_messages: set[str]
+    projects: set[str]
+    sessions: set[str]
     failures: dict[tuple[int, str], EpochMs]
+    kept: set[tuple[int, str]]
+    twins: dict[str, list[DocumentRow]]
     failed_owners: set[str]
 
 
@@ -102,7 +129,9 @@ def find_sources(data_dirs: Sequence[Path]) -> list[Source]:
     for data_dir in data_dirs:
         for path in database_files(data_dir):
             sources += _database_sources(data_dir, path)
-        if JsonTree.exists(data_dir):
+        if (dangling := data_dir / "opencode.db").is_symlink() and not dangling.exists():
+            sources.append(SqliteV1(data_dir, dangling))
+        if JsonTree.exists(data_dir) or not os.path.isdir(data_dir):  # what is wrong with a folder, its reader tells
             sources.append(JsonTree(data_dir))
     return sources
 
@@ -160,12 +189,20 @@ class _Pass:
         self._progress = progress
         self._started = _now_ms()
         self._opened = [_open(database, source, self._started) for source in sources]
-        self._usable = [opened for opened in self._opened if not opened.problem]
-        self._usable_ids = {opened.source_id for opened in self._usable}
         _compare_generations(self._usable)
         self._known = _read_known(database)
         self._session_order: dict[str, int] = {}
         self._written = self._unreadable = self._done = 0
+
+    @property
+    def _usable(self) -> list[OpenSource]:
+        """List the sources that could be read so far."""
+        return [opened for opened in self._opened if not opened.problem]
+
+    @property
+    def _usable_ids(self) -> set[int]:
+        """Number the sources that could be read so far."""
+        return {opened.source_id for opened in self._usable}
 
     def run(self) -> BulkResult:
         """Read and write everything, then flag what is gone."""
@@ -204,22 +241,35 @@ class _Pass:
         projects: dict[str, ProjectRow] = {}
         sessions: dict[str, SessionRow] = {}
         for opened in self._usable:
-            source, source_id, generation = opened.source, opened.source_id, opened.source.generation
-            for document in source.projects():
-                project = parse_project(document, source_id, generation)
-                self._note(batch, opened, document.document_id, [project])
-                if isinstance(project, ProjectRow):
-                    _keep_newer(projects, project.project_id, project)
-            for document in source.sessions():
-                is_missing = opened.is_missing_in_newer(document.document_id)
-                session = parse_session(document, source_id, generation, is_missing_in_newer=is_missing)
-                self._note(batch, opened, document.document_id, [session])
-                if isinstance(session, SessionRow):
-                    _keep_newer(sessions, session.session_id, session)
+            for problem in opened.inventory.problems:
+                self._note(batch, opened, problem.document_id, [unreadable(problem, problem.problem)], LEFT_OUT)
+            try:
+                self._read_projects_and_sessions(batch, opened, projects, sessions)
+            except SourceUnusable as error:
+                _lose(opened, error)
         batch.projects = self._news("projects", "project_id", projects)
         batch.sessions = self._news("sessions", "session_id", sessions)
         self._session_order = {key: -(row.updated_at or row.created_at or 0) for key, row in sessions.items()}
         return batch
+
+    def _read_projects_and_sessions(
+        self, batch: Batch, opened: OpenSource, projects: dict[str, ProjectRow], sessions: dict[str, SessionRow]
+    ) -> None:
+        """Read every project and session of a source, and keep the copies that come first."""
+        source, source_id, generation = opened.source, opened.source_id, opened.source.generation
+        for document in source.projects():
+            project = parse_project(document, source_id, generation)
+            otherwise = KEPT if document.document_id in self._known.projects else LEFT_OUT
+            self._note(batch, opened, document.document_id, project.failures, otherwise)
+            if project.row is not None:
+                _keep_newer(projects, project.row.project_id, project.row)
+        for document in source.sessions():
+            is_missing = opened.is_missing_in_newer(document.document_id)
+            session = parse_session(document, source_id, generation, is_missing_in_newer=is_missing)
+            otherwise = KEPT if document.document_id in self._known.sessions else LEFT_OUT
+            self._note(batch, opened, document.document_id, session.failures, otherwise)
+            if session.row is not None:
+                _keep_newer(sessions, session.row.session_id, session.row)
 
     def _news(self, table: str, key: str, rows: dict[str, ProjectOrSession]) -> list[ProjectOrSession]:
         """Keep the projects or sessions that the index lacks, or has in another version that does not come first."""
@@ -231,10 +281,11 @@ class _Pass:
             ).fetchall()
         }
         news = []
+        usable_ids = self._usable_ids
         for document_id, row in rows.items():
             source_id, *copy = known.get(document_id, (None, -1, 0, 0))
             is_same = source_id == row.source_id and copy[-1] == row.content_hash
-            is_elsewhere = source_id is not None and source_id not in self._usable_ids
+            is_elsewhere = source_id is not None and source_id not in usable_ids
             if not is_same and (not is_elsewhere or is_newer(row, *copy)):
                 news.append(row)
         return news
@@ -263,7 +314,7 @@ class _Pass:
                     seen.add(message_id)
                     by_session.setdefault(session_id, []).append(message_id)
         newest_first = sorted(by_session, key=lambda session_id: (self._session_order.get(session_id, 0), session_id))
-        ordered = [message_id for session_id in newest_first for message_id in by_session[session_id]]
+        ordered = [message_id for session_id in newest_first for message_id in sorted(by_session[session_id])]
         ordered += sorted({found for opened in self._usable for found in opened.orphans} - seen)
         for start in range(0, len(ordered), MESSAGES_PER_READ):
             yield ordered[start : start + MESSAGES_PER_READ]
@@ -273,7 +324,12 @@ class _Pass:
         copies: dict[str, list[tuple[OpenSource, MessageDocuments]]] = {}
         for opened in self._usable:
             wanted = [found for found in message_ids if found in opened.inventory.messages or found in opened.orphans]
-            for documents in opened.source.messages(wanted, opened.source_id) if wanted else []:
+            try:
+                found = opened.source.messages(wanted, opened.source_id) if wanted else []
+            except SourceUnusable as error:
+                _lose(opened, error)
+                continue
+            for documents in found:
                 copies.setdefault(documents.message_id, []).append((opened, documents))
         return copies
 
@@ -290,60 +346,103 @@ class _Pass:
         for opened, documents in copies:
             is_missing = opened.is_message_missing_in_newer(message_id)
             parse = parse_session_message if documents.row_type is not None else parse_message
-            candidate = parse(documents, is_missing_in_newer=is_missing)
-            self._note(batch, opened, message_id, candidate.failures)
-            parsed.append(candidate)
+            parsed.append(parse(documents, is_missing_in_newer=is_missing))
         chosen = best_parse(parsed)
-        if chosen.message is None:
-            if known is not None:
-                return  # the version the index has is better than none; a later good version replaces it
-        else:
+        is_kept = known is not None and (chosen.message is None or (not is_deleted and self._is_worse(chosen, known)))
+        for (opened, _), candidate in zip(copies, parsed, strict=True):
+            otherwise = KEPT if is_kept else LEFT_OUT
+            if candidate.message is None and chosen.message is not None:
+                otherwise = ELSEWHERE
+            self._note(batch, opened, message_id, candidate.failures, otherwise)
+        if is_kept:
+            return
+        if chosen.message is not None:
             copy = MessageCopy.of(chosen.message)
             if known is not None and not is_deleted:
                 is_elsewhere = known.source_id not in self._usable_ids
                 if copy.content_hash == known.content_hash and copy.source_id == known.source_id:
+                    twins = self._known.twins.get(message_id, ())
+                    batch.failures += (replace(row, last_seen_at=self._started) for row in twins)
                     return
                 if is_elsewhere and newest_message([known, copy]) == 0:
                     return
             batch.messages.append(chosen.message)
         if known is not None:
             batch.rewritten.append(message_id)
-        batch.parts += chosen.parts
-        batch.bodies += chosen.bodies
+        self._add_parts(batch, copies[0][0], message_id, chosen)
+
+    def _is_worse(self, chosen: ParsedMessage, known: MessageCopy) -> bool:
+        """Tell whether parts of a message are unreadable now that could be read before.
+
+        The version that the index has stays then until a good one comes, unless the message ended since. What could
+        never be read makes no version worse.
+        """
+        assert chosen.message is not None, "an unreadable message is always worse"
+        copy = MessageCopy.of(chosen.message)
+        if copy.source_id != known.source_id or (copy.is_finished and not known.is_finished):
+            return False
+        lost = {(copy.source_id, failure.key) for failure in chosen.failures if not failure.is_partial}
+        return any(document in self._known.kept or document not in self._known.failures for document in lost)
+
+    def _add_parts(self, batch: Batch, opened: OpenSource, message_id: str, chosen: ParsedMessage) -> None:
+        """Add the parts of a message to a batch, but for those whose id another message of the batch has."""
+        owners = {row.part_id: batch.part_owners.setdefault(row.part_id, message_id) for row in chosen.parts}
+        twins = {part_id: owner for part_id, owner in owners.items() if owner != message_id}
+        if twins:
+            found = (
+                ParseFailure(f"{TWIN}{part_id} of {message_id}", "part", f"has the id of a part of {owner}", None)
+                for part_id, owner in twins.items()
+            )
+            self._note(batch, opened, message_id, found, LEFT_OUT)
+        batch.parts += (row for row in chosen.parts if row.part_id not in twins)
+        batch.bodies += (row for row in chosen.bodies if row.part_id not in twins)
         batch.text_bytes += sum(row.size_bytes for row in chosen.parts)
 
-    def _note(self, batch: Batch, opened: OpenSource, owner_id: str, outcomes: Iterable[object]) -> None:
-        """Put the failures among some outcomes into the ledger, in place of earlier ones of the same owner."""
+    def _note(
+        self, batch: Batch, opened: OpenSource, owner_id: str, failures: Iterable[ParseFailure], otherwise: str
+    ) -> None:
+        """Put failures into the ledger, in place of earlier ones of the same owner.
+
+        Args:
+            batch: Where they are written with.
+            opened: The source of the documents.
+            owner_id: The project, session or message that they belong to.
+            failures: What could not be read, or not all of it.
+            otherwise: What happens next to a document without a row.
+        """
         if owner_id in self._known.failed_owners:
-            batch.mended.append(owner_id)
-        for failure in outcomes:
-            if isinstance(failure, ParseFailure):
-                batch.failures.append(
-                    DocumentRow(
-                        source_id=opened.source_id,
-                        key=failure.key,
-                        owner_id=owner_id,
-                        document_kind=failure.document_kind,
-                        state="partial" if failure.is_partial else "unreadable",
-                        reason=failure.reason,
-                        size_bytes=failure.size_bytes,
-                        first_seen_at=self._known.failures.get((opened.source_id, failure.key), self._started),
-                        last_seen_at=self._started,
-                    )
+            batch.mended.append((opened.source_id, owner_id))
+        for failure in failures:
+            if failure.is_partial:
+                state, level, reason = "partial", logging.INFO, f"Read in part: {failure.reason}. {THE_REST}"
+            else:
+                state, level = "unreadable", logging.WARNING
+                reason = f"The {failure.document_kind} {failure.reason}. {otherwise}"
+            batch.failures.append(
+                DocumentRow(
+                    source_id=opened.source_id,
+                    key=failure.key,
+                    owner_id=owner_id,
+                    document_kind=failure.document_kind,
+                    state=state,
+                    reason=reason,
+                    size_bytes=failure.size_bytes,
+                    first_seen_at=self._known.failures.get((opened.source_id, failure.key), self._started),
+                    last_seen_at=self._started,
                 )
-                level = logging.DEBUG if failure.is_partial else logging.WARNING
-                log.log(level, "%s: %s", failure.key, failure.reason)
+            )
+            log.log(level, "%s: %s", printable(f"{opened.source.data_dir}: {failure.key}"), reason)
 
     def _flag_gone(self) -> None:
         """Flag what the index has from these sources and none of them holds any more."""
         messages = {found for opened in self._usable for found in opened.inventory.messages}
-        orphans = {found for opened in self._usable for found in opened.orphans}
         sessions = {found for opened in self._usable for found in opened.inventory.sessions}
+        complete = {opened.source_id for opened in self._usable if opened.inventory.is_complete}
         con = self._database.con
         gone = [
             message_id
             for message_id, copy in self._known.messages.items()
-            if copy.source_id in self._usable_ids
+            if copy.source_id in complete
             and message_id not in messages
             and message_id not in self._known.deleted_messages
         ]
@@ -352,16 +451,18 @@ class _Pass:
             SELECT session_id FROM sessions
             WHERE deleted_at IS NULL AND source_id IN (SELECT unnest($ids::INTEGER[]))
             """,
-            {"ids": sorted(self._usable_ids)},
+            {"ids": sorted(complete)},
         ).fetchall()
         gone_sessions = [session_id for (session_id,) in known_sessions if session_id not in sessions]
         mark_deleted(self._database, messages=gone, sessions=gone_sessions, now=_now_ms())
-        projects = {found for opened in self._usable for found in opened.inventory.projects}
-        forgotten = [
-            owner for owner in self._known.failed_owners if owner not in messages | orphans | sessions | projects
-        ]
-        if forgotten:
-            write_batch(self._database, Batch(mended=forgotten), _now_ms())
+        with self._database.transaction() as con:  # every document that failed is read in every pass
+            con.execute(
+                """
+                DELETE FROM documents
+                WHERE source_id IN (SELECT unnest($ids::INTEGER[])) AND last_seen_at < make_timestamp_ms($started)
+                """,
+                {"ids": sorted(self._usable_ids), "started": self._started},
+            )
 
     def _finish(self) -> None:
         """Record what each source held, and that the pass is complete."""
@@ -369,7 +470,8 @@ class _Pass:
             for opened in self._opened:
                 con.execute(
                     """
-                    UPDATE sources SET state = $state, reason = $reason, sessions = $sessions, messages = $messages,
+                    UPDATE sources SET state = $state, reason = $reason,
+                        sessions = coalesce($sessions, sessions), messages = coalesce($messages, messages),
                         newest_at = (SELECT max(recorded_until) FROM messages WHERE messages.source_id = $source_id),
                         parts = (
                             SELECT count(*) FROM parts JOIN messages USING (message_id)
@@ -381,12 +483,24 @@ class _Pass:
                     {
                         "state": "unreadable" if opened.problem else "ok" if opened.inventory.messages else "empty",
                         "reason": opened.problem or None,
-                        "sessions": len(opened.inventory.sessions),
-                        "messages": len(opened.inventory.messages),
+                        "sessions": None if opened.problem else len(opened.inventory.sessions),
+                        "messages": None if opened.problem else len(opened.inventory.messages),
                         "source_id": opened.source_id,
                         "now": _now_ms(),
                     },
                 )
+            folders = {str(opened.source.data_dir) for opened in self._opened}
+            gone = con.execute(
+                """
+                UPDATE sources SET state = 'unreadable', reason = $reason
+                WHERE data_dir IN (SELECT unnest($folders::VARCHAR[]))
+                  AND source_id NOT IN (SELECT unnest($ids::INTEGER[]))
+                RETURNING kind, path
+                """,
+                {"reason": GONE, "folders": sorted(folders), "ids": [opened.source_id for opened in self._opened]},
+            ).fetchall()
+            for kind, path in gone:
+                log.info("%s (%s): %s", printable(path), kind, GONE)
             con.execute("UPDATE sync_state SET last_full_pass_at = make_timestamp_ms($now)", {"now": _now_ms()})
 
 
@@ -397,9 +511,14 @@ def _open(database: Database, source: Source, now: EpochMs) -> OpenSource:
         opened.inventory = source.inventory()
         opened.orphans = set(opened.inventory.orphans)
     except SourceUnusable as error:
-        opened.problem = str(error)
-        log.warning("%s", error)
+        _lose(opened, error)
     return opened
+
+
+def _lose(opened: OpenSource, error: SourceUnusable) -> None:
+    """Give a source up for this pass: what the index has from it stays as it is."""
+    opened.problem = str(error)
+    log.warning("%s", printable(opened.problem))
 
 
 def _source_id(database: Database, source: Source, now: EpochMs) -> int:
@@ -452,12 +571,32 @@ def _read_known(database: Database) -> Known:
         messages[message_id] = MessageCopy(source_id, generation, is_finished, recorded_until, digest)
         if is_deleted:
             deleted.add(message_id)
-    failed = database.con.execute("SELECT source_id, key, owner_id, epoch_ms(first_seen_at) FROM documents").fetchall()
+    failed = database.con.execute(
+        "SELECT source_id, key, owner_id, epoch_ms(first_seen_at), ends_with(reason, $kept) FROM documents",
+        {"kept": KEPT},
+    ).fetchall()
+    twins: dict[str, list[DocumentRow]] = {}
+    for values in database.con.execute(
+        """
+        SELECT source_id, key, owner_id, document_kind, state, reason, size_bytes,
+               epoch_ms(first_seen_at), epoch_ms(last_seen_at)
+        FROM documents WHERE starts_with(key, $twin)
+        """,
+        {"twin": TWIN},
+    ).fetchall():
+        row = DocumentRow(*values)
+        twins.setdefault(row.owner_id, []).append(row)
+    projects = database.con.execute("SELECT project_id FROM projects WHERE source_id IS NOT NULL").fetchall()
+    sessions = database.con.execute("SELECT session_id FROM sessions WHERE NOT is_placeholder").fetchall()
     return Known(
         messages=messages,
         deleted_messages=deleted,
-        failures={(source_id, key): EpochMs(first) for source_id, key, _, first in failed},
-        failed_owners={owner for _, _, owner, _ in failed},
+        projects={project_id for (project_id,) in projects},
+        sessions={session_id for (session_id,) in sessions},
+        failures={(source_id, key): EpochMs(first) for source_id, key, _, first, _ in failed},
+        kept={(source_id, key) for source_id, key, _, _, is_kept in failed if is_kept},
+        twins=twins,
+        failed_owners={owner for _, _, owner, _, _ in failed},
     )
 
 

@@ -11,8 +11,9 @@ import orjson
 
 from indexer.rows import EpochMs
 
-EPOCH_MS = range(253_402_300_800_000)  # 1970 to 9999: what a TIMESTAMP column and a datetime both hold
+EPOCH_MS = range(253_402_128_000_000)  # 1970 to 9999-12-29: what a TIMESTAMP and a datetime hold in every time zone
 MAX_COST_USD = Decimal(1_000_000)  # DECIMAL(18, 12) holds less than this
+MAX_INTEGER_DIGITS = 4_000  # Python refuses to read longer ones, and takes the whole document with it
 MAX_TEXT_BYTES = 65_536
 TEXT_HEAD_BYTES = 49_152
 
@@ -26,19 +27,39 @@ def read_object(body: bytes) -> JsonObject | str:
         body: JSON text.
 
     Returns:
-        The object without lone surrogates, which no column can hold, or the reason why there is none.
+        The object without lone surrogates, which no column can hold, or the reason why there is none: half a sentence
+        about the document, without any of its text.
     """
     try:
         loaded: object = orjson.loads(body)
     except orjson.JSONDecodeError:
         # the standard library also takes lone surrogates, NaN and huge numbers, which real documents contain
+        if not body.strip(b"\0\t\n\r "):
+            return "is empty" if not body.strip() else "holds nothing but NUL bytes"
         try:
-            loaded = _scrub(json.loads(body))
+            loaded = _scrub(json.loads(body.decode("utf-8-sig", "surrogatepass"), parse_int=_integer))
         except RecursionError:
-            return "not JSON: nested too deeply"
-        except ValueError as error:
-            return f"not JSON: {clean(str(error))}" if body.strip() else "the document is empty"
-    return loaded if isinstance(loaded, dict) else f"not a JSON object but {type(loaded).__name__}"
+            return "is nested too deeply to be read"
+        except UnicodeDecodeError as error:
+            return f"is not UTF-8 text (byte {error.start:,} of {len(body):,})"
+        except json.JSONDecodeError as error:
+            return f"is not JSON, or cut off (at character {error.pos:,} of {len(error.doc):,})"
+    return loaded if isinstance(loaded, dict) else f"is JSON, but no object: {_JSON_TYPES[type(loaded)]}"
+
+
+_JSON_TYPES = {
+    type(None): "null",
+    bool: "a boolean",
+    int: "a number",
+    float: "a number",
+    str: "a text",
+    list: "a list",
+}
+
+
+def _integer(digits: str) -> int | float:
+    """Read an integer of any length; one that nothing could hold is infinite, as 1e400 is."""
+    return int(digits) if len(digits) < MAX_INTEGER_DIGITS else math.inf
 
 
 def _scrub(value: object) -> object:
@@ -86,6 +107,16 @@ def _finite(value: object) -> object:
             return value
 
 
+def printable(text: str) -> str:
+    """Replace what would break a line of a log."""
+    return text if text.isprintable() else "".join(sign if sign.isprintable() else "?" for sign in text)
+
+
+def brief(value: object) -> str:
+    """Write a value in 100 characters at most."""
+    return (clean(value) if isinstance(value, str) else dump(value))[:100]
+
+
 def mapping(value: JsonObject, name: str) -> JsonObject:
     """Read an object inside an object; empty if it is missing or something else."""
     found = value.get(name)
@@ -122,7 +153,8 @@ def usd(value: object) -> Decimal | None:
     """Read an amount exactly as it is written, to 12 decimals; None if it is no amount that a row can hold."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    if not abs(value) < MAX_COST_USD:  # NaN is in no order
+    # a NaN must not meet a Decimal: to compare the two raises
+    if (isinstance(value, float) and not math.isfinite(value)) or abs(value) >= MAX_COST_USD:
         return None
     amount = Decimal(repr(value)).quantize(Decimal("1e-12"), ROUND_HALF_EVEN)
     return amount if abs(amount) < MAX_COST_USD else None

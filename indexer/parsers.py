@@ -12,6 +12,7 @@ from indexer.json_values import (
     MAX_COST_USD,
     JsonObject,
     bigint,
+    brief,
     clean,
     cut,
     dump,
@@ -42,6 +43,7 @@ class ParseFailure:
     """Why a document gave no row, or a row that lacks values.
 
     Attributes:
+        reason: Half a sentence about the document, without any of its text: it is logged.
         is_partial: There is a row, without the values that the reason names.
     """
 
@@ -83,6 +85,22 @@ class Tokens:
     def is_zero(self) -> bool:
         """Tell whether every counter is 0."""
         return not (self.input or self.output or self.reasoning or self.cache_read or self.cache_write)
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedProject:
+    """Row of one project, None if it could not be read, and every failure."""
+
+    row: ProjectRow | None
+    failures: tuple[ParseFailure, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedSession:
+    """Row of one session, None if it could not be read, and every failure."""
+
+    row: SessionRow | None
+    failures: tuple[ParseFailure, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,16 +202,13 @@ def sum_tokens(steps: Sequence[Tokens]) -> Tokens:
 # --- rows
 
 
-def parse_project(document: Document, source_id: int, generation: Generation) -> ProjectRow | ParseFailure:
-    """Read one project document.
-
-    Returns:
-        The row, or why there is none.
-    """
+def parse_project(document: Document, source_id: int, generation: Generation) -> ParsedProject:
+    """Read one project document."""
     loaded = load_document(document)
     if isinstance(loaded, ParseFailure):
-        return loaded
-    return ProjectRow(
+        return ParsedProject(None, (loaded,))
+    doubts = [*wrong_ids(loaded, ("id", document.document_id)), *wrong_times(loaded, "created", "updated")]
+    row = ProjectRow(
         project_id=clean(document.document_id),
         name=text_of(loaded, "name"),
         worktree=text_of(loaded, "worktree"),
@@ -204,11 +219,12 @@ def parse_project(document: Document, source_id: int, generation: Generation) ->
         generation=generation,
         content_hash=_stamped(fingerprint([document.body or b""], generation)),
     )
+    return ParsedProject(row, partial(document, doubts))
 
 
 def parse_session(
     document: Document, source_id: int, generation: Generation, *, is_missing_in_newer: bool
-) -> SessionRow | ParseFailure:
+) -> ParsedSession:
     """Read one session document.
 
     Args:
@@ -218,14 +234,19 @@ def parse_session(
         is_missing_in_newer: The session exists only here, beside a newer storage that lacks it.
 
     Returns:
-        The row, or why there is none. Unknown values are None.
+        The row; unknown values are None.
     """
     loaded = load_document(document)
     if isinstance(loaded, ParseFailure):
-        return loaded
+        return ParsedSession(None, (loaded,))
+    doubts = [
+        *wrong_ids(loaded, ("id", document.document_id)),
+        *missing(loaded, ("time", "created")),
+        *wrong_times(loaded, "created", "updated", "archived"),
+    ]
     summary, tokens = mapping(loaded, "summary"), mapping(loaded, "tokens")
     cache = mapping(tokens, "cache")
-    return SessionRow(
+    row = SessionRow(
         session_id=clean(document.document_id),
         # the folder, not the field: older releases moved session files between projects without rewriting them
         project_id=clean(document.project_id) if document.project_id else text_of(loaded, "projectID"),
@@ -253,6 +274,7 @@ def parse_session(
         generation=generation,
         content_hash=_stamped(fingerprint([document.body or b""], generation, is_missing_in_newer)),
     )
+    return ParsedSession(row, partial(document, doubts))
 
 
 def parse_message(documents: MessageDocuments, *, is_missing_in_newer: bool) -> ParsedMessage:
@@ -297,15 +319,21 @@ def parse_message(documents: MessageDocuments, *, is_missing_in_newer: bool) -> 
             tokens = extract_tokens(part, is_reasoning_included_by_default=is_included)
             step = (tokens, usd(part.get("cost")))
             steps.append(step)
-            failures.extend(implausible(document, part))
         part_row = _part_row(document, part, message_id, session_id, position, step, is_orphan=is_orphan)
         part_rows.append(part_row)
+        doubts = _wrong_part(part, part_row)
+        if doubts:
+            failures.extend(partial(document, doubts))
         body = _part_body(part_row, part)
         if body is not None:
             bodies.append(body)
     row = None
+    if message is not None and documents.message is not None and session_id is None:
+        failures.append(unreadable(documents.message, "names no session"))
     if message is not None and documents.message is not None and session_id is not None:
-        failures.extend(implausible(documents.message, message))
+        ids = wrong_ids(message, ("id", message_id), ("sessionID", session_id))
+        role = () if text_of(message, "role") else ("role is missing or no text, taken as unknown",)
+        failures.extend(partial(documents.message, [*ids, *role, *wrong_message(message)]))
         row = _message_row(
             documents, message, session_id, steps, [part for _, part in parts], is_included, is_missing_in_newer
         )
@@ -442,7 +470,7 @@ def _part_row(
         is_failed=error_data is not None,
         is_unfinished=is_tool and status not in ("completed", "error"),
         is_synthetic=part.get("synthetic") is True,
-        is_shell_notice=part.get("synthetic") is True and str(part.get("text")).startswith(SHELL_NOTICE),
+        is_shell_notice=part.get("synthetic") is True and (text_of(part, "text") or "").startswith(SHELL_NOTICE),
         is_orphan=is_orphan,
         input_tokens=tokens.input if tokens else None,
         output_tokens=tokens.output if tokens else None,
@@ -581,7 +609,7 @@ def _error_name(error: object) -> str | None:
         return None
     if isinstance(error, Mapping):
         return text_of(error, "name") or text_of(error, "type") or "unknown"
-    return clean(str(error))[:100]
+    return brief(error)
 
 
 def _part_title(part: JsonObject, state: JsonObject, part_type: str) -> str | None:
@@ -612,34 +640,113 @@ def _attachment(part: JsonObject) -> dict[str, object]:
     return described
 
 
-def implausible(document: Document, loaded: JsonObject) -> list[ParseFailure]:
-    """List the values of a document that do not fit their columns and were left out.
+# --- what is wrong with a document
+
+
+def wrong_ids(loaded: JsonObject, *expected: tuple[str, str | None]) -> list[str]:
+    """Name the ids that a document states otherwise than its path or row does, which count.
 
     Args:
-        document: The document.
-        loaded: What it holds.
-
-    Returns:
-        One failure that names all of them, or none.
+        loaded: What the document holds; an id that it lacks is not wrong.
+        expected: Field and id.
     """
-    tokens = mapping(loaded, "tokens")
-    found: list[str] = []
-    for name, value in (
-        *((name, tokens.get(name)) for name in ("input", "output", "reasoning")),
-        *((f"cache.{name}", mapping(tokens, "cache").get(name)) for name in ("read", "write")),
-    ):
-        number = integer(value)
-        if number is not None and abs(number) >= MAX_TOKENS:
-            found.append(f"tokens.{name} is out of range (10^15 or more), counted as 0")
+    return [
+        f"its {name} is not that of its place, which counts"
+        for name, value in expected
+        if (found := loaded.get(name)) is not None and found != value and value is not None
+    ]
+
+
+def missing(loaded: JsonObject, *needed: tuple[str, str]) -> list[str]:
+    """Name the fields that every document of its kind has, and this one has not."""
+    return [f"{holder}.{name} is missing" for holder, name in needed if mapping(loaded, holder).get(name) is None]
+
+
+def wrong_times(loaded: JsonObject, *names: str) -> list[str]:
+    """Name the times of a document that no column can hold."""
+    times = loaded.get("time")
+    if times is not None and not isinstance(times, Mapping):
+        return ["time is no object, left empty"]
+    return [
+        f"time.{name} is no plausible time, left empty"
+        for name in names
+        if (value := mapping(loaded, "time").get(name)) is not None and epoch_ms(value) is None
+    ]
+
+
+def wrong_usage(loaded: JsonObject) -> list[str]:
+    """Name the counters and costs of a message or step that no column can hold, or that are no numbers."""
+    found = []
+    for holder, names in (("tokens", ("input", "output", "reasoning")), ("usage", ("input_tokens", "output_tokens"))):
+        values = loaded.get(holder)
+        if values is not None and not isinstance(values, Mapping):
+            found.append(f"{holder} is no object, counted as 0")
+        found += _wrong_counters(mapping(loaded, holder), holder, *names)
+    found += _wrong_counters(mapping(mapping(loaded, "tokens"), "cache"), "tokens.cache", "read", "write")
     cost = loaded.get("cost")
-    if isinstance(cost, int | float) and not isinstance(cost, bool) and usd(cost) is None:
-        found.append("cost is out of range (1,000,000 USD or more, or no number), taken as not recorded")
-    for name, value in mapping(loaded, "time").items():
-        if value is not None and epoch_ms(value) is None:
-            found.append(f"time.{clean(name)} is no plausible time, left empty")
-    if not found:
-        return []
-    return [ParseFailure(document.key, document.kind, "; ".join(found), len(document.body or b""), is_partial=True)]
+    if cost is not None and usd(cost) is None:
+        found.append("cost is no amount below 1,000,000 USD, taken as not recorded")
+    return found
+
+
+def _wrong_counters(values: JsonObject, holder: str, *names: str) -> list[str]:
+    """Name the counters of an object that are no numbers, or out of range."""
+    found = []
+    for name in names:
+        value = values.get(name)
+        number = integer(value)
+        if value is not None and number is None:
+            found.append(f"{holder}.{name} is no number, counted as 0")
+        elif number is not None and abs(number) >= MAX_TOKENS:
+            found.append(f"{holder}.{name} is out of range (10^15 or more), counted as 0")
+    return found
+
+
+def wrong_message(message: JsonObject) -> list[str]:
+    """Name what is wrong with the values of a message."""
+    return [
+        *missing(message, ("time", "created")),
+        *wrong_times(message, "created", "completed"),
+        *wrong_usage(message),
+    ]
+
+
+def _wrong_part(part: JsonObject, row: PartRow) -> list[str]:
+    """Name what is wrong with a part. Called for every part, so it looks no closer than it has to."""
+    found: list[str] = []
+    if (
+        part.get("id", row.part_id) != row.part_id
+        or part.get("messageID", row.message_id) != row.message_id
+        or part.get("sessionID", row.session_id) != row.session_id
+    ):
+        found += wrong_ids(part, ("id", row.part_id), ("messageID", row.message_id), ("sessionID", row.session_id))
+    if row.part_type == "unknown" and text_of(part, "type") is None:
+        found.append("type is missing or no text, taken as unknown")
+    if row.part_type == "tool":
+        if row.tool_name is None:
+            found.append("tool is missing or no text")
+        if row.tool_status is None:
+            found.append("state.status is missing or no text, taken as unfinished")
+        if row.started_at is None or row.ended_at is None:
+            found += wrong_times(mapping(part, "state"), "start", "end")
+    elif (row.started_at is None or row.ended_at is None) and "time" in part:
+        found += wrong_times(part, "start", "end")
+    if row.input_tokens is not None:
+        found += wrong_usage(part)
+    return found
+
+
+def partial(document: Document, doubts: Sequence[str]) -> tuple[ParseFailure, ...]:
+    """Make the failure of a document whose row lacks values; none without doubts."""
+    if not doubts:
+        return ()
+    size = None if document.body is None else len(document.body)
+    return (ParseFailure(document.key, document.kind, "; ".join(doubts), size, is_partial=True),)
+
+
+def unreadable(document: Document, reason: str) -> ParseFailure:
+    """Make the failure of a document without a row."""
+    return ParseFailure(document.key, document.kind, reason, None if document.body is None else len(document.body))
 
 
 def load_document(document: Document) -> JsonObject | ParseFailure:
@@ -652,8 +759,6 @@ def load_document(document: Document) -> JsonObject | ParseFailure:
         The object, or why there is none.
     """
     if document.body is None:
-        return ParseFailure(document.key, document.kind, document.problem, None)
+        return unreadable(document, document.problem)
     loaded = read_object(document.body)
-    if isinstance(loaded, str):
-        return ParseFailure(document.key, document.kind, loaded, len(document.body))
-    return loaded
+    return unreadable(document, loaded) if isinstance(loaded, str) else loaded

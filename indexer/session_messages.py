@@ -6,7 +6,7 @@ Checked against the second API of 1.18; what only 2.0 writes is known from its s
 from collections.abc import Sequence
 
 from indexer.documents import MessageDocuments
-from indexer.json_values import JsonObject, clean, cut, dump, epoch_ms, mapping, pick, text_of, time_of, usd
+from indexer.json_values import JsonObject, brief, clean, cut, dump, epoch_ms, mapping, pick, text_of, time_of, usd
 from indexer.parsers import (
     ERROR_TAIL_CHARACTERS,
     ParsedMessage,
@@ -15,8 +15,11 @@ from indexer.parsers import (
     content_hash,
     extract_tokens,
     fork_key,
-    implausible,
     load_document,
+    partial,
+    unreadable,
+    wrong_ids,
+    wrong_message,
 )
 from indexer.rows import EpochMs, MessageRow, PartBodyRow, PartRow
 
@@ -41,6 +44,8 @@ def parse_session_message(documents: MessageDocuments, *, is_missing_in_newer: b
     message = load_document(documents.message)
     if isinstance(message, ParseFailure):
         return ParsedMessage(None, (), (), (message,))
+    if not documents.session_id:
+        return ParsedMessage(None, (), (), (unreadable(documents.message, "names no session"),))
     content = message.get("content")
     items = [item for item in content if isinstance(item, dict)] if isinstance(content, list) else []
     is_answer = documents.row_type == "assistant"
@@ -51,8 +56,22 @@ def parse_session_message(documents: MessageDocuments, *, is_missing_in_newer: b
         message=_message_row(documents, message, items, is_missing_in_newer),
         parts=tuple(rows),
         bodies=tuple(body for body in (*bodies, row_body) if body is not None),
-        failures=tuple(implausible(documents.message, message)),
+        failures=partial(documents.message, _wrong_row(documents, message)),
     )
+
+
+def _wrong_row(documents: MessageDocuments, message: JsonObject) -> list[str]:
+    """Name what is wrong with the values of a row."""
+    found = wrong_ids(message, ("id", documents.message_id), ("sessionID", documents.session_id))
+    if documents.row_type is None or not documents.row_type:
+        found.append("its type is missing, taken as unknown")
+    content = message.get("content")
+    if documents.row_type == "assistant" and not isinstance(content, list):
+        found.append("content is missing or no list: an answer without parts")
+    elif documents.row_type == "assistant" and isinstance(content, list):
+        strange = sum(not isinstance(item, dict) for item in content)
+        found += [f"{strange:,} items of content are no objects, left out"] if strange else []
+    return [*found, *wrong_message(message)]
 
 
 def _message_row(
@@ -96,7 +115,7 @@ def _message_row(
         is_total_mismatch=tokens.is_mismatch,
         cost_recorded_usd=None if not has_usage or (is_usage_missing and cost == 0) else cost,
         cost_steps_usd=None,
-        fork_key=fork_key(message, tokens, Tokens(), role, model.get("providerID"), model.get("id")),
+        fork_key=fork_key(message, tokens, Tokens(), role, text_of(model, "providerID"), text_of(model, "id")),
         is_fork_copy=False,
         is_missing_in_newer=is_missing_in_newer,
         source_id=documents.source_id,
@@ -195,8 +214,9 @@ def _file(file: object) -> object:
     """Describe an attached file without its content."""
     if not isinstance(file, dict):
         return None
-    kept = {name: value for name, value in file.items() if not str(value).startswith("data:")}
-    return {**kept, "data_url_bytes": sum(len(str(file[name])) for name in file.keys() - kept.keys())}
+    attached = {name: value for name, value in file.items() if isinstance(value, str) and value.startswith("data:")}
+    kept = {name: value for name, value in file.items() if name not in attached}
+    return {**kept, "data_url_bytes": sum(map(len, attached.values()))}
 
 
 def _output(state: JsonObject) -> object:
@@ -235,7 +255,7 @@ def _error_name(error: object) -> str:
     """Name the error of an answer."""
     if isinstance(error, dict):
         return text_of(error, "type") or text_of(error, "name") or "unknown"
-    return clean(str(error))[:100]
+    return brief(error)
 
 
 def _recorded_until(message: JsonObject, items: Sequence[JsonObject]) -> EpochMs | None:

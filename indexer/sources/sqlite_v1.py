@@ -1,13 +1,14 @@
 """Second generation: `opencode.db` with message and part rows (OpenCode since 1.2)."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import orjson
 
 from indexer.documents import Document, Generation, MessageDocuments
 from indexer.sources import Inventory
-from indexer.sources.sqlite_file import Row, SqliteFile, name_of
+from indexer.sources.sqlite_file import DAMAGE, DamagedFile, Row, SqliteFile, id_of, name_of
 
 RESTAMP_GAP_MS = 60_000  # a live row is stamped within seconds of the times it records
 NEEDED_COLUMNS = {
@@ -33,14 +34,21 @@ class SqliteV1:
     def inventory(self) -> Inventory:
         """List the ids of every table."""
         self._file.require(NEEDED_COLUMNS)
-        rows = self._file.rows("SELECT id, session_id FROM message")
-        orphans = "SELECT DISTINCT message_id AS id FROM part WHERE message_id NOT IN (SELECT id FROM message)"
-        return Inventory(
-            projects=self._file.ids("project"),
-            sessions=self._file.ids("session"),
-            messages={name_of(row["id"]): name_of(row["session_id"]) for row in rows},
-            orphans=[name_of(row["id"]) for row in self._file.rows(orphans)],
+        found = Inventory()
+        found.projects = self._file.ids(found, "project", "project")
+        found.sessions = self._file.ids(found, "session", "session")
+        found.messages = dict(self._file.owned_ids(found, "message", "message", "session_id"))
+        orphans = self._file.rows(
+            "SELECT DISTINCT message_id AS id FROM part "
+            "WHERE NOT EXISTS (SELECT 1 FROM message WHERE message.id = part.message_id)"
         )
+        ids = [id_of(row["id"]) for row in orphans]
+        found.orphans = [message_id for message_id in ids if message_id is not None]
+        if None in ids:
+            found.problems.append(
+                self._file.problem("part", "part", "rows without message", "have no message id that is text")
+            )
+        return found
 
     def projects(self) -> Iterable[Document]:
         """Read every project row."""
@@ -52,17 +60,62 @@ class SqliteV1:
 
     def messages(self, message_ids: Sequence[str], source_id: int) -> list[MessageDocuments]:
         """Read message rows with their part rows, in the order they were written."""
+        try:
+            return self._together(self._message_rows(message_ids), self._part_rows(message_ids), message_ids, source_id)
+        except DamagedFile:  # one bad page must not hide the rows beside it
+            return [found for message_id in message_ids for found in self._one_of_a_damaged_file(message_id, source_id)]
+
+    def close(self) -> None:
+        """Close the database."""
+        self._file.close()
+
+    def _message_rows(self, message_ids: Sequence[str]) -> list[Row]:
+        """Read message rows, each with the version of the client that created its session."""
         marks = ", ".join("?" * len(message_ids))
-        rows = self._file.rows(
+        return self._file.rows(
             "SELECT m.id, m.session_id, m.time_updated, m.data, s.version FROM message m "
             f"LEFT JOIN session s ON s.id = m.session_id WHERE m.id IN ({marks})",
             message_ids,
         )
-        part_rows = self._file.rows(
+
+    def _part_rows(self, message_ids: Sequence[str]) -> list[Row]:
+        """Read part rows in the order they were written."""
+        marks = ", ".join("?" * len(message_ids))
+        return self._file.rows(
             "SELECT id, message_id, session_id, time_created, data FROM part "
             f"WHERE message_id IN ({marks}) ORDER BY rowid",
             message_ids,
         )
+
+    def _one_of_a_damaged_file(self, message_id: str, source_id: int) -> list[MessageDocuments]:
+        """Read what can be read of one message, and name what cannot."""
+        rows: list[Row] = []
+        part_rows: list[Row] = []
+        problems: list[Document] = []
+        try:
+            rows = self._message_rows([message_id])
+        except DamagedFile:
+            problems.append(self._file.problem("message", "message", message_id, DAMAGE))
+        try:
+            part_rows = self._part_rows([message_id])
+        except DamagedFile:
+            problems.append(self._file.problem("part", "part", f"parts of {message_id}", DAMAGE))
+        found = self._together(rows, part_rows, [message_id], source_id)
+        if not found:
+            found = [MessageDocuments(message_id, None, source_id, self.generation, None, ())] if problems else []
+        return [
+            replace(
+                documents,
+                message=documents.message or next((lost for lost in problems if lost.kind == "message"), None),
+                parts=(*documents.parts, *(lost for lost in problems if lost.kind == "part")),
+            )
+            for documents in found
+        ]
+
+    def _together(
+        self, rows: Sequence[Row], part_rows: Sequence[Row], message_ids: Sequence[str], source_id: int
+    ) -> list[MessageDocuments]:
+        """Put messages and parts together, in the order of the ids."""
         messages = {name_of(row["id"]): row for row in rows}
         parts: dict[str, list[Row]] = {}
         for row in part_rows:
@@ -73,10 +126,6 @@ class SqliteV1:
             if message_id in messages or message_id in parts
         ]
 
-    def close(self) -> None:
-        """Close the database."""
-        self._file.close()
-
     def _message(self, message_id: str, row: Row | None, parts: Sequence[Row], source_id: int) -> MessageDocuments:
         """Put the rows of one message together."""
         owner = row or parts[0]
@@ -85,11 +134,14 @@ class SqliteV1:
             parts = sorted(parts, key=lambda part: name_of(part["id"]))
         return MessageDocuments(
             message_id=message_id,
-            session_id=name_of(owner["session_id"]) if owner["session_id"] is not None else None,
+            session_id=name_of(owner["session_id"]) or None,
             source_id=source_id,
             generation=self.generation,
             message=self._file.stored("message", "message", row) if row else None,
-            parts=tuple(self._file.stored("part", "part", part) for part in parts),
+            parts=tuple(
+                self._file.stored("part", "part", part, f"{message_id}, part {number}")
+                for number, part in enumerate(parts, 1)
+            ),
             is_restamped=is_restamped,
         )
 
@@ -115,4 +167,5 @@ def _is_restamped(message: Row, parts: Sequence[Row]) -> bool:
 def _is_before_1_2(version: bytes) -> bool:
     """Compare a client version such as 1.1.65 with 1.2; an unreadable one is not before."""
     numbers = version.split(b".")[:2]
-    return len(numbers) == 2 and all(number.isdigit() for number in numbers) and tuple(map(int, numbers)) < (1, 2)
+    is_version = len(numbers) == 2 and all(number.isdigit() and len(number) < 10 for number in numbers)
+    return is_version and tuple(map(int, numbers)) < (1, 2)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from indexer.documents import Document, Generation, MessageDocuments
 from indexer.sources import Inventory
-from indexer.sources.sqlite_file import SqliteFile, name_of
+from indexer.sources.sqlite_file import DAMAGE, Row, SqliteFile, name_of
 
 NEEDED_COLUMNS = {"session_message": {"id", "session_id", "type", "seq", "time_created", "time_updated", "data"}}
 
@@ -40,12 +40,12 @@ class SqliteV2:
         elif "session" in tables and "message" not in tables:
             self._session_table = "session"
         self._has_projects = "project" in tables
-        rows = self._file.rows("SELECT id, session_id FROM session_message ORDER BY session_id, seq")
-        return Inventory(
-            projects=self._file.ids("project") if self._has_projects else [],
-            sessions=self._file.ids(self._session_table) if self._session_table else [],
-            messages={name_of(row["id"]): name_of(row["session_id"]) for row in rows},
-        )
+        found = Inventory()
+        found.projects = self._file.ids(found, "project", "project") if self._has_projects else []
+        found.sessions = self._file.ids(found, "session", self._session_table) if self._session_table else []
+        rows = self._file.owned_ids(found, "message", "session_message", "session_id", "ORDER BY session_id, seq")
+        found.messages = dict(rows)
+        return found
 
     def projects(self) -> Iterable[Document]:
         """Read every project row."""
@@ -59,20 +59,24 @@ class SqliteV2:
         """Read rows; the parts of an answer are inside its document."""
         marks = ", ".join("?" * len(message_ids))
         sql = f"SELECT id, session_id, type, seq, data FROM session_message WHERE id IN ({marks})"
-        return [
-            MessageDocuments(
-                message_id=name_of(row["id"]),
-                session_id=name_of(row["session_id"]),
-                source_id=source_id,
-                generation=self.generation,
-                message=self._file.stored("message", "session_message", row),
-                parts=(),
-                row_type=name_of(row["type"]),
-                seq=row["seq"] if isinstance(row["seq"], int) else 0,
-            )
-            for row in self._file.rows(sql, message_ids)
-        ]
+        return [self._message(message_id, row, source_id) for message_id, row in self._file.each(sql, message_ids)]
 
     def close(self) -> None:
         """Close the database."""
         self._file.close()
+
+    def _message(self, message_id: str, row: Row | None, source_id: int) -> MessageDocuments:
+        """Take one row; None lies in a damaged place."""
+        if row is None:
+            lost = self._file.problem("message", "session_message", message_id, DAMAGE)
+            return MessageDocuments(message_id, None, source_id, self.generation, lost, (), row_type="")
+        return MessageDocuments(
+            message_id=message_id,
+            session_id=name_of(row["session_id"]),
+            source_id=source_id,
+            generation=self.generation,
+            message=self._file.stored("message", "session_message", row),
+            parts=(),
+            row_type=name_of(row["type"]),
+            seq=row["seq"] if isinstance(row["seq"], int) else 0,
+        )
