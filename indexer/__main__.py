@@ -72,7 +72,7 @@ def bulk(
 ) -> None:
     """Read everything once, then exit. Run it again at any time: only what changed is written."""
     _configure_log(verbose)
-    _stop_on(signal.SIGTERM)
+    _stop_on_signals()
     sources = _sources(data)
     with _explained(), _open(db, sample) as (database, publisher):
         try:
@@ -91,7 +91,7 @@ def run(
 ) -> None:
     """Read everything once, then stay until stopped with Ctrl-C."""
     _configure_log(verbose)
-    _stop_on(signal.SIGTERM)
+    _stop_on_signals()
     sources = _sources(data)
     with _explained(), _open(db, sample) as (database, publisher):
         try:
@@ -171,7 +171,7 @@ def rollback(db: DbOption = None, verbose: VerboseOption = False) -> None:
 def backfill(db: DbOption = None, verbose: VerboseOption = False) -> None:
     """Fill what older versions left empty, from the rows in the index: also where OpenCode's own data is gone."""
     _configure_log(verbose)
-    _stop_on(signal.SIGTERM)
+    _stop_on_signals()
     with _explained(), _open_existing(db) as (database, publisher):
         try:
             database.migrate()
@@ -301,14 +301,18 @@ def _logged_progress() -> Callable[[int, int], None]:
     return report
 
 
-def _stop_on(number: signal.Signals) -> None:
-    """Make a signal end the process as Ctrl-C does, with everything closed in order."""
+def _stop_on_signals() -> None:
+    """Make SIGTERM end the process as Ctrl-C does, with everything closed in order.
+
+    Ctrl-C is set, too: a shell without job control starts its background processes with it ignored.
+    """
 
     def interrupt(signum: int, frame: FrameType | None) -> None:
         """Raise what Ctrl-C raises."""
         raise KeyboardInterrupt
 
-    signal.signal(number, interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interrupt)
 
 
 def _configure_log(verbose: bool, normally: int = logging.INFO) -> None:
