@@ -121,29 +121,31 @@ def measure_derivation(data_dir: Path) -> Derivation:
     Args:
         data_dir: An OpenCode data folder.
     """
-    with tempfile.TemporaryDirectory(prefix="opencode-analytics-bench-") as folder:
-        with Database.open(Path(folder) / "index.duckdb") as database:
-            publisher = Publisher(database)
-            load(database, publisher, find_sources([data_dir]))
-            rows = database.con.execute("SELECT session_id FROM sessions ORDER BY session_id").fetchall()
-            session_ids = [str(session_id) for (session_id,) in rows]
+    with (
+        tempfile.TemporaryDirectory(prefix="opencode-analytics-bench-") as folder,
+        Database.open(Path(folder) / "index.duckdb") as database,
+    ):
+        publisher = Publisher(database)
+        load(database, publisher, find_sources([data_dir]))
+        rows = database.con.execute("SELECT session_id FROM sessions ORDER BY session_id").fetchall()
+        session_ids = [str(session_id) for (session_id,) in rows]
 
-            def derive_all() -> None:
-                """Rebuild the exchanges and traces of every session at once."""
+        def derive_all() -> None:
+            """Rebuild the exchanges and traces of every session at once."""
+            with database.transaction() as con:
+                exchanges.rebuild(con, session_ids)
+
+        def derive_each() -> None:
+            """Rebuild what is derived from each session, one after another."""
+            for session_id in session_ids:
                 with database.transaction() as con:
-                    exchanges.rebuild(con, session_ids)
+                    derive.refresh(con, [session_id])
 
-            def derive_each() -> None:
-                """Rebuild what is derived from each session, one after another."""
-                for session_id in session_ids:
-                    with database.transaction() as con:
-                        derive.refresh(con, [session_id])
-
-            bulk_s, live_s = _seconds(derive_all), _seconds(derive_each)
-            counted = database.con.execute(
-                "SELECT (SELECT count(*) FROM exchanges) + (SELECT count(*) FROM exchange_traces)"
-            ).fetchone()
-            publisher.close()
+        bulk_s, live_s = _seconds(derive_all), _seconds(derive_each)
+        counted = database.con.execute(
+            "SELECT (SELECT count(*) FROM exchanges) + (SELECT count(*) FROM exchange_traces)"
+        ).fetchone()
+        publisher.close()
     return Derivation(len(session_ids), counted[0] if counted else 0, bulk_s, live_s)
 
 

@@ -58,7 +58,8 @@ def database_files(data_dir: Path) -> list[Path]:
     found = {path for pattern in ("opencode.db", "opencode-*.db") for path in data_dir.glob(pattern)}
     configured = Path(os.environ.get("OPENCODE_DB", ""))
     is_default = data_dir == (_data_home() / "opencode").resolve()
-    if (not configured.is_absolute() or is_default) and (data_dir / configured).is_file():
+    is_here = configured.name != "" and (not configured.is_absolute() or is_default)
+    if is_here and (data_dir / configured).is_file():
         found.add(data_dir / configured)
     return sorted(found)
 
