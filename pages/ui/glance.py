@@ -122,6 +122,7 @@ def last_sessions(scope: Scope) -> None:
         selection_mode="single-row",
         on_select=lambda: _open_session(ids, key),
     )
+    st.caption("Tick a row to open the session. A row holds its child sessions.")
 
 
 def agents(found: Overview, scope: Scope) -> None:
@@ -144,6 +145,7 @@ def agents(found: Overview, scope: Scope) -> None:
         selection_mode="single-row",
         on_select=lambda: _open_agent(names, key),
     )
+    st.caption("Tick a row to see what the agent cost, by model.")
 
 
 def slowest_tools(scope: Scope) -> None:

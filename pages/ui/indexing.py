@@ -132,7 +132,7 @@ def problems() -> None:
         st.text(
             f"{display.counted(found.unreadable, 'document')} unreadable: not in any number. "
             f"{display.count(found.incomplete)} read in part: in the numbers, but for the values named here. "
-            "A later good version of a document takes it off this list."
+            "A later good version of a document takes it off this list. Tick a row to see it in full."
         )
         pages = -(-total // PAGE_ROWS)
         page = _page(pages)
