@@ -234,7 +234,7 @@ def test_bulk_both_stores_counts_what_both_hold_once(data_set: DataSet, build_in
     assert found["sessions"] == truth["rows"]["sqlite"]["session"] + len(truth["sessions"]["only_json"])
     assert found["fork_copies"] == 22
     merged = truth["totals"]["merged_without_fork_copies"]
-    assert {name: found["tokens"][name] for name in ("input", "output", "cache_read")} == {  # type: ignore[literal-required]
+    assert {name: found["tokens"][name] for name in ("input", "output", "cache_read")} == {
         name: merged[name] for name in ("input", "output", "cache_read")
     }
     assert abs(Decimal(found["cost_recorded_usd"]) - Decimal(str(merged["cost"]))) <= Decimal("1e-9")

@@ -275,7 +275,7 @@ def test_bulk_fork_in_the_third_generation_counts_a_copied_compaction_once(
     open_index: OpenIndex, tmp_path: Path
 ) -> None:
     """2.0 names the origin; every copied row with usage is a copy, whatever its type."""
-    usage = {"cost": 0.125, "tokens": tokens(30, 3)}
+    usage: Json = {"cost": 0.125, "tokens": tokens(30, 3)}
     docs = [session("ses_1"), session("ses_2", forkSessionID="ses_1", created=START_MS - 1)]
     for number, session_id in ((1, "ses_1"), (2, "ses_2")):
         docs.append(answer(f"msg_a{number}", 1, session_id, usage=tokens(100, 10)))

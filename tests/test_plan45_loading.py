@@ -76,7 +76,7 @@ def expected_traces(messages: dict[str, Json], parts: list[Json]) -> Iterator[tu
         exchange_id = message_id if is_user else message["parentID"]
         step_open = False
         for found in of_message.get(message_id, []):
-            kind = found["type"]
+            kind: str = found["type"]
             if kind == "step-finish":
                 if not step_open:
                     yield found["id"], exchange_id, "step"
@@ -84,7 +84,7 @@ def expected_traces(messages: dict[str, Json], parts: list[Json]) -> Iterator[tu
                 continue
             if kind == "step-start":
                 step_open = True
-            names = {"step-start": "step", "subtask": "delegation", "snapshot": "other"}
+            names: dict[str, str] = {"step-start": "step", "subtask": "delegation", "snapshot": "other"}
             if is_user:
                 names |= {"text": "prompt", "agent": "prompt"}
             if kind == "tool":
