@@ -129,7 +129,8 @@ def find_sources(data_dirs: Sequence[Path]) -> list[Source]:
     for data_dir in data_dirs:
         for path in database_files(data_dir):
             sources += _database_sources(data_dir, path)
-        if (dangling := data_dir / "opencode.db").is_symlink() and not dangling.exists():
+        dangling = data_dir / "opencode.db"
+        if os.path.islink(dangling) and not os.path.exists(dangling):
             sources.append(SqliteV1(data_dir, dangling))
         if JsonTree.exists(data_dir) or not os.path.isdir(data_dir):  # what is wrong with a folder, its reader tells
             sources.append(JsonTree(data_dir))

@@ -749,7 +749,7 @@ def test_bulk_columns_of_wrong_types_are_listed(open_index: OpenIndex, tmp_path:
         "message:row 11": f"The message has no id that is text. {LEFT_OUT}",
         "part:prt_null": f"The part {null}. {LEFT_OUT}",
         "part:msg_2a, part 3": f"The part has no id that is text. {LEFT_OUT}",
-        "part:rows without message": f"The part have no message id that is text. {LEFT_OUT}",
+        "part:rows without message": f"The part has no message id that is text. {LEFT_OUT}",
         "session:row 2": f"The session has no id that is text. {LEFT_OUT}",
         "session:ses_x": f"Read in part: time.created is no plausible time, left empty. {THE_REST}",
     }
@@ -994,6 +994,17 @@ def test_find_sources_unreadable_tree_is_listed(shared_path: Path) -> None:
         bulk_loader.find_sources([shared_path / "data"])[0].inventory()
 
     assert "storage/session: the session folder cannot be listed (Permission denied)" in str(raised.value)
+
+
+def test_find_sources_unreadable_folder_is_listed(shared_path: Path) -> None:
+    """The data folder itself."""
+    data_dir = write_json_tree(shared_path / "data", good())
+    data_dir.chmod(0)
+
+    with without_privileges(), pytest.raises(SourceUnusable) as raised:
+        bulk_loader.find_sources([data_dir])[0].inventory()
+
+    assert f"{data_dir / 'storage'} cannot be listed (Permission denied)" in str(raised.value)
 
 
 def test_find_sources_folder_without_storage_has_none(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ class SqliteV1:
         found.orphans = [message_id for message_id in ids if message_id is not None]
         if None in ids:
             found.problems.append(
-                self._file.problem("part", "part", "rows without message", "have no message id that is text")
+                self._file.problem("part", "part", "rows without message", "has no message id that is text")
             )
         return found
 
