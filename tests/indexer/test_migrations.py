@@ -225,6 +225,69 @@ def test_migrate_publishes_to_readers_that_are_open(real_index: Path) -> None:
         fresh.close()
 
 
+# --- error_data
+
+ERROR_TEXTS = [
+    None,
+    '{"name": "APIError", "data": {"statusCode": 500}}',
+    ' {\n  "name":"spaced" }\n',
+    '{"a": 1, "a": 2}',
+    '{"_invalid": "a key of its own"}',
+    '{"_invalid": "of two", "name": "X"}',
+    ' {"_invalid":"a text that looks like a kept one"}',
+    "plain words",
+    '{"cut": "sh',
+    "",
+    " ",
+    "null",
+    '"a text"',
+    "[1, 2.50, 1e400]",
+    "12345678901234567890123456789",
+    "NaN",
+    '{"u": "\\ud83d"}',
+    "NUL \0 and \x1f and \u2028 and \U0001f600",
+    '{"huge": "' + "x" * 3_000_000 + '"}',
+    "[" * 500 + "]" * 500,
+]
+
+
+def test_error_data_json_goes_there_and_back_byte_for_byte(real_index: Path) -> None:
+    """Every text can be asked as JSON afterwards, and the way back gives every byte back."""
+    set_back(real_index, 2)
+    with Database.open_existing(real_index) as database:
+        con = database.con
+        texts = {"ids": [f"prt_{number:03}" for number in range(len(ERROR_TEXTS))], "texts": ERROR_TEXTS}
+        with database.transaction():
+            con.execute(
+                """
+                INSERT INTO parts BY NAME
+                SELECT unnest($ids::VARCHAR[]) AS part_id, unnest($texts::VARCHAR[]) AS error_data,
+                       * EXCLUDE (part_id, error_data)
+                FROM (FROM parts LIMIT 1)
+                """,
+                texts,
+            )
+        stored = "SELECT error_data::VARCHAR FROM parts WHERE length(part_id) = 7 ORDER BY part_id"
+
+        database.migrate(3)
+        asked = con.execute(
+            """
+            SELECT error_data ->> '$.name', error_data ->> '$._invalid' FROM parts
+            WHERE length(part_id) = 7 ORDER BY part_id
+            """
+        ).fetchall()
+        database.migrate(2)
+
+        assert con.execute(stored).fetchall() == [(text,) for text in ERROR_TEXTS]
+        assert asked[1] == ("APIError", None)
+        assert [asked[number][1] for number in (4, 6, 7, 8)] == [
+            "a key of its own",
+            ERROR_TEXTS[6],
+            "plain words",
+            '{"cut": "sh',
+        ]
+
+
 # --- opening an older index
 
 
