@@ -19,7 +19,7 @@ def data_dirs(given: Sequence[Path] = ()) -> list[Path]:
     folders = list(given) or [Path(name) for name in configured.split(os.pathsep) if name]
     if not folders:
         folders = [_data_home() / "opencode"]
-    return list(dict.fromkeys(folder.expanduser().resolve() for folder in folders))
+    return list(dict.fromkeys(_absolute(folder) for folder in folders))
 
 
 def index_path(given: Path | None = None) -> Path:
@@ -35,7 +35,7 @@ def index_path(given: Path | None = None) -> Path:
     configured = os.environ.get("ANALYTICS_DB", "")
     path = given or (Path(configured) if configured else _data_home() / "opencode-analytics" / "analytics.duckdb")
     path = path.expanduser()
-    return path.parent.resolve() / path.name
+    return _absolute(path.parent) / path.name
 
 
 def sample_index_path() -> Path:
@@ -57,7 +57,7 @@ def database_files(data_dir: Path) -> list[Path]:
     """
     found = {path for pattern in ("opencode.db", "opencode-*.db") for path in data_dir.glob(pattern)}
     configured = Path(os.environ.get("OPENCODE_DB", ""))
-    is_default = data_dir == (_data_home() / "opencode").resolve()
+    is_default = data_dir == _absolute(_data_home() / "opencode")
     is_here = configured.name != "" and (not configured.is_absolute() or is_default)
     if is_here and (data_dir / configured).is_file():
         found.add(data_dir / configured)
@@ -70,7 +70,20 @@ def has_source(data_dir: Path) -> bool:
     Args:
         data_dir: An OpenCode data folder; it need not exist.
     """
-    return bool(database_files(data_dir)) or (data_dir / "storage").exists()
+    try:
+        names = os.listdir(data_dir)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True  # something is there, and reading it will say why it cannot be read
+    # a broken link counts, too: its error is worth more than "no data"
+    is_any = any(name == "storage" or (name.startswith("opencode") and name.endswith(".db")) for name in names)
+    return is_any or bool(database_files(data_dir))
+
+
+def _absolute(path: Path) -> Path:
+    """Follow links to the real path; unlike `Path.resolve`, a loop of links is no error."""
+    return Path(os.path.realpath(path.expanduser()))
 
 
 def _data_home() -> Path:
