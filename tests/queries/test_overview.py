@@ -1,0 +1,245 @@
+"""What happened lately: the numbers of Costs, what failed, what is compared with what, slow tools, newest errors."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+
+import duckdb
+import pytest
+
+from queries import costs
+from queries.errors import newest_errors
+from queries.overview import Activity, Overview, overview
+from queries.period import Period, Scope, before, days, local_midnight, preset
+from queries.tools import slowest_tools
+from tests.builders import START_MS, Doc, assistant, copied, part, session, tokens, usd, user
+from tests.conftest import OpenIndex
+from tests.queries.test_costs import SCOPES, SETS
+
+RealIndex = Callable[[str], duckdb.DuckDBPyConnection]
+BERLIN = "Europe/Berlin"
+NOON = datetime(2026, 11, 23, 12)
+
+
+def call(
+    part_id: str,
+    tool: str = "bash",
+    message_id: str = "msg_2a",
+    *,
+    ms: int = 100,
+    status: str = "completed",
+    **state: object,
+) -> Doc:
+    """Make a tool call that lasted some time."""
+    time = {"start": START_MS, "end": START_MS + ms} if status != "running" else {"start": START_MS}
+    body = {"status": status, "input": {}, "time": time, **state}
+    return part(part_id, "tool", message_id, tool=tool, callID=part_id, state=body)
+
+
+def error(name: str, message: object) -> dict[str, object]:
+    """Make the error of an answer."""
+    return {"name": name, "data": {"message": message}}
+
+
+@pytest.mark.parametrize("name", SETS)
+@pytest.mark.parametrize("scope", SCOPES.values(), ids=SCOPES)
+def test_overview_any_scope_equals_costs(name: str, scope: Scope, real_index: RealIndex) -> None:
+    """Cost, tokens, sessions and every agent are those of the Costs page."""
+    con = real_index(name)
+
+    found = overview(con, scope)
+
+    whole, rows = costs.cost_totals(con, scope), costs.cost_rows(con, "agent", scope)
+    now = found.now
+    assert (now.cost_recorded_usd, now.total_tokens, now.sessions) == (
+        whole.cost_recorded_usd,
+        whole.total_tokens,
+        whole.sessions,
+    )
+    assert (now.answers + now.aborted_answers, now.first_at, now.last_at) == (
+        whole.messages,
+        whole.first_at,
+        whole.last_at,
+    )
+    assert [(row.agent, row.cost_recorded_usd, row.total_tokens, row.sessions) for row in found.agents] == [
+        (row.key, row.cost_recorded_usd, row.total_tokens, row.sessions) for row in rows
+    ]
+    assert sum(row.errors + row.aborted_answers for row in found.agents) == sum(row.errors for row in rows)
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_overview_before_equals_costs_of_that_stretch(name: str, real_index: RealIndex) -> None:
+    """One pass over both stretches gives what two would."""
+    con = real_index(name)
+    scope = Scope(period=days(date(2026, 10, 1), date(2026, 11, 30), "UTC"))
+    then = Period(datetime(2026, 8, 1), datetime(2026, 9, 20))
+
+    found = overview(con, scope, then)
+
+    now, earlier = costs.cost_totals(con, scope), costs.cost_totals(con, replace(scope, period=then))
+    assert _money_and_messages(found.now) == (now.cost_recorded_usd, now.messages)
+    assert (found.before is None) == (earlier.messages == 0)
+    if found.before:
+        assert _money_and_messages(found.before) == (earlier.cost_recorded_usd, earlier.messages)
+
+
+def _money_and_messages(activity: Activity) -> tuple[Decimal | None, int]:
+    """Return what `costs.cost_totals` has, too."""
+    return activity.cost_recorded_usd, activity.answers + activity.aborted_answers
+
+
+def test_overview_nothing_matches_is_zero_and_none(open_index: OpenIndex) -> None:
+    """Nothing there: no rate, no cost, no comparison, no agent."""
+    found = overview(open_index(session(), assistant()), Scope(agents=("nobody",)))
+
+    assert isinstance(found, Overview)
+    assert (found.now.sessions, found.now.cost_recorded_usd, found.now.error_rate) == (0, None, None)
+    assert (found.before, found.agents) == (None, ())
+
+
+def test_overview_error_rate_counts_answers_and_calls_that_failed(open_index: OpenIndex) -> None:
+    """Cut short by the user and never finished: on neither side. Exit codes other than 0 have failed."""
+    con = open_index(
+        session(),
+        user(),
+        assistant("msg_2a"),
+        assistant("msg_3a", created=START_MS + 9_000, error=error("APIError", "no")),
+        assistant("msg_4a", created=START_MS + 10_000, error=error("MessageAbortedError", "stop")),
+        call("prt_1"),
+        call("prt_2", status="error", error="no such file"),
+        call("prt_3", metadata={"exit": 1}, output="bad"),
+        call("prt_4", status="running"),
+    )
+
+    now = overview(con, Scope()).now
+
+    assert (now.answers, now.failed_answers, now.aborted_answers) == (2, 1, 1)
+    assert (now.calls, now.failed_calls) == (3, 2)
+    assert (now.errors, now.error_rate) == (3, 0.6)
+
+
+def test_overview_fork_copies_fail_once(open_index: OpenIndex) -> None:
+    """A fork repeats its origin's messages; what failed there did not fail again."""
+    docs = [assistant(usage=tokens(input=10), cost=1), call("prt_1", status="error", error="no")]
+    copies = copied(docs, "ses_2", "_copy")
+
+    found = overview(open_index(session(), session("ses_2", created=START_MS + 60_000), *docs, *copies), Scope())
+
+    assert (found.now.answers, found.now.failed_calls, found.now.cost_recorded_usd) == (1, 1, usd("1"))
+
+
+@pytest.mark.parametrize(
+    ("period", "until", "expected"),
+    [
+        (Period(), NOON, None),
+        (Period(None, NOON), NOON, None),
+        (preset("7d", "UTC", NOON), NOON, Period(datetime(2026, 11, 10), datetime(2026, 11, 16, 12))),
+        (preset("24h", "UTC", NOON), NOON, Period(datetime(2026, 11, 21, 12), datetime(2026, 11, 22, 12))),
+        (
+            days(date(2026, 11, 1), date(2026, 11, 10), "UTC"),
+            NOON,
+            Period(datetime(2026, 10, 22), datetime(2026, 11, 1)),
+        ),
+        (days(date(2026, 11, 22), None, "UTC"), NOON, Period(datetime(2026, 11, 20), datetime(2026, 11, 21, 12))),
+        (days(date(2026, 12, 1), None, "UTC"), NOON, None),
+        (preset("24h", "UTC", NOON), NOON - timedelta(days=5), None),
+    ],
+    ids=["all", "no start", "7d", "24h", "past days", "from", "ahead", "index older than the range"],
+)
+def test_before_is_as_long_as_what_has_happened(period: Period, until: datetime, expected: Period | None) -> None:
+    """Half a day is not compared with a whole one."""
+    assert before(period, "UTC", until) == expected
+
+
+def test_before_clock_change_keeps_the_time_of_day() -> None:
+    """Local days of 25 hours: the stretch before begins at midnight and ends at the same time of day."""
+    until = datetime(2026, 10, 25, 11)  # noon in Berlin, after the change
+
+    found = before(preset("7d", BERLIN, until), BERLIN, until)
+
+    assert found == Period(local_midnight(date(2026, 10, 12), BERLIN), datetime(2026, 10, 18, 10))
+
+
+def test_slowest_tools_few_calls_come_after_many(open_index: OpenIndex) -> None:
+    """One slow call is no percentile: such tools are listed last, and known as such."""
+    grep = [call(f"prt_g{number:02}", "grep", ms=number) for number in range(1, 21)]
+    con = open_index(session(), assistant(), call("prt_1", "webfetch", ms=90_000), *grep)
+
+    first, second = slowest_tools(con, Scope())
+
+    assert (first.tool_name, first.calls, first.p95_ms, first.is_rare) == ("grep", 20, pytest.approx(19.05), False)
+    assert (second.tool_name, second.timed_calls, second.p95_ms, second.is_rare) == ("webfetch", 1, 90_000, True)
+
+
+def test_slowest_tools_pending_calls_are_counted_apart(open_index: OpenIndex) -> None:
+    """A call that never ended took neither 0 ms nor for ever; a clock that ran backwards measured nothing."""
+    con = open_index(
+        session(),
+        assistant(),
+        call("prt_1", status="running"),
+        call("prt_2", status="error", error="x"),
+        call("prt_3", ms=-5),
+    )
+
+    (found,) = slowest_tools(con, Scope())
+
+    assert (found.calls, found.failed_calls, found.unfinished_calls, found.timed_calls) == (2, 1, 1, 1)
+    assert (found.p95_ms, found.failed_share) == (100, 0.5)
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_newest_errors_all_of_them_are_what_the_rate_counts(name: str, real_index: RealIndex) -> None:
+    """The list and the rate agree, newest first, each once."""
+    con = real_index(name)
+
+    rows = newest_errors(con, Scope())
+
+    assert len(rows) == len({row.error_id for row in rows}) == overview(con, Scope()).now.errors
+    assert rows == sorted(rows, key=lambda row: row.occurred_at or datetime.min, reverse=True)
+    assert [row.error_id for row in newest_errors(con, Scope(), 5)] == [row.error_id for row in rows[:5]]
+    assert all("\n" not in (row.message or "") for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("failed", "name", "message", "exit_code"),
+    [
+        (call("prt_1", status="error", error="\n  first\nsecond"), "bash", "first", None),
+        (call("prt_1", metadata={"exit": 2}, output="a\nlast words\n"), "bash", "last words", "2"),
+        (call("prt_1", metadata={"exit": None}, output=""), "bash", None, "none"),
+        (
+            call("prt_1", metadata={"exit": None}, output="x\n<bash_metadata>\ntoo slow\n</bash_metadata>"),
+            "bash",
+            "too slow",
+            "none",
+        ),
+        (
+            call("prt_1", tool="invalid", input={"tool": "x", "error": "unknown tool\nmore"}, output="y"),
+            "invalid",
+            "unknown tool",
+            None,
+        ),
+        (assistant("msg_9", error=error("APIError", "<b>no</b>\nsecond")), "APIError", "<b>no</b>", None),
+        (assistant("msg_9", error={"name": "Odd", "data": 7}), "Odd", None, None),
+        (assistant("msg_9", error=error("Odd", {"deep": 1})), "Odd", '{"deep":1}', None),
+    ],
+    ids=["error", "exit", "signal", "time limit", "invalid", "answer", "no data", "message is an object"],
+)
+def test_newest_errors_message_is_one_telling_line(
+    failed: Doc, name: str, message: str | None, exit_code: str | None, open_index: OpenIndex
+) -> None:
+    """The first line of an error; of a program's output the last one. Text stays as it is."""
+    con = open_index(session(title="T"), assistant(), failed)
+
+    (found,) = newest_errors(con, Scope(), 10)
+
+    assert (found.name, found.message, found.exit_code) == (name, message, exit_code)
+    assert (found.is_call, found.session_title) == (failed.kind == "part", "T")
+
+
+def test_newest_errors_cut_short_by_the_user_is_none(open_index: OpenIndex) -> None:
+    """To stop an answer is not an error."""
+    con = open_index(session(), assistant(error=error("MessageAbortedError", "stop")))
+
+    assert newest_errors(con, Scope(), 10) == []
+    assert overview(con, Scope()).now.cost_recorded_usd == Decimal("0.25")
