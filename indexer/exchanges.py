@@ -220,16 +220,32 @@ _EXCHANGES = """
 
 def _rebuild_trees(con: duckdb.DuckDBPyConnection, session_ids: list[str]) -> None:
     """Rebuild `session_traces` of every tree that holds, or held, one of the sessions."""
-    parents: dict[str, str] = dict(
-        con.execute(
-            "SELECT c.session_id, c.parent_id FROM sessions c JOIN sessions p ON p.session_id = c.parent_id"
-        ).fetchall()
-    )
     held = con.execute(
         "SELECT DISTINCT root_session_id FROM session_traces WHERE session_id IN (SELECT unnest($sessions::VARCHAR[]))",
         {"sessions": session_ids},
     ).fetchall()
     members = {root for (root,) in held} | set(session_ids)
+    # only the links around these: a history has tens of thousands of sessions
+    linked = con.execute(
+        """
+        WITH RECURSIVE links AS MATERIALIZED (
+            SELECT c.session_id, c.parent_id FROM sessions c JOIN sessions p ON p.session_id = c.parent_id
+        ),
+        neighbours AS MATERIALIZED (
+            SELECT session_id, parent_id AS other_id FROM links
+            UNION ALL
+            SELECT parent_id, session_id FROM links
+        ),
+        near AS (
+            SELECT unnest($members::VARCHAR[]) AS session_id
+            UNION
+            SELECT other_id FROM near JOIN neighbours USING (session_id)
+        )
+        SELECT session_id, parent_id FROM links WHERE session_id IN (SELECT session_id FROM near)
+        """,
+        {"members": sorted(members)},
+    )
+    parents: dict[str, str] = dict(linked.fetchall())
     roots = sorted({root_of(parents, session_id) for session_id in members})
     rows = [row for root in roots for row in tree_of(parents, root)]
     con.execute(

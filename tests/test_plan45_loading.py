@@ -11,7 +11,7 @@ import pytest
 
 from indexer.exchanges import root_of, tree_of
 from indexer.publish import IndexReader
-from tests.builders import START_MS, Doc, assistant, part, session, step_finish, tokens, user
+from tests.builders import START_MS, Doc, assistant, part, session, step_finish, tokens, user, write_json_tree
 from tests.conftest import BuildIndex, OpenIndex
 
 DataSet = Callable[[str], Path]
@@ -399,3 +399,32 @@ def test_tree_of_ten_levels_lists_each_once() -> None:
     found = tree_of(parents, "s0")
 
     assert [(session_id, depth) for _, session_id, depth, _ in found] == [(f"s{depth}", depth) for depth in range(11)]
+
+
+def test_rebuild_session_that_moves_to_another_parent_leaves_its_old_tree(
+    build_index: BuildIndex, tmp_path: Path
+) -> None:
+    """Both trees are complete afterwards, and the session is in one of them."""
+    docs = [
+        session("ses_1"),
+        session("ses_1a", parentID="ses_1"),
+        session("ses_1b", parentID="ses_1"),
+        session("ses_2"),
+        session("ses_2a", parentID="ses_2"),
+    ]
+    data_dir = write_json_tree(tmp_path / "data", docs)
+    build_index(data_dir)
+    write_json_tree(data_dir, [session("ses_1b", parentID="ses_2a", updated=START_MS + 1)])
+
+    reader = IndexReader(build_index(data_dir))
+
+    con = reader.connection()
+    found = con.execute("SELECT root_session_id, session_id, depth FROM session_traces ORDER BY ALL").fetchall()
+    reader.close()
+    assert found == [
+        ("ses_1", "ses_1", 0),
+        ("ses_1", "ses_1a", 1),
+        ("ses_2", "ses_1b", 2),
+        ("ses_2", "ses_2", 0),
+        ("ses_2", "ses_2a", 1),
+    ]
