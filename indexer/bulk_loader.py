@@ -59,6 +59,7 @@ class OpenSource:
         orphans: Messages that only have parts.
         newer_sessions: Sessions that the databases beside a JSON tree hold; None if there is none with any session.
         newer_messages: Their messages.
+        parts: Part documents that were read in this pass.
     """
 
     source: Source
@@ -68,6 +69,7 @@ class OpenSource:
     problem: str = ""
     newer_sessions: set[str] | None = None
     newer_messages: set[str] = field(default_factory=set)
+    parts: int = 0
 
     def is_missing_in_newer(self, session_id: str) -> bool:
         """Tell whether a session exists only in this older storage, beside a newer one."""
@@ -154,7 +156,7 @@ def load(
     Returns:
         What was found.
     """
-    database.set_phase("bulk", f"reading {len(sources)} sources")
+    database.set_phase("bulk", f"reading {len(sources)} source{'' if len(sources) == 1 else 's'}")
     try:
         return _Pass(database, publisher, progress or (lambda done, total: None), sources).run()
     finally:
@@ -332,6 +334,7 @@ class _Pass:
                 continue
             for documents in found:
                 copies.setdefault(documents.message_id, []).append((opened, documents))
+                opened.parts += len(documents.parts)
         return copies
 
     def _resolve(self, batch: Batch, message_id: str, copies: Sequence[tuple[OpenSource, MessageDocuments]]) -> None:
@@ -455,7 +458,9 @@ class _Pass:
             {"ids": sorted(complete)},
         ).fetchall()
         gone_sessions = [session_id for (session_id,) in known_sessions if session_id not in sessions]
-        mark_deleted(self._database, messages=gone, sessions=gone_sessions, now=_now_ms())
+        mark_deleted(
+            self._database, messages=gone + self._gone_orphans(complete), sessions=gone_sessions, now=_now_ms()
+        )
         with self._database.transaction() as con:  # every document that failed is read in every pass
             con.execute(
                 """
@@ -464,6 +469,23 @@ class _Pass:
                 """,
                 {"ids": sorted(self._usable_ids), "started": self._started},
             )
+
+    def _gone_orphans(self, complete: set[int]) -> list[str]:
+        """List messages that only had parts and have none any more.
+
+        Such parts do not tell their source: only a pass that read every source the index knows can say so.
+        """
+        con = self._database.con
+        if not {source_id for (source_id,) in con.execute("SELECT source_id FROM sources").fetchall()} <= complete:
+            return []
+        rows = con.execute("SELECT DISTINCT message_id FROM parts WHERE is_orphan AND deleted_at IS NULL").fetchall()
+        return [
+            message_id
+            for (message_id,) in rows
+            if not any(
+                message_id in opened.inventory.messages or message_id in opened.orphans for opened in self._usable
+            )
+        ]
 
     def _finish(self) -> None:
         """Record what each source held, and that the pass is complete."""
@@ -474,10 +496,10 @@ class _Pass:
                     UPDATE sources SET state = $state, reason = $reason,
                         sessions = coalesce($sessions, sessions), messages = coalesce($messages, messages),
                         newest_at = (SELECT max(recorded_until) FROM messages WHERE messages.source_id = $source_id),
-                        parts = (
+                        parts = coalesce($parts, (
                             SELECT count(*) FROM parts JOIN messages USING (message_id)
                             WHERE messages.source_id = $source_id
-                        ),
+                        )),
                         indexed_at = make_timestamp_ms($now)
                     WHERE source_id = $source_id
                     """,
@@ -486,6 +508,8 @@ class _Pass:
                         "reason": opened.problem or None,
                         "sessions": None if opened.problem else len(opened.inventory.sessions),
                         "messages": None if opened.problem else len(opened.inventory.messages),
+                        # rows of the third generation hold their parts: only the index knows how many
+                        "parts": None if opened.problem or opened.source.kind == SqliteV2.kind else opened.parts,
                         "source_id": opened.source_id,
                         "now": _now_ms(),
                     },

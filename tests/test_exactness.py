@@ -613,6 +613,22 @@ def test_bulk_deleted_session_keeps_its_numbers_and_loses_its_texts(build_index:
     reader.close()
 
 
+def test_bulk_orphan_parts_that_are_removed_are_flagged(build_index: BuildIndex, tmp_path: Path) -> None:
+    """What an undo left behind may go, too."""
+    orphan = part("prt_9", "text", "msg_undone", text="gone")
+    data_dir = write_json_tree(tmp_path / "data", [session(), user(), orphan])
+    index = build_index(data_dir)
+    shutil.rmtree(data_dir / "storage" / "part" / "msg_undone")
+
+    build_index(data_dir)
+
+    reader = IndexReader(index)
+    con = reader.connection()
+    found = con.execute("SELECT deleted_at IS NOT NULL, (SELECT count(*) FROM part_bodies) FROM parts").fetchall()
+    reader.close()
+    assert found == [(True, 0)]
+
+
 def test_bulk_folder_that_is_no_longer_named_keeps_its_rows(build_index: BuildIndex, tmp_path: Path) -> None:
     """Only a source that was read can tell that something is gone."""
     first = write_json_tree(tmp_path / "first", [session("ses_1"), assistant("msg_1", "ses_1")])
