@@ -16,7 +16,7 @@ RealPath = Callable[[str], Path]
 DOCS = (session(), user(), assistant(cost=1))
 
 
-@pytest.mark.parametrize("page", ["costs", "sessions"])
+@pytest.mark.parametrize("page", ["overview", "costs", "sessions", "indexer"])
 def test_pages_no_index_says_how_to_make_one(page: str, open_app: OpenApp, tmp_path: Path) -> None:
     """The first start: what is missing, where, and the command."""
     app = open_app(tmp_path / "none.duckdb", page=page)
@@ -112,7 +112,7 @@ def test_pages_index_just_begun_says_that_data_comes(open_app: OpenApp, tmp_path
     assert "Indexing has begun" in texts(app)
 
 
-@pytest.mark.parametrize("page", ["costs", "sessions"])
+@pytest.mark.parametrize("page", ["overview", "costs", "sessions"])
 @pytest.mark.parametrize(("phase", "words"), [("bulk", "Indexing in progress"), ("stopped", "was interrupted")])
 def test_pages_first_pass_not_ended_marks_totals_as_partial(
     page: str, phase: str, words: str, open_app: OpenApp, tmp_path: Path
@@ -166,7 +166,7 @@ def test_pages_newer_data_is_offered_and_shown_on_refresh(open_app: OpenApp, tmp
     assert label == "New data · Refresh"
 
 
-@pytest.mark.parametrize("page", ["costs", "sessions"])
+@pytest.mark.parametrize("page", ["overview", "costs", "sessions"])
 def test_pages_page_file_run_alone_runs_the_app(
     page: str, monkeypatch: pytest.MonkeyPatch, real_path: RealPath
 ) -> None:

@@ -89,6 +89,20 @@ def _money_and_messages(activity: Activity) -> tuple[Decimal | None, int]:
     return activity.cost_recorded_usd, activity.answers + activity.aborted_answers
 
 
+def test_overview_few_small_numbers_add_up(open_index: OpenIndex) -> None:
+    """Two answers of 100 tokens are 200: the sum of so few rows is where DuckDB's optimizer once went wrong."""
+    answers = [
+        assistant(f"msg_{number}", f"ses_{number}", created=START_MS + number, usage=tokens(input=100), agent=agent)
+        for number, agent in enumerate(["build", "build", "plan"])
+    ]
+    con = open_index(*(session(f"ses_{number}") for number in range(3)), *answers)
+
+    found = overview(con, Scope(agents=("build",)))
+
+    assert (found.now.total_tokens, found.now.sessions) == (200, 2)
+    assert [(row.agent, row.total_tokens) for row in found.agents] == [("build", 200)]
+
+
 def test_overview_nothing_matches_is_zero_and_none(open_index: OpenIndex) -> None:
     """Nothing there: no rate, no cost, no comparison, no agent."""
     found = overview(open_index(session(), assistant()), Scope(agents=("nobody",)))
@@ -168,7 +182,8 @@ def test_slowest_tools_few_calls_come_after_many(open_index: OpenIndex) -> None:
 
     first, second = slowest_tools(con, Scope())
 
-    assert (first.tool_name, first.calls, first.p95_ms, first.is_rare) == ("grep", 20, pytest.approx(19.05), False)
+    assert (first.tool_name, first.calls, first.is_rare) == ("grep", 20, False)
+    assert first.p95_ms == pytest.approx(19.05)
     assert (second.tool_name, second.timed_calls, second.p95_ms, second.is_rare) == ("webfetch", 1, 90_000, True)
 
 
