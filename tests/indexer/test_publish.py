@@ -856,7 +856,8 @@ def read_until_stopped(path: Path, stop: Any, answer: Any) -> None:
     count, error = 0, ""
     try:
         while not stop.is_set():
-            assert reader.revision() >= check(reader.connection()), "read ahead of what is published"
+            seen = check(reader.connection())  # first: the next revision may be published in between
+            assert seen <= reader.revision(), "read ahead of what is published"
             count += 1
         last = checked(reader)
     except (AssertionError, duckdb.Error, IndexUnavailable) as failure:
