@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping
 from decimal import ROUND_HALF_EVEN, Decimal
 from hashlib import blake2b
@@ -16,8 +17,12 @@ MAX_COST_USD = Decimal(1_000_000)  # DECIMAL(18, 12) holds less than this
 MAX_INTEGER_DIGITS = 4_000  # Python refuses to read longer ones, and takes the whole document with it
 MAX_TEXT_BYTES = 65_536
 TEXT_HEAD_BYTES = 49_152
+TEXT_MARKER_BYTES = 64  # kept free for the words on what was left out, which take fewer
 
 JsonObject = Mapping[str, Any]
+
+_DATA_URL = re.compile(r"\s*data:", re.IGNORECASE)
+_TOO_DEEP = "[nested too deeply to be kept]"
 
 
 def read_object(body: bytes) -> JsonObject | str:
@@ -91,7 +96,45 @@ def dump(value: object) -> str:
         try:
             return json.dumps(_finite(value), ensure_ascii=False, allow_nan=False)
         except RecursionError:
-            return '"[nested too deeply to be kept]"'
+            return f'"{_TOO_DEEP}"'
+
+
+def dump_body(value: object) -> str:
+    """Write a JSON value as text to be kept, without the contents of `data:` addresses."""
+    text = dump(value)
+    # a look at the text is all that most values cost
+    return dump(without_data_urls(value)) if "data:" in text.lower() else text
+
+
+def without_data_urls(value: object) -> object:
+    """Replace every `data:` address inside a JSON value by its size: it is the content of a file."""
+    try:
+        return _without_data_urls(value)
+    except RecursionError:
+        return _TOO_DEEP
+
+
+def _without_data_urls(value: object) -> object:
+    """Replace the `data:` addresses of a JSON value, level by level."""
+    match value:
+        case str():
+            return {"data_url_bytes": utf8_size(value)} if is_data_url(value) else value
+        case dict():
+            return {name: _without_data_urls(item) for name, item in value.items()}
+        case list():
+            return [_without_data_urls(item) for item in value]
+        case _:
+            return value
+
+
+def is_data_url(text: str) -> bool:
+    """Tell whether a text is a `data:` address that holds its content."""
+    return _DATA_URL.match(text) is not None and ("," in text or ";base64" in text.lower())
+
+
+def utf8_size(text: str) -> int:
+    """Count the bytes of a text in UTF-8."""
+    return len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
 
 
 def _finite(value: object) -> object:
@@ -172,7 +215,7 @@ def time_of(value: JsonObject, name: str) -> EpochMs | None:
 
 
 def cut(text: str | None) -> tuple[str | None, int]:
-    """Cut a text to 64 KB, keeping its head and its tail.
+    """Cut a text to 64 KB, keeping its head and its tail and saying between them how much is left out.
 
     Returns:
         The text, and its true size in bytes of UTF-8.
@@ -180,13 +223,13 @@ def cut(text: str | None) -> tuple[str | None, int]:
     if text is None:
         return None, 0
     if len(text) * 4 <= MAX_TEXT_BYTES:
-        return text, len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
+        return text, utf8_size(text)
     encoded = text.encode("utf-8", "replace")
     if len(encoded) <= MAX_TEXT_BYTES:
         return encoded.decode(), len(encoded)
-    tail_bytes = MAX_TEXT_BYTES - TEXT_HEAD_BYTES
+    tail_bytes = MAX_TEXT_BYTES - TEXT_HEAD_BYTES - TEXT_MARKER_BYTES
     head, tail = encoded[:TEXT_HEAD_BYTES].decode("utf-8", "ignore"), encoded[-tail_bytes:].decode("utf-8", "ignore")
-    left_out = len(encoded) - MAX_TEXT_BYTES
+    left_out = len(encoded) - utf8_size(head) - utf8_size(tail)
     return f"{head}\n[… {left_out:,} bytes left out …]\n{tail}", len(encoded)
 
 

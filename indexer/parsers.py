@@ -16,15 +16,19 @@ from indexer.json_values import (
     clean,
     cut,
     dump,
+    dump_body,
     epoch_ms,
     fingerprint,
     integer,
+    is_data_url,
     mapping,
     pick,
     read_object,
     text_of,
     time_of,
     usd,
+    utf8_size,
+    without_data_urls,
 )
 from indexer.rows import EpochMs, MessageRow, PartBodyRow, PartRow, ProjectRow, SessionRow
 
@@ -174,11 +178,12 @@ def extract_tokens(document: JsonObject, *, is_reasoning_included_by_default: bo
     else:
         is_included = total == without_reasoning
         is_mismatch = not is_included and total != without_reasoning + reasoning
-    root = extract_root_tokens(document)
+    # a counter that was left out above must not come back through the sum of two
+    is_kept = all(counters[name] == (found[name] or 0) for name in ("input", "output"))
     return Tokens(
         **counters,
         reasoning_in_output=reasoning if is_included else 0,
-        root=root if abs(root) < MAX_TOKENS else counters["input"] + counters["output"],
+        root=extract_root_tokens(document) if is_kept else counters["input"] + counters["output"],
         is_missing=total is None and not any(found.values()),
         is_mismatch=is_mismatch,
     )
@@ -385,12 +390,12 @@ def _message_row(
     # step-finish parts without any counter tell nothing: then the message's own numbers are all there is
     is_from_steps = any(not tokens.is_missing for tokens in step_tokens) or (bool(steps) and own.is_zero)
     tokens = sum_tokens(step_tokens) if is_from_steps else own
-    has_usage = role == "assistant" or not own.is_zero or not tokens.is_zero
-    # 0 tokens without a total and without a step are an answer that asked no model (a user's shell command), or failed
-    is_usage_missing = has_usage and (tokens.is_missing if is_from_steps else _lacks_usage(message))
     cost, cost_steps = usd(message.get("cost")), _step_cost(steps)
-    if cost is None:
+    # the client writes the end of a step first: killed before it wrote the message, only the step has its cost
+    if cost is None or (cost == 0 and cost_steps is not None and cost_steps > 0):
         cost = cost_steps
+    has_usage = role == "assistant" or not own.is_zero or not tokens.is_zero or (role != "user" and bool(cost))
+    is_usage_missing = has_usage and (tokens.is_missing if is_from_steps else _lacks_usage(message, own, role))
     if is_usage_missing and cost == 0:
         cost = None  # the client priced tokens it never saw: unknown, not free
     error = message.get("error")
@@ -503,9 +508,9 @@ def _part_body(row: PartRow, part: JsonObject) -> PartBodyRow | None:
             given = {
                 name: value for name, value in part.items() if name not in ("id", "sessionID", "messageID", "type")
             }
-    text_cut, text_bytes = cut(text if isinstance(text, str) else None if text is None else dump(text))
-    input_cut, input_bytes = cut(None if given is None else dump(given))
-    output_cut, output_bytes = cut(output if isinstance(output, str) else None if output is None else dump(output))
+    text_cut, text_bytes = cut(text if isinstance(text, str) else None if text is None else dump_body(text))
+    input_cut, input_bytes = cut(None if given is None else dump_body(given))
+    output_cut, output_bytes = cut(output if isinstance(output, str) else None if output is None else dump_body(output))
     return PartBodyRow(
         part_id=row.part_id,
         message_id=row.message_id,
@@ -532,9 +537,16 @@ def _session_of(
     return next((found for candidate in candidates if (found := text_of(candidate, "sessionID"))), None)
 
 
-def _lacks_usage(message: JsonObject) -> bool:
-    """Tell whether a message without step parts says nothing about its usage."""
-    return not isinstance(message.get("tokens"), Mapping) and not isinstance(message.get("usage"), Mapping)
+def _lacks_usage(message: JsonObject, own: Tokens, role: str) -> bool:
+    """Tell whether a message without step parts says nothing about its usage.
+
+    An answer that a model finished used tokens: zeros mean that the provider sent no usage. What asked no model, a
+    user's shell command or the wrapper of a subtask, has no `finish` or "tool-calls" there: its zeros are true.
+    """
+    if not isinstance(message.get("tokens"), Mapping) and not isinstance(message.get("usage"), Mapping):
+        return True
+    is_finished = text_of(message, "finish") not in (None, "tool-calls")
+    return role == "assistant" and own.is_missing and is_finished and not usd(message.get("cost"))
 
 
 def _step_cost(steps: Sequence[tuple[Tokens, Decimal | None]]) -> Decimal | None:
@@ -586,20 +598,22 @@ def _tool_error(part: JsonObject, state: JsonObject) -> str | None:
     """Describe a failed tool call as JSON {status, exit, message}; None if it did not fail.
 
     Failed: status error, the tool `invalid`, or a completed call whose `metadata.exit` is there and not 0 (null after a
-    time limit, a signal or an abort). Without `exit` it did not fail: a user's own shell command has none.
+    time limit, a signal or an abort). Without `exit` it did not fail: a user's own shell command has none. A call that
+    never finished did not fail either.
     """
     status, metadata = state.get("status"), mapping(state, "metadata")
     exit_code = metadata.get("exit")
     is_bad_exit = status == "completed" and "exit" in metadata and (exit_code is None or exit_code != 0)
     if status == "error":
         message = state.get("error")
-    elif part.get("tool") == "invalid":
+    elif part.get("tool") == "invalid" and status == "completed":
         message = mapping(state, "input").get("error")
     elif is_bad_exit:
         output = state.get("output")
         message = output[-ERROR_TAIL_CHARACTERS:] if isinstance(output, str) else output
     else:
         return None
+    message = message if isinstance(message, str) else without_data_urls(message)
     return dump({"status": status, "exit": exit_code, "message": message})
 
 
@@ -618,7 +632,8 @@ def _part_title(part: JsonObject, state: JsonObject, part_type: str) -> str | No
         case "tool":
             return text_of(state, "title")
         case "file":
-            return text_of(part, "filename")
+            name = text_of(part, "filename")
+            return None if name is None or is_data_url(name) else name
         case "agent":
             return text_of(part, "name")
         case "subtask":
@@ -631,10 +646,10 @@ def _attachment(part: JsonObject) -> dict[str, object]:
     """Describe an attached file; a `data:` address is its content and is left out, but for its size."""
     described: dict[str, object] = {**pick(part, "mime", "filename")}
     url = part.get("url")
-    if isinstance(url, str) and not url.startswith("data:"):
+    if isinstance(url, str) and url.lstrip()[:5].lower() != "data:":
         described["url"] = url
     elif isinstance(url, str):
-        described["data_url_bytes"] = len(url)
+        described["data_url_bytes"] = utf8_size(url)
     if path := text_of(mapping(part, "source"), "path"):
         described["path"] = path
     return described

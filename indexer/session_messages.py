@@ -6,7 +6,22 @@ Checked against the second API of 1.18; what only 2.0 writes is known from its s
 from collections.abc import Sequence
 
 from indexer.documents import MessageDocuments
-from indexer.json_values import JsonObject, brief, clean, cut, dump, epoch_ms, mapping, pick, text_of, time_of, usd
+from indexer.json_values import (
+    JsonObject,
+    brief,
+    clean,
+    cut,
+    dump,
+    dump_body,
+    epoch_ms,
+    mapping,
+    pick,
+    text_of,
+    time_of,
+    usd,
+    utf8_size,
+    without_data_urls,
+)
 from indexer.parsers import (
     ERROR_TAIL_CHARACTERS,
     ParsedMessage,
@@ -151,7 +166,7 @@ def _item_row(documents: MessageDocuments, item: JsonObject, position: int) -> P
         child_session_id=text_of(metadata, "sessionId") or text_of(metadata, "sessionID"),
         error_data=error_data,
         is_failed=error_data is not None,
-        is_unfinished=is_tool and (status is None or status in OPEN_STATES),
+        is_unfinished=is_tool and _is_open(status),
         is_synthetic=False,
         is_shell_notice=False,
         is_orphan=False,
@@ -176,17 +191,18 @@ def _item_body(row: PartRow, item: JsonObject) -> PartBodyRow:
 def _row_body(documents: MessageDocuments, message: JsonObject) -> PartBodyRow | None:
     """Collect the texts of a row that is no answer; they are stored under the id of the message."""
     text, given, output = message.get("text"), None, None
+    files = _files(message.get("files"))
     if documents.row_type == "compaction":
         text = message.get("summary")
     elif documents.row_type == "shell":
         given, output = pick(message, "command", "exit", "status"), message.get("output")
     elif documents.row_type == "user":
         given = pick(message, "agents", "skills") or None
-        files = message.get("files")
-        if isinstance(files, list) and files:
-            given = {**(given or {}), "files": [_file(file) for file in files]}
+        if files:
+            given = {**(given or {}), "files": files}
     elif text is None:
-        given = {name: value for name, value in message.items() if name not in ("time", "metadata")} or None
+        given = {name: value for name, value in message.items() if name not in ("time", "metadata", "files")}
+        given = {**given, "files": files} if files else given or None
     if text is None and given is None and output is None:
         return None
     message_id = clean(documents.message_id)
@@ -198,7 +214,7 @@ def _body(
 ) -> PartBodyRow:
     """Cut the texts of a part or row."""
     text_cut, text_bytes = cut(_as_text(text))
-    input_cut, input_bytes = cut(None if given is None else dump(given))
+    input_cut, input_bytes = cut(None if given is None else dump_body(given))
     output_cut, output_bytes = cut(_as_text(output))
     return PartBodyRow(
         part_id, message_id, session_id, text_cut, input_cut, output_cut, text_bytes, input_bytes, output_bytes
@@ -207,16 +223,22 @@ def _body(
 
 def _as_text(value: object) -> str | None:
     """Keep a text as it is and write anything else as JSON."""
-    return value if value is None or isinstance(value, str) else dump(value)
+    return value if value is None or isinstance(value, str) else dump_body(value)
+
+
+def _files(files: object) -> list[object]:
+    """Describe attached files; none if there are none."""
+    return [_file(file) for file in files] if isinstance(files, list) else [_file(files)] if files else []
 
 
 def _file(file: object) -> object:
-    """Describe an attached file without its content."""
+    """Describe an attached file without its content, of which only the size is kept."""
     if not isinstance(file, dict):
         return None
-    attached = {name: value for name, value in file.items() if isinstance(value, str) and value.startswith("data:")}
-    kept = {name: value for name, value in file.items() if name not in attached}
-    return {**kept, "data_url_bytes": sum(map(len, attached.values()))}
+    described = {name: value for name, value in file.items() if name != "content"}
+    if (content := file.get("content")) is not None:
+        described["content_bytes"] = utf8_size(content if isinstance(content, str) else dump(content))
+    return described
 
 
 def _output(state: JsonObject) -> object:
@@ -233,14 +255,15 @@ def _output(state: JsonObject) -> object:
 def _tool_error(item: JsonObject, state: JsonObject) -> str | None:
     """Describe a failed tool call as JSON {status, exit, message}; None if it did not fail.
 
-    The exit code is in `structured` (second API of 1.18) or in `metadata` (2.0).
+    The exit code is in `structured` (second API of 1.18) or in `metadata` (2.0). A call that never finished did not
+    fail.
     """
     status, error = state.get("status"), state.get("error")
     holder = next((found for name in ("structured", "metadata") if "exit" in (found := mapping(state, name))), {})
     exit_code = holder.get("exit")
     if status == "error":
         message: object = error.get("message") if isinstance(error, dict) else error
-    elif item.get("name") == "invalid":
+    elif item.get("name") == "invalid" and not _is_open(status):
         given = state.get("input")
         message = given.get("error") if isinstance(given, dict) else given
     elif status == "completed" and "exit" in holder and (exit_code is None or exit_code != 0):
@@ -248,7 +271,13 @@ def _tool_error(item: JsonObject, state: JsonObject) -> str | None:
         message = output[-ERROR_TAIL_CHARACTERS:] if isinstance(output, str) else output
     else:
         return None
+    message = message if isinstance(message, str) else without_data_urls(message)
     return dump({"status": status, "exit": exit_code, "message": message})
+
+
+def _is_open(status: object) -> bool:
+    """Tell whether a call with this status has not finished."""
+    return not isinstance(status, str) or not status or status in OPEN_STATES
 
 
 def _error_name(error: object) -> str:

@@ -1,5 +1,6 @@
 """OpenCode's database file, read politely while OpenCode writes it."""
 
+import os
 import shutil
 import sqlite3
 import tempfile
@@ -11,6 +12,7 @@ import orjson
 
 from indexer.documents import Document
 from indexer.exceptions import SourceUnusable
+from indexer.json_values import clean
 from indexer.sources import Inventory
 
 BUSY_TIMEOUT_S = 5.0
@@ -37,6 +39,8 @@ class SqliteFile:
     def __init__(self, path: Path) -> None:
         """Point at a database file; it is opened by the first call."""
         self.path = path
+        # a name need not be UTF-8, but what is told of it and stored must be
+        self.name, self.shown = clean(path.name), clean(str(path))
         self._connection: sqlite3.Connection | None = None
         self._copy: tempfile.TemporaryDirectory[str] | None = None
 
@@ -60,11 +64,11 @@ class SqliteFile:
             code = getattr(error, "sqlite_errorcode", 0) & 0xFF
             if code in DAMAGED:
                 raise DamagedFile(
-                    f"Cannot read {self.path}: {error}. The file is damaged; `sqlite3 FILE .recover` may save it. "
+                    f"Cannot read {self.shown}: {error}. The file is damaged; `sqlite3 FILE .recover` may save it. "
                     f"{NEXT}"
                 ) from error
             advice = "Another program has locked it. " if code == sqlite3.SQLITE_BUSY else ""
-            raise SourceUnusable(f"Cannot read {self.path}: {error}. {advice}{NEXT}") from error
+            raise SourceUnusable(f"Cannot read {self.shown}: {error}. {advice}{NEXT}") from error
 
     def each(self, sql: str, ids: Sequence[str]) -> list[tuple[str, Row | None]]:
         """Read rows by their ids, one by one where the file is damaged.
@@ -100,17 +104,17 @@ class SqliteFile:
         """
         tables = self.tables()
         if not tables:
-            raise SourceUnusable(f"{self.path} is empty: it has no tables yet. It is read again at the next start.")
+            raise SourceUnusable(f"{self.shown} is empty: it has no tables yet. It is read again at the next start.")
         for table, columns in needed.items():
             if table not in tables:
                 raise SourceUnusable(
-                    f"{self.path} has no table '{table}' (tables found: {', '.join(sorted(tables))}). It is not a "
+                    f"{self.shown} has no table '{table}' (tables found: {', '.join(sorted(tables))}). It is not a "
                     f"database of a known OpenCode version; nothing was taken from it. {NEXT}"
                 )
             found = self.columns(table)
             if missing := columns - found:
                 raise SourceUnusable(
-                    f"{self.path}: the table '{table}' lacks the columns {', '.join(sorted(missing))} (found: "
+                    f"{self.shown}: the table '{table}' lacks the columns {', '.join(sorted(missing))} (found: "
                     f"{', '.join(sorted(found))}). This OpenCode version is not known; nothing was taken from it. "
                     f"{NEXT}"
                 )
@@ -128,18 +132,18 @@ class SqliteFile:
         if document_id is None:
             return self.problem(kind, table, otherwise, "has no id that is text")
         if isinstance(body, bytes):
-            return Document(kind, document_id, f"{self.path.name}:{table}:{document_id}", body)
+            return Document(kind, document_id, f"{self.name}:{table}:{document_id}", body)
         held = "nothing (NULL)" if body is None else "a number"
         return self.problem(kind, table, document_id, f"has {held} in its column data, where JSON text is expected")
 
     def problem(self, kind: str, table: str, document_id: str, problem: str) -> Document:
         """Name a row that cannot be read."""
-        return Document(kind, document_id, f"{self.path.name}:{table}:{document_id}", None, problem)
+        return Document(kind, document_id, f"{self.name}:{table}:{document_id}", None, problem)
 
     def composed(self, kind: str, table: str, document_id: str, fields: Mapping[str, object]) -> Document:
         """Write columns as the JSON document that the JSON tree has for them, so that one parser reads both."""
         body = orjson.dumps(fields, default=lambda value: value.decode("utf-8", "replace"))
-        return Document(kind, document_id, f"{self.path.name}:{table}:{document_id}", body)
+        return Document(kind, document_id, f"{self.name}:{table}:{document_id}", body)
 
     def projects(self) -> Iterator[Document]:
         """Read every project row."""
@@ -199,7 +203,7 @@ class SqliteFile:
         """Open the database, or a copy where its folder cannot be written and SQLite needs a `-shm` file there."""
         if not self.path.is_file():
             raise SourceUnusable(
-                f"{self.path} does not exist, is no file, or is a symbolic link that leads nowhere. {NEXT}"
+                f"{self.shown} does not exist, is no file, or is a symbolic link that leads nowhere. {NEXT}"
             )
         try:
             return _connect(self.path)
@@ -213,7 +217,9 @@ class SqliteFile:
                 if (original := self.path.with_name(name)).exists():
                     shutil.copyfile(original, Path(self._copy.name) / name)
         except OSError as error:
-            raise SourceUnusable(f"Cannot read {self.path}: {error.strerror}. Check its permissions. {NEXT}") from error
+            raise SourceUnusable(
+                f"Cannot read {self.shown}: {error.strerror}. Check its permissions. {NEXT}"
+            ) from error
         return _connect(Path(self._copy.name) / self.path.name)
 
 
@@ -277,7 +283,7 @@ def _session(row: Row) -> Mapping[str, object]:
 def _connect(path: Path) -> sqlite3.Connection:
     """Open a database for reading and prove that it can be read."""
     connection = sqlite3.connect(
-        f"file:{quote(str(path))}?mode=ro", uri=True, timeout=BUSY_TIMEOUT_S, check_same_thread=False
+        f"file:{quote(os.fsencode(path))}?mode=ro", uri=True, timeout=BUSY_TIMEOUT_S, check_same_thread=False
     )
     connection.text_factory = bytes
     connection.isolation_level = None
