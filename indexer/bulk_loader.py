@@ -5,12 +5,12 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
-from indexer.batch import Batch, mark_deleted, write_batch
+from indexer.batch import LEFT_OUT, TWIN, Batch, mark_deleted, twin_failure, write_batch
 from indexer.database import Database
 from indexer.documents import MessageDocuments
 from indexer.exceptions import SourceUnusable
@@ -32,15 +32,13 @@ from indexer.settings import database_files
 from indexer.sources import Inventory, Source
 from indexer.sources.json_tree import JsonTree
 from indexer.sources.sqlite_file import SqliteFile
-from indexer.sources.sqlite_v1 import SqliteV1
+from indexer.sources.sqlite_v1 import SqliteV1, Unprobed
 from indexer.sources.sqlite_v2 import SqliteV2
 
 log = logging.getLogger(__name__)
 
 KEPT = "The version read before is kept; it is read again at the next start."
-LEFT_OUT = "It is left out; it is read again at the next start."
 GONE = "It held sessions before and was not found now. Rows read before stay; it is looked for again at the next start."
-TWIN = "part "  # begins the ledger key of a part that no path names alone
 ELSEWHERE = "Another copy of it counts; it is read again at the next start."
 THE_REST = "The rest of it counts; it is read again at the next start."
 
@@ -134,7 +132,9 @@ def find_sources(data_dirs: Sequence[Path]) -> list[Source]:
         dangling = data_dir / "opencode.db"
         if os.path.islink(dangling) and not os.path.exists(dangling):
             sources.append(SqliteV1(data_dir, dangling))
-        if JsonTree.exists(data_dir) or not os.path.isdir(data_dir):  # what is wrong with a folder, its reader tells
+        is_emptied = not database_files(data_dir) and os.path.isdir(data_dir / "storage" / "session")
+        # what is wrong with a folder, its reader tells
+        if JsonTree.exists(data_dir) or is_emptied or not os.path.isdir(data_dir):
             sources.append(JsonTree(data_dir))
     return sources
 
@@ -157,6 +157,7 @@ def load(
         What was found.
     """
     database.set_phase("bulk", f"reading {len(sources)} source{'' if len(sources) == 1 else 's'}")
+    sources = _with_emptied(database, sources)
     try:
         return _Pass(database, publisher, progress or (lambda done, total: None), sources).run()
     finally:
@@ -173,13 +174,32 @@ def _database_sources(data_dir: Path, path: Path) -> list[Source]:
         is_new = "session_message" in tables
         has_old = {"message", "part"} <= tables or not is_new
         # an empty session_message exists in every file since 1.18
-        has_new = is_new and (not has_old or bool(file.rows("SELECT 1 AS found FROM session_message LIMIT 1")))
-    except SourceUnusable:
-        has_old, has_new = True, False
+        proofs = sorted({"session_message", "session_v2"} & tables)
+        has_new = is_new and (
+            not has_old or any(file.rows(f"SELECT 1 AS found FROM {table} LIMIT 1") for table in proofs)
+        )
+    except SourceUnusable as error:
+        return [Unprobed(data_dir, path, error)]
     finally:
         file.close()
     newest_first = (has_new and SqliteV2(data_dir, path), has_old and SqliteV1(data_dir, path))
     return [source for source in newest_first if source]
+
+
+def _with_emptied(database: Database, sources: Sequence[Source]) -> list[Source]:
+    """Add storages that held rows before: who deletes the last row leaves an empty table, or an empty tree."""
+    known = database.con.execute("SELECT kind, path, data_dir FROM sources").fetchall()
+    listed = {(source.kind, str(source.path)) for source in sources}
+    added: list[Source] = []
+    for source in sources:
+        if type(source) is SqliteV1 and (SqliteV2.kind, str(source.path)) in {(kind, path) for kind, path, _ in known}:
+            added.append(SqliteV2(source.data_dir, source.path))
+    folders = {str(source.data_dir) for source in sources}
+    for kind, path, data_dir in known:
+        is_tree = kind == JsonTree.kind and data_dir in folders and os.path.isdir(os.path.join(path, "session"))
+        if is_tree:
+            added.append(JsonTree(Path(data_dir)))
+    return [*(source for source in added if (source.kind, str(source.path)) not in listed), *sources]
 
 
 class _Pass:
@@ -192,7 +212,7 @@ class _Pass:
         self._progress = progress
         self._started = _now_ms()
         self._opened = [_open(database, source, self._started) for source in sources]
-        _compare_generations(self._usable)
+        _compare_generations(database, self._opened)
         self._known = _read_known(database)
         self._session_order: dict[str, int] = {}
         self._written = self._unreadable = self._done = 0
@@ -289,7 +309,8 @@ class _Pass:
             source_id, *copy = known.get(document_id, (None, -1, 0, 0))
             is_same = source_id == row.source_id and copy[-1] == row.content_hash
             is_elsewhere = source_id is not None and source_id not in usable_ids
-            if not is_same and (not is_elsewhere or is_newer(row, *copy)):
+            # the same content elsewhere: the folder was renamed, or this is a copy of it
+            if not is_same and (not is_elsewhere or copy[-1] == row.content_hash or is_newer(row, *copy)):
                 news.append(row)
         return news
 
@@ -344,7 +365,10 @@ class _Pass:
         if len(copies) == 1 and known is not None and not is_deleted and message_id not in self._known.failed_owners:
             opened, documents = copies[0]
             is_missing = opened.is_message_missing_in_newer(message_id)
-            if content_hash(documents, is_missing_in_newer=is_missing) == known.content_hash:
+            is_same = content_hash(documents, is_missing_in_newer=is_missing) == known.content_hash
+            if is_same and known.seq == documents.seq:
+                if known.source_id not in self._usable_ids:
+                    batch.moved[message_id] = opened.source_id  # the folder was renamed, or this is a copy of it
                 return
         parsed = []
         for opened, documents in copies:
@@ -364,15 +388,20 @@ class _Pass:
             copy = MessageCopy.of(chosen.message)
             if known is not None and not is_deleted:
                 is_elsewhere = known.source_id not in self._usable_ids
-                if copy.content_hash == known.content_hash and copy.source_id == known.source_id:
+                is_same = copy.content_hash == known.content_hash and copy.seq == known.seq
+                if is_same and copy.source_id == known.source_id:
                     twins = self._known.twins.get(message_id, ())
                     batch.failures += (replace(row, last_seen_at=self._started) for row in twins)
                     return
                 if is_elsewhere and newest_message([known, copy]) == 0:
+                    if is_same:
+                        batch.moved[message_id] = copy.source_id
                     return
             batch.messages.append(chosen.message)
         if known is not None:
             batch.rewritten.append(message_id)
+            if chosen.message is not None and chosen.message.generation != known.generation:
+                batch.superseded.append(message_id)
         self._add_parts(batch, copies[0][0], message_id, chosen)
 
     def _is_worse(self, chosen: ParsedMessage, known: MessageCopy) -> bool:
@@ -392,12 +421,11 @@ class _Pass:
         """Add the parts of a message to a batch, but for those whose id another message of the batch has."""
         owners = {row.part_id: batch.part_owners.setdefault(row.part_id, message_id) for row in chosen.parts}
         twins = {part_id: owner for part_id, owner in owners.items() if owner != message_id}
-        if twins:
-            found = (
-                ParseFailure(f"{TWIN}{part_id} of {message_id}", "part", f"has the id of a part of {owner}", None)
-                for part_id, owner in twins.items()
-            )
-            self._note(batch, opened, message_id, found, LEFT_OUT)
+        batch.failures += (
+            twin_failure(part_id, message_id, owner, opened.source_id, self._started)
+            for part_id, owner in twins.items()
+        )
+        batch.part_sources[message_id] = opened.source_id
         batch.parts += (row for row in chosen.parts if row.part_id not in twins)
         batch.bodies += (row for row in chosen.bodies if row.part_id not in twins)
         batch.text_bytes += sum(row.size_bytes for row in chosen.parts)
@@ -566,19 +594,34 @@ def _source_id(database: Database, source: Source, now: EpochMs) -> int:
     return int(row[0])
 
 
-def _compare_generations(usable: Sequence[OpenSource]) -> None:
-    """Tell each older storage what the newer ones of its data folder hold. An empty database is no newer storage."""
-    for older in usable:
+def _compare_generations(database: Database, every: Sequence[OpenSource]) -> None:
+    """Tell each older storage what the newer ones of its data folder hold. An empty database is no newer storage.
+
+    Of a newer one that cannot be read right now, the index knows what it held: nothing changes its flags meanwhile.
+    """
+    held = {opened.source_id: _held(database, opened) for opened in every}
+    for older in every:
         newer = [
-            opened
-            for opened in usable
+            held[opened.source_id]
+            for opened in every
             if opened.source.data_dir == older.source.data_dir
             and opened.source.generation > older.source.generation
-            and opened.inventory.sessions
+            and held[opened.source_id][0]
         ]
         if newer:
-            older.newer_sessions = {found for opened in newer for found in opened.inventory.sessions}
-            older.newer_messages = {found for opened in newer for found in opened.inventory.messages}
+            older.newer_sessions = {found for sessions, _ in newer for found in sessions}
+            older.newer_messages = {found for _, messages in newer for found in messages}
+
+
+def _held(database: Database, opened: OpenSource) -> tuple[Collection[str], Collection[str]]:
+    """List the sessions and messages of a source; of one that cannot be read, those the index has from its file."""
+    if not opened.problem:
+        return opened.inventory.sessions, opened.inventory.messages
+    path = {"path": str(opened.source.path)}
+    of_file = "WHERE source_id IN (SELECT source_id FROM sources WHERE path = $path) AND deleted_at IS NULL"
+    sessions = database.con.execute(f"SELECT session_id FROM sessions {of_file}", path).fetchall()
+    messages = database.con.execute(f"SELECT message_id FROM messages {of_file}", path).fetchall()
+    return [found for (found,) in sessions], [found for (found,) in messages]
 
 
 def _read_known(database: Database) -> Known:
@@ -588,12 +631,12 @@ def _read_known(database: Database) -> Known:
     rows = database.con.execute(
         """
         SELECT message_id, source_id, generation, completed_at IS NOT NULL OR error_name IS NOT NULL,
-               coalesce(epoch_ms(recorded_until), -1), content_hash, deleted_at IS NOT NULL
+               coalesce(epoch_ms(recorded_until), -1), content_hash, seq, deleted_at IS NOT NULL
         FROM messages
         """
     ).fetchall()
-    for message_id, source_id, generation, is_finished, recorded_until, digest, is_deleted in rows:
-        messages[message_id] = MessageCopy(source_id, generation, is_finished, recorded_until, digest)
+    for message_id, *copy, is_deleted in rows:
+        messages[message_id] = MessageCopy(*copy)
         if is_deleted:
             deleted.add(message_id)
     failed = database.con.execute(

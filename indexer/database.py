@@ -44,9 +44,9 @@ _SETTINGS: dict[str, str | bool | int | float | list[str]] = {
     "autoinstall_known_extensions": False,
     "autoload_known_extensions": False,
     "threads": 2,
-    # DuckDB 2.0.0 takes the estimate of a tiny group for a bound of its sum: 100 + 100 came back as -56, and a HAVING on
-    # such a sum lost rows (seen with count(DISTINCT) and ORDER BY in one query). Planning a filtered ORDER BY .. LIMIT
-    # without rows may crash, too (duckdb issue 25886). Totals must be exact; no cost was measured.
+    # DuckDB 2.0.0 takes the estimate of a tiny group for a bound of its sum: 100 + 100 came back as -56, and a HAVING
+    # on such a sum lost rows (seen with count(DISTINCT) and ORDER BY in one query). Planning a filtered ORDER BY ..
+    # LIMIT without rows may crash, too (duckdb issue 25886). Totals must be exact; no cost was measured.
     "disabled_optimizers": "statistics_propagation,compressed_materialization",
 }
 

@@ -11,22 +11,30 @@ import duckdb
 from indexer import exchanges
 
 
-def refresh(con: duckdb.DuckDBPyConnection, session_ids: Collection[str]) -> None:
+def refresh(
+    con: duckdb.DuckDBPyConnection,
+    session_ids: Collection[str],
+    *,
+    fork_keys: Collection[int] = (),
+    parents: Collection[str] = (),
+) -> None:
     """Bring everything derived up to date after rows of some sessions changed, in the same transaction.
 
     Args:
         con: The index, inside a transaction.
         session_ids: Sessions whose own row, messages or parts changed.
+        fork_keys: Keys that messages had before the change.
+        parents: Sessions that were parents of some of these before the change.
     """
     if not session_ids:
         return
     touched = sorted(session_ids)
     _add_placeholders(con, touched)
     _add_names(con, touched)
-    touched = sorted({*touched, *_flag_fork_copies(con, touched)})
+    touched = sorted({*touched, *_flag_fork_copies(con, touched, fork_keys)})
     exchanges.rebuild(con, touched)
     _sum_sessions(con, touched)
-    _sum_subtrees(con, touched)
+    _sum_subtrees(con, sorted({*touched, *parents}))
 
 
 def _add_placeholders(con: duckdb.DuckDBPyConnection, touched: list[str]) -> None:
@@ -85,7 +93,7 @@ def _add_names(con: duckdb.DuckDBPyConnection, touched: list[str]) -> None:
     )
 
 
-def _flag_fork_copies(con: duckdb.DuckDBPyConnection, touched: list[str]) -> list[str]:
+def _flag_fork_copies(con: duckdb.DuckDBPyConnection, touched: list[str], fork_keys: Collection[int]) -> list[str]:
     """Tell originals from the copies that forks made (see `fork_key`).
 
     The original is in the session that no other one of the group was forked to, as far as OpenCode names origins (2.0),
@@ -99,6 +107,8 @@ def _flag_fork_copies(con: duckdb.DuckDBPyConnection, touched: list[str]) -> lis
         WITH keys AS MATERIALIZED (
             SELECT DISTINCT fork_key FROM messages
             WHERE session_id IN (SELECT unnest($touched::VARCHAR[])) AND fork_key IS NOT NULL
+            UNION
+            SELECT unnest($fork_keys::BIGINT[])
         ),
         members AS MATERIALIZED (
             SELECT m.message_id, m.fork_key, m.session_id, m.is_fork_copy, s.created_at, s.fork_session_id
@@ -119,7 +129,7 @@ def _flag_fork_copies(con: duckdb.DuckDBPyConnection, touched: list[str]) -> lis
         WHERE messages.message_id = flagged.message_id AND messages.is_fork_copy <> flagged.is_copy
         RETURNING messages.session_id
         """,
-        {"touched": touched},
+        {"touched": touched, "fork_keys": list(fork_keys)},
     ).fetchall()
     return [session_id for (session_id,) in changed]
 

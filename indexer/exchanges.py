@@ -43,7 +43,9 @@ _ASSIGN = """
     opened AS (
         SELECT p.*,
                last_value(CASE WHEN p.role = 'user' THEN p.message_id END IGNORE NULLS) OVER earlier AS open_user_id,
-               last_value(if(p.role IN ('user', 'idle'), p.role, NULL) IGNORE NULLS) OVER earlier AS last_border,
+               last_value(if(p.role IN ('user', 'idle'), p.role, NULL) IGNORE NULLS) OVER before_this AS last_border,
+               max(if(p.role IN ('assistant', 'shell', 'compaction'), p.place, NULL)) OVER before_this
+                   AS last_answer_place,
                max(CASE WHEN p.role = 'idle' THEN p.place END) OVER before_this AS last_idle_place,
                first_value(if(p.role = 'user', p.message_id, NULL) IGNORE NULLS) OVER later AS next_user_id,
                parent.message_id AS parent_user_id
@@ -61,8 +63,10 @@ _ASSIGN = """
     SELECT *, CASE
             WHEN role = 'user' THEN message_id
             WHEN parent_user_id IS NOT NULL THEN parent_user_id
-            WHEN last_border = 'idle' AND role IN ('assistant', 'shell', 'compaction')
-                THEN session_id || ':' || last_idle_place
+            WHEN last_border = 'idle' AND (
+                    role IN ('assistant', 'shell', 'compaction')
+                    OR (role = 'idle' AND last_answer_place > last_idle_place)
+                ) THEN session_id || ':' || last_idle_place
             WHEN role IN ('assistant', 'shell', 'compaction') THEN coalesce(open_user_id, session_id || ':start')
             ELSE coalesce(open_user_id, next_user_id, session_id || ':start')  -- a switch before the first prompt
         END AS exchange_id
@@ -247,7 +251,10 @@ def _rebuild_trees(con: duckdb.DuckDBPyConnection, session_ids: list[str]) -> No
     )
     parents: dict[str, str] = dict(linked.fetchall())
     roots = sorted({root_of(parents, session_id) for session_id in members})
-    rows = [row for root in roots for row in tree_of(parents, root)]
+    children: dict[str, list[str]] = {}
+    for child, parent in sorted(parents.items()):
+        children.setdefault(parent, []).append(child)
+    rows = [row for root in roots for row in tree_of(children, root)]
     con.execute(
         "DELETE FROM session_traces WHERE root_session_id IN (SELECT unnest($roots::VARCHAR[]))",
         {"roots": sorted(members | set(roots))},
@@ -289,23 +296,20 @@ def root_of(parents: dict[str, str], session_id: str) -> str:
     return path[-1]
 
 
-def tree_of(parents: dict[str, str], root: str) -> list[tuple[str, str, int, str | None]]:
+def tree_of(children: dict[str, list[str]], root: str) -> list[tuple[str, str, int, str | None]]:
     """List the sessions of a tree.
 
     Args:
-        parents: Session to parent, where the parent exists.
+        children: Session to its child sessions, in order.
         root: Its root.
 
     Returns:
         (root, session, depth, parent), the root first; each session once, also in a cycle.
     """
-    children: dict[str, list[str]] = {}
-    for child, parent in parents.items():
-        children.setdefault(parent, []).append(child)
     rows: list[tuple[str, str, int, str | None]] = [(root, root, 0, None)]
     seen = {root}
     for _, session_id, depth, _ in rows:  # grows while it is read: breadth first
-        for child in sorted(children.get(session_id, [])):
+        for child in children.get(session_id, []):
             if child not in seen:
                 seen.add(child)
                 rows.append((root, child, depth + 1, session_id))

@@ -17,6 +17,7 @@ class MessageCopy:
 
     Attributes:
         recorded_until: Latest time that the copy records, in ms; -1 if it records none.
+        seq: Its place among the rows of the third generation, if it is there, too.
     """
 
     source_id: int
@@ -24,6 +25,7 @@ class MessageCopy:
     is_finished: bool
     recorded_until: int
     content_hash: int
+    seq: int | None = None
 
     @classmethod
     def of(cls, row: MessageRow) -> "MessageCopy":
@@ -34,6 +36,7 @@ class MessageCopy:
             row.completed_at is not None or row.error_name is not None,
             -1 if row.recorded_until is None else row.recorded_until,
             row.content_hash,
+            row.seq,
         )
 
 
@@ -58,12 +61,10 @@ def newest_message(copies: Sequence[MessageCopy]) -> int:
 
     with_parts = [at for at, copy in enumerate(copies) if copy.generation < Generation.SESSION_MESSAGE_ROWS]
     without = [at for at, copy in enumerate(copies) if copy.generation == Generation.SESSION_MESSAGE_ROWS]
-    best = max(with_parts, key=rank, default=None)
-    newest = max(without, key=rank, default=None)
-    if best is None or (newest is not None and not copies[best].is_finished):
-        assert newest is not None, "there is at least one copy"
-        return newest
-    return best
+    if without:
+        finished = [at for at in with_parts if copies[at].is_finished]
+        return max(finished or without, key=rank)
+    return max(with_parts, key=rank)
 
 
 def best_parse(candidates: Sequence[ParsedMessage]) -> ParsedMessage:

@@ -394,9 +394,9 @@ def test_root_of_any_links_ends_at_one_session(parents: dict[str, str], session_
 
 def test_tree_of_ten_levels_lists_each_once() -> None:
     """Depth is counted from the root."""
-    parents = {f"s{depth}": f"s{depth - 1}" for depth in range(1, 11)}
+    children = {f"s{depth - 1}": [f"s{depth}"] for depth in range(1, 11)}
 
-    found = tree_of(parents, "s0")
+    found = tree_of(children, "s0")
 
     assert [(session_id, depth) for _, session_id, depth, _ in found] == [(f"s{depth}", depth) for depth in range(11)]
 

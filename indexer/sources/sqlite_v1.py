@@ -7,6 +7,7 @@ from pathlib import Path
 import orjson
 
 from indexer.documents import Document, Generation, MessageDocuments
+from indexer.exceptions import SourceUnusable
 from indexer.sources import Inventory
 from indexer.sources.sqlite_file import DAMAGE, DamagedFile, Row, SqliteFile, id_of, name_of
 
@@ -144,6 +145,22 @@ class SqliteV1:
             ),
             is_restamped=is_restamped,
         )
+
+
+class Unprobed(SqliteV1):
+    """A database that could not be read when its generations were looked for: it tells why, and nothing else.
+
+    To guess a generation would drop the rows of another one in silence.
+    """
+
+    def __init__(self, data_dir: Path, path: Path, error: SourceUnusable) -> None:
+        """Keep the error."""
+        super().__init__(data_dir, path)
+        self._error = error
+
+    def inventory(self) -> Inventory:
+        """Raise the error that was met."""
+        raise self._error
 
 
 def _is_restamped(message: Row, parts: Sequence[Row]) -> bool:

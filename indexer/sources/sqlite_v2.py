@@ -16,8 +16,8 @@ NEEDED_COLUMNS = {"session_message": {"id", "session_id", "type", "seq", "time_c
 class SqliteV2:
     """Reader of `session_message` with the sessions it belongs to.
 
-    Sessions are in `session_v2` (2.0); without it in `session`, which the reader of the second generation reads where
-    the file holds that one, too.
+    Sessions are in `session_v2` (2.0) and in `session`, which the reader of the second generation reads where the file
+    holds that one, too.
     """
 
     kind = "sqlite_v2"
@@ -28,21 +28,21 @@ class SqliteV2:
         self.data_dir = data_dir
         self.path = path
         self._file = SqliteFile(path)
-        self._session_table: str | None = None
+        self._session_tables: list[str] = []
         self._has_projects = False
 
     def inventory(self) -> Inventory:
         """List the ids of every table."""
         self._file.require(NEEDED_COLUMNS)
         tables = self._file.tables()
-        if "session_v2" in tables:
-            self._session_table = "session_v2"
-        elif "session" in tables and "message" not in tables:
-            self._session_table = "session"
+        is_alone = not {"message", "part"} <= tables  # else the reader of these has the table session
+        names = ("session", "session_v2") if is_alone else ("session_v2",)
+        self._session_tables = [name for name in names if name in tables]
         self._has_projects = "project" in tables
         found = Inventory()
         found.projects = self._file.ids(found, "project", "project") if self._has_projects else []
-        found.sessions = self._file.ids(found, "session", self._session_table) if self._session_table else []
+        for table in self._session_tables:
+            found.sessions += self._file.ids(found, "session", table)
         rows = self._file.owned_ids(found, "message", "session_message", "session_id", "ORDER BY session_id, seq")
         found.messages = dict(rows)
         return found
@@ -53,7 +53,7 @@ class SqliteV2:
 
     def sessions(self) -> Iterable[Document]:
         """Read every session row."""
-        return self._file.sessions(self._session_table) if self._session_table else []
+        return [document for table in self._session_tables for document in self._file.sessions(table)]
 
     def messages(self, message_ids: Sequence[str], source_id: int) -> list[MessageDocuments]:
         """Read rows; the parts of an answer are inside its document."""
