@@ -14,7 +14,7 @@ from indexer.batch import LEFT_OUT, TWIN, Batch, mark_deleted, twin_failure, wri
 from indexer.database import Database
 from indexer.documents import MessageDocuments
 from indexer.exceptions import SourceUnusable
-from indexer.json_values import printable
+from indexer.json_values import clean, printable
 from indexer.parsers import (
     ParsedMessage,
     ParseFailure,
@@ -189,17 +189,19 @@ def _database_sources(data_dir: Path, path: Path) -> list[Source]:
 def _with_emptied(database: Database, sources: Sequence[Source]) -> list[Source]:
     """Add storages that held rows before: who deletes the last row leaves an empty table, or an empty tree."""
     known = database.con.execute("SELECT kind, path, data_dir FROM sources").fetchall()
-    listed = {(source.kind, str(source.path)) for source in sources}
+    listed = {(source.kind, clean(str(source.path))) for source in sources}
     added: list[Source] = []
     for source in sources:
-        if type(source) is SqliteV1 and (SqliteV2.kind, str(source.path)) in {(kind, path) for kind, path, _ in known}:
+        if type(source) is SqliteV1 and (SqliteV2.kind, clean(str(source.path))) in {
+            (kind, path) for kind, path, _ in known
+        }:
             added.append(SqliteV2(source.data_dir, source.path))
-    folders = {str(source.data_dir) for source in sources}
+    folders = {clean(str(source.data_dir)) for source in sources}
     for kind, path, data_dir in known:
         is_tree = kind == JsonTree.kind and data_dir in folders and os.path.isdir(os.path.join(path, "session"))
         if is_tree:
             added.append(JsonTree(Path(data_dir)))
-    return [*(source for source in added if (source.kind, str(source.path)) not in listed), *sources]
+    return [*(source for source in added if (source.kind, clean(str(source.path))) not in listed), *sources]
 
 
 class _Pass:
@@ -542,7 +544,7 @@ class _Pass:
                         "now": _now_ms(),
                     },
                 )
-            folders = {str(opened.source.data_dir) for opened in self._opened}
+            folders = {clean(str(opened.source.data_dir)) for opened in self._opened}
             gone = con.execute(
                 """
                 UPDATE sources SET state = 'unreadable', reason = $reason
@@ -576,7 +578,7 @@ def _lose(opened: OpenSource, error: SourceUnusable) -> None:
 
 def _source_id(database: Database, source: Source, now: EpochMs) -> int:
     """Return the number that the index gives a storage, for good."""
-    key = {"kind": source.kind, "path": str(source.path)}
+    key = {"kind": source.kind, "path": clean(str(source.path))}
     row = database.con.execute("SELECT source_id FROM sources WHERE kind = $kind AND path = $path", key).fetchone()
     if row is None:
         with database.transaction() as con:
@@ -588,7 +590,7 @@ def _source_id(database: Database, source: Source, now: EpochMs) -> int:
                        make_timestamp_ms($now) AS indexed_at
                 RETURNING source_id
                 """,
-                {**key, "data_dir": str(source.data_dir), "now": now},
+                {**key, "data_dir": clean(str(source.data_dir)), "now": now},
             ).fetchone()
     assert row is not None, "INSERT RETURNING has one row"
     return int(row[0])
@@ -617,7 +619,7 @@ def _held(database: Database, opened: OpenSource) -> tuple[Collection[str], Coll
     """List the sessions and messages of a source; of one that cannot be read, those the index has from its file."""
     if not opened.problem:
         return opened.inventory.sessions, opened.inventory.messages
-    path = {"path": str(opened.source.path)}
+    path = {"path": clean(str(opened.source.path))}
     of_file = "WHERE source_id IN (SELECT source_id FROM sources WHERE path = $path) AND deleted_at IS NULL"
     sessions = database.con.execute(f"SELECT session_id FROM sessions {of_file}", path).fetchall()
     messages = database.con.execute(f"SELECT message_id FROM messages {of_file}", path).fetchall()

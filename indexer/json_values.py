@@ -21,7 +21,8 @@ TEXT_MARKER_BYTES = 64  # kept free for the words on what was left out, which ta
 
 JsonObject = Mapping[str, Any]
 
-_DATA_URL = re.compile(r"\s*data:", re.IGNORECASE)
+# a text such as "data: yes, please" is none
+_DATA_URL = re.compile(r"\s*data:[^\s,]*(,|;base64$)", re.IGNORECASE)
 _TOO_DEEP = "[nested too deeply to be kept]"
 
 
@@ -129,7 +130,7 @@ def _without_data_urls(value: object) -> object:
 
 def is_data_url(text: str) -> bool:
     """Tell whether a text is a `data:` address that holds its content."""
-    return _DATA_URL.match(text) is not None and ("," in text or ";base64" in text.lower())
+    return _DATA_URL.match(text) is not None
 
 
 def utf8_size(text: str) -> int:

@@ -163,6 +163,7 @@ def test_extract_tokens_absurd_counter_leaves_root_the_sum_of_what_is_kept(given
         (" \ndata:text/plain,é", {"data_url_bytes": 20}),
         ("data:image/png;BASE64", {"data_url_bytes": 21}),
         ("data: none", "data: none"),
+        ("data: yes, please", "data: yes, please"),
         ("see data:,x", "see data:,x"),
         ({"a": [{"b": "Data:,x"}, 1, None]}, {"a": [{"b": {"data_url_bytes": 7}}, 1, None]}),
         (1.5, 1.5),
