@@ -19,7 +19,7 @@ def rebuild(con: duckdb.DuckDBPyConnection, session_ids: list[str]) -> None:
     for table in ("exchanges", "exchange_traces"):
         con.execute(f"DELETE FROM {table} WHERE session_id IN (SELECT unnest($sessions::VARCHAR[]))", sessions)
     con.execute(_ASSIGN, sessions)
-    con.execute(_TRACES)
+    con.execute(_TRACES, sessions)
     con.execute(_EXCHANGES)
     con.execute("DROP TABLE assigned")
     _rebuild_trees(con, session_ids)
@@ -84,6 +84,7 @@ _TRACES = """
                lead(p.part_id) OVER of_message AS id_after
         FROM parts p JOIN assigned m USING (message_id)
         WHERE p.part_type IN ('step-start', 'step-finish') AND NOT p.is_orphan
+          AND p.session_id IN (SELECT unnest($sessions::VARCHAR[]))  -- said again: the scan skips other sessions
         WINDOW of_message AS (PARTITION BY p.message_id ORDER BY p.position, p.part_id)
     ),
     of_parts AS (
@@ -119,7 +120,7 @@ _TRACES = """
         LEFT JOIN steps ON steps.part_id = p.part_id
         LEFT JOIN parts finish
             ON p.part_type = 'step-start' AND steps.type_after = 'step-finish' AND finish.part_id = steps.id_after
-        WHERE NOT p.is_orphan
+        WHERE NOT p.is_orphan AND p.session_id IN (SELECT unnest($sessions::VARCHAR[]))
           AND NOT coalesce(steps.part_type = 'step-finish' AND steps.type_before = 'step-start', FALSE)
     ),
     of_rows AS (
