@@ -260,23 +260,37 @@ def _rebuild_trees(con: duckdb.DuckDBPyConnection, session_ids: list[str]) -> No
         "DELETE FROM session_traces WHERE root_session_id IN (SELECT unnest($roots::VARCHAR[]))",
         {"roots": sorted(members | set(roots))},
     )
+    calls = _delegating_parts(con, [session_id for _, session_id, _, parent in rows if parent is not None])
     con.execute(
         """
         INSERT INTO session_traces
-        SELECT t.root, t.session_id, t.depth, t.parent, (
-            SELECT min(part_id) FROM parts WHERE child_session_id = t.session_id AND parts.session_id = t.parent
-        )
-        FROM (SELECT unnest($roots::VARCHAR[]) AS root, unnest($sessions::VARCHAR[]) AS session_id,
-                     unnest($depths::INTEGER[]) AS depth, unnest($parents::VARCHAR[]) AS parent) t
-        WHERE t.session_id IN (SELECT session_id FROM sessions)
+        SELECT * FROM (
+            SELECT unnest($roots::VARCHAR[]), unnest($sessions::VARCHAR[]) AS session_id, unnest($depths::INTEGER[]),
+                   unnest($parents::VARCHAR[]), unnest($calls::VARCHAR[])
+        ) WHERE session_id IN (SELECT session_id FROM sessions)
         """,
         {
-            "roots": [row[0] for row in rows],
-            "sessions": [row[1] for row in rows],
-            "depths": [row[2] for row in rows],
-            "parents": [row[3] for row in rows],
+            "roots": [root for root, _, _, _ in rows],
+            "sessions": [session_id for _, session_id, _, _ in rows],
+            "depths": [depth for _, _, depth, _ in rows],
+            "parents": [parent for _, _, _, parent in rows],
+            "calls": [calls.get((session_id, parent)) for _, session_id, _, parent in rows],
         },
     )
+
+
+def _delegating_parts(con: duckdb.DuckDBPyConnection, child_ids: list[str]) -> dict[tuple[str, str | None], str]:
+    """Find the first call that runs each child session: (child, session of the call) to part id."""
+    if not child_ids:  # most sessions have none, and the parts are many
+        return {}
+    found = con.execute(
+        """
+        SELECT child_session_id, session_id, min(part_id) FROM parts
+        WHERE child_session_id IN (SELECT unnest($children::VARCHAR[])) GROUP BY ALL
+        """,
+        {"children": child_ids},
+    ).fetchall()
+    return {(child_id, session_id): part_id for child_id, session_id, part_id in found}
 
 
 def root_of(parents: dict[str, str], session_id: str) -> str:
