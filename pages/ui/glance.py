@@ -1,10 +1,12 @@
 """The pieces of the Overview page."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import streamlit as st
+from pandas.io.formats.style import Styler
 from streamlit.delta_generator import DeltaGenerator
 
 from pages.ui import data, display, export, filters, frame, spend, tables
@@ -111,17 +113,7 @@ def last_sessions(scope: Scope) -> None:
     styled, config = tables.last_sessions(rows, scope.tz)
     ids = [row.session_id for row in rows]
     key = tables.key("overview_sessions", scope, data.revision())
-    st.dataframe(
-        styled,
-        key=key,
-        hide_index=True,
-        column_config=config,
-        placeholder=display.MISSING,
-        height="content",
-        alt="Last active sessions",
-        selection_mode="single-row",
-        on_select=lambda: _open_session(ids, key),
-    )
+    _openable(styled, config, key, "Last active sessions", lambda: _open_session(ids, key))
     st.caption("Tick a row to open the session. A row holds its child sessions.")
 
 
@@ -134,17 +126,7 @@ def agents(found: Overview, scope: Scope) -> None:
     styled, config = tables.agents(rows)
     names = [row.agent or "" for row in rows]
     key = tables.key("overview_agents", scope, data.revision())
-    st.dataframe(
-        styled,
-        key=key,
-        hide_index=True,
-        column_config=config,
-        placeholder=display.MISSING,
-        height="content",
-        alt=title,
-        selection_mode="single-row",
-        on_select=lambda: _open_agent(names, key),
-    )
+    _openable(styled, config, key, title, lambda: _open_agent(names, key))
     st.caption("Tick a row to see what the agent cost, by model.")
 
 
@@ -183,17 +165,7 @@ def newest_errors(scope: Scope) -> None:
     styled, config = tables.errors(rows, scope.tz)
     ids = [row.session_id for row in rows]
     key = tables.key("overview_errors", scope, data.revision())
-    st.dataframe(
-        styled,
-        key=key,
-        hide_index=True,
-        column_config=config,
-        placeholder=display.MISSING,
-        height="content",
-        alt="Newest errors",
-        selection_mode="single-row",
-        on_select=lambda: _open_session(ids, key),
-    )
+    _openable(styled, config, key, "Newest errors", lambda: _open_session(ids, key))
     st.caption("Tick a row to open its session. Answers that you cut short are not listed.")
 
 
@@ -290,6 +262,21 @@ def _download(key: str, make: Callable[[], bytes], table: str, scope: Scope) -> 
         icon=":material/download:",
         on_click="ignore",
         help="Every row, full precision",
+    )
+
+
+def _openable(styled: Styler, config: Mapping[str, Any], key: str, alt: str, open_row: Callable[[], None]) -> None:
+    """Draw a short table whose ticked row opens something."""
+    st.dataframe(
+        styled,
+        key=key,
+        hide_index=True,
+        column_config=config,
+        placeholder=display.MISSING,
+        height="content",
+        alt=alt,
+        selection_mode="single-row",
+        on_select=open_row,
     )
 
 
