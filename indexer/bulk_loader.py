@@ -188,20 +188,26 @@ def _database_sources(data_dir: Path, path: Path) -> list[Source]:
 
 def _with_emptied(database: Database, sources: Sequence[Source]) -> list[Source]:
     """Add storages that held rows before: who deletes the last row leaves an empty table, or an empty tree."""
-    known = database.con.execute("SELECT kind, path, data_dir FROM sources").fetchall()
-    listed = {(source.kind, clean(str(source.path))) for source in sources}
-    added: list[Source] = []
-    for source in sources:
-        if type(source) is SqliteV1 and (SqliteV2.kind, clean(str(source.path))) in {
-            (kind, path) for kind, path, _ in known
-        }:
-            added.append(SqliteV2(source.data_dir, source.path))
+    rows = database.con.execute("SELECT kind, path, data_dir FROM sources").fetchall()
+    known = {(kind, path): data_dir for kind, path, data_dir in rows}
     folders = {clean(str(source.data_dir)) for source in sources}
-    for kind, path, data_dir in known:
-        is_tree = kind == JsonTree.kind and data_dir in folders and os.path.isdir(os.path.join(path, "session"))
-        if is_tree:
-            added.append(JsonTree(Path(data_dir)))
-    return [*(source for source in added if (source.kind, clean(str(source.path))) not in listed), *sources]
+    emptied: list[Source] = [
+        SqliteV2(source.data_dir, source.path)
+        for source in sources
+        if type(source) is SqliteV1 and (SqliteV2.kind, _identity(source)[1]) in known
+    ]
+    emptied += (
+        JsonTree(Path(data_dir))
+        for (kind, path), data_dir in known.items()
+        if kind == JsonTree.kind and data_dir in folders and os.path.isdir(os.path.join(path, "session"))
+    )
+    listed = {_identity(source) for source in sources}
+    return [*(source for source in emptied if _identity(source) not in listed), *sources]
+
+
+def _identity(source: Source) -> tuple[str, str]:
+    """Name a storage as the index does: kind and path."""
+    return source.kind, clean(str(source.path))
 
 
 class _Pass:
@@ -578,7 +584,8 @@ def _lose(opened: OpenSource, error: SourceUnusable) -> None:
 
 def _source_id(database: Database, source: Source, now: EpochMs) -> int:
     """Return the number that the index gives a storage, for good."""
-    key = {"kind": source.kind, "path": clean(str(source.path))}
+    kind, path = _identity(source)
+    key = {"kind": kind, "path": path}
     row = database.con.execute("SELECT source_id FROM sources WHERE kind = $kind AND path = $path", key).fetchone()
     if row is None:
         with database.transaction() as con:
@@ -619,7 +626,7 @@ def _held(database: Database, opened: OpenSource) -> tuple[Collection[str], Coll
     """List the sessions and messages of a source; of one that cannot be read, those the index has from its file."""
     if not opened.problem:
         return opened.inventory.sessions, opened.inventory.messages
-    path = {"path": clean(str(opened.source.path))}
+    path = {"path": _identity(opened.source)[1]}
     of_file = "WHERE source_id IN (SELECT source_id FROM sources WHERE path = $path) AND deleted_at IS NULL"
     sessions = database.con.execute(f"SELECT session_id FROM sessions {of_file}", path).fetchall()
     messages = database.con.execute(f"SELECT message_id FROM messages {of_file}", path).fetchall()
