@@ -33,7 +33,7 @@ from indexer.exceptions import (
 
 log = logging.getLogger(__name__)
 
-SCHEMA_VERSION = 3  # of the newest migration
+SCHEMA_VERSION = 4  # of the newest migration
 _SCHEMA = Path(__file__).with_name("schema.sql")
 
 # Clients of DuckDB 1.5 can read it, at the size and speed of the newest version.

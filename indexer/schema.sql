@@ -13,13 +13,15 @@ CREATE TABLE schema_migrations (
 -- One row: what the indexer is doing.
 CREATE TABLE sync_state (
     revision           BIGINT NOT NULL,     -- number of the last written batch
-    phase              VARCHAR NOT NULL,    -- bulk, waiting, real-time, stopped, failed
+    phase              VARCHAR NOT NULL,    -- bulk, real-time, stopped, failed
     phase_since        TIMESTAMP NOT NULL,
     documents_total    BIGINT,              -- messages the running pass has to look at; NULL before it is known
     documents_done     BIGINT NOT NULL,
     last_full_pass_at  TIMESTAMP,           -- end of the last complete pass; NULL while the first one runs
     updated_at         TIMESTAMP NOT NULL,
-    is_sample          BOOLEAN NOT NULL     -- the bundled sample data, not the user's
+    is_sample          BOOLEAN NOT NULL,    -- the bundled sample data, not the user's
+    last_reconciled_at TIMESTAMP,           -- end of the last comparison of everything with the sources
+    texts_deleted_at   TIMESTAMP            -- since when deleted texts wait to be wiped out of the file; NULL: none do
 );
 
 CREATE TABLE sync_events (
@@ -40,7 +42,17 @@ CREATE TABLE sources (
     messages   BIGINT NOT NULL,
     parts      BIGINT NOT NULL,
     newest_at  TIMESTAMP,                   -- newest recorded time seen in it
-    indexed_at TIMESTAMP NOT NULL
+    indexed_at TIMESTAMP NOT NULL,
+    file_stamp VARCHAR                      -- size and time of the database file at the last complete pass
+);
+
+-- What every document of a source looked like when it was last read, without its content: size and times of files,
+-- update times of rows. What still looks the same is not read again.
+CREATE TABLE read_stamps (
+    source_id     INTEGER NOT NULL,
+    document_kind VARCHAR NOT NULL,         -- project, session, message (with its parts)
+    document_id   VARCHAR NOT NULL,
+    stamp         BIGINT                    -- NULL: changed too recently to tell, look at it again
 );
 
 -- Ledger of the documents that could not be read, or only in part.

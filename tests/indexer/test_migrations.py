@@ -27,7 +27,7 @@ DataSet = Callable[[str], Path]
 Rows = dict[str, list[tuple[object, ...]]]
 
 # What belongs to the index itself, not to what OpenCode did.
-BOOKKEEPING = ("schema_migrations", "sync_state", "sync_events", "sources")
+BOOKKEEPING = {"schema_migrations", "sync_state", "sync_events", "sources", "read_stamps"}
 
 
 @pytest.fixture

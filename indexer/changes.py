@@ -1,0 +1,44 @@
+"""What may have changed in OpenCode's storage: ids to look at, never contents.
+
+To look at a document that did not change costs a read, so every watcher may name too much. None may name too little;
+what one misses after all (lost events), the next comparison of everything finds.
+"""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class Changes:
+    """Documents to look at, in every storage that may hold them.
+
+    Attributes:
+        projects: Ids of projects.
+        sessions: Ids of sessions whose own document changed.
+        messages: Message id to session id, where known, of messages of which something changed, parts included.
+        touched_sessions: Sessions of a database of which some rows changed: which ones, a comparison tells.
+        is_everything: Changes were lost, or the storage was replaced: everything has to be compared.
+    """
+
+    projects: set[str] = field(default_factory=set)
+    sessions: set[str] = field(default_factory=set)
+    messages: dict[str, str | None] = field(default_factory=dict)
+    touched_sessions: set[str] = field(default_factory=set)
+    is_everything: bool = False
+
+    def __bool__(self) -> bool:
+        """Tell whether there is anything to look at."""
+        return bool(self.projects or self.sessions or self.messages or self.touched_sessions or self.is_everything)
+
+    def __len__(self) -> int:
+        """Count the documents that are named."""
+        return len(self.projects) + len(self.sessions) + len(self.messages) + len(self.touched_sessions)
+
+    def add(self, other: "Changes") -> None:
+        """Take in what another one names."""
+        self.projects |= other.projects
+        self.sessions |= other.sessions
+        self.touched_sessions |= other.touched_sessions
+        self.is_everything |= other.is_everything
+        for message_id, session_id in other.messages.items():
+            if session_id is not None or message_id not in self.messages:
+                self.messages[message_id] = session_id
