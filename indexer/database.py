@@ -79,6 +79,7 @@ class Database:
         folder: `FILE.d`, the private folder beside it.
         con: The connection; its current database is the index.
         revision: Number of the last committed batch.
+        commits: Transactions committed since the file was opened, those without a revision of their own included.
         phase: As last set by `set_phase`.
         main_fd: Descriptor of the working file, for copies.
         lock: Held during a transaction and while publishing.
@@ -100,6 +101,7 @@ class Database:
         self.lock = threading.RLock()
         self.in_transaction = False
         self.main_fd = main_fd
+        self.commits = 0
         self._cleanup = cleanup
         self.revision, self.phase = self._state()
 
@@ -180,8 +182,12 @@ class Database:
         return _work_path(self.path)
 
     @contextmanager
-    def transaction(self) -> Iterator[duckdb.DuckDBPyConnection]:
+    def transaction(self, *, is_visible: bool = True) -> Iterator[duckdb.DuckDBPyConnection]:
         """Write one batch: all of it with the next revision number, or nothing.
+
+        Args:
+            is_visible: Whether readers should see it soon. False, for bookkeeping that no page shows: the revision
+                number stays, so nothing is published for it; the next revision has it too.
 
         Yields:
             The connection, inside a transaction.
@@ -191,12 +197,14 @@ class Database:
             self.in_transaction = True
             try:
                 yield self.con
-                self.con.execute(
-                    "UPDATE sync_state SET revision = $revision, updated_at = $now",
-                    {"revision": self.revision + 1, "now": _now()},
-                )
+                if is_visible:
+                    self.con.execute(
+                        "UPDATE sync_state SET revision = $revision, updated_at = $now",
+                        {"revision": self.revision + 1, "now": _now()},
+                    )
                 self.con.execute("COMMIT")
-                self.revision += 1
+                self.commits += 1
+                self.revision += is_visible
             except BaseException:
                 self._roll_back()
                 raise

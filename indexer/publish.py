@@ -27,6 +27,7 @@ from pathlib import Path
 import duckdb
 
 from indexer import settings
+from indexer.activity import Activity, read_activity, request_retry
 from indexer.database import Database, absolute, attach, check_schema, copy_file, file_stamp, private_folder
 from indexer.exceptions import IndexBroken, IndexMissing, IndexUnavailable
 
@@ -90,7 +91,7 @@ class Publisher:
         self._base = 0
         self._base_stamp = ""
         self._work_stamp = ""
-        self._base_revision = 0
+        self._base_commits = 0
         self._ended_at = self._base_ended_at = float("-inf")
         self._cost_s = self._base_cost_s = 0.0
         if not self._use_links:
@@ -180,7 +181,7 @@ class Publisher:
 
     def _is_base_old(self) -> bool:
         """Say whether replaying the WAL takes so long that a new base is worth its copy now."""
-        wal_bytes, transactions = _size(self._work_wal), self._database.revision - self._base_revision
+        wal_bytes, transactions = _size(self._work_wal), self._database.commits - self._base_commits
         is_long = wal_bytes > _MAX_WAL_BYTES or transactions > _MAX_WAL_TRANSACTIONS
         return is_long and self._clock() >= self._base_due_at()
 
@@ -217,7 +218,7 @@ class Publisher:
         self._copy_main(folder / _BASE_NAME)
         self._base += 1
         self._base_stamp = file_stamp(folder / _BASE_NAME)
-        self._base_revision = self._database.revision
+        self._base_commits = self._database.commits
         self._base_ended_at = self._clock()
         self._base_cost_s = self._base_ended_at - started
 
@@ -364,6 +365,14 @@ class IndexReader:
             IndexUnavailable: There is none, or it cannot be used.
         """
         return self.snapshot().cursor()
+
+    def activity(self) -> Activity | None:
+        """Return what the indexer does right now; None if none ever ran here."""
+        return read_activity(self.path)
+
+    def request_retry(self) -> None:
+        """Ask the running indexer to read the documents again that could not be read."""
+        request_retry(self.path)
 
     def close(self) -> None:
         """Let go of the open revision. Snapshots and cursors handed out stay usable."""

@@ -355,6 +355,19 @@ def test_transaction_commit_counts_one_revision(path: Path) -> None:
         assert (database.revision, stored(database, "SELECT revision FROM sync_state")) == (2, [(2,)])
 
 
+def test_transaction_not_visible_keeps_the_revision_and_is_kept(path: Path) -> None:
+    """Bookkeeping takes no revision number and is committed all the same."""
+    with Database.open(path) as database:
+        before = stored(database, "SELECT revision, updated_at FROM sync_state")
+        with database.transaction(is_visible=False):
+            database.replace_rows("agents", ["name"], names("build"))
+
+        assert (database.revision, database.commits) == (0, 1)
+        assert stored(database, "SELECT revision, updated_at FROM sync_state") == before
+    with Database.open(path) as database:
+        assert stored(database, "FROM agents") == [("build",)]
+
+
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
 def test_transaction_error_leaves_nothing(path: Path, error: type[BaseException]) -> None:
     """All of a batch, or nothing; the error is not swallowed."""

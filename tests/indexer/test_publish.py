@@ -267,6 +267,40 @@ def test_publish_many_transactions_get_a_new_base(
     assert counts == [1, 1, 1, 1, 2]
 
 
+def test_publish_transactions_not_visible_wait_for_the_next_revision(
+    database: Database, path: Path, reader: IndexReader
+) -> None:
+    """Bookkeeping publishes nothing, and goes out with the next revision, however much of it there was."""
+    publisher = Publisher(database)
+    publisher.publish()
+    for rows in (10, MANY):
+        with database.transaction(is_visible=False) as con:
+            con.execute(f"INSERT INTO bulk SELECT 7, range::INTEGER FROM range({rows})")
+    published = publisher.publish_if_due(), publisher.publish()
+    write(database)
+    publisher.publish()
+
+    with contextlib.closing(reader.connection()) as con:
+        assert con.execute("SELECT count(*) FROM bulk").fetchone() == (MANY + 10,)
+    assert (published, revisions(path)) == ((False, False), {"0", "1"})
+
+
+def test_publish_transactions_not_visible_count_for_a_new_base(
+    database: Database, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reader has to replay them, too."""
+    monkeypatch.setattr(publish, "_MAX_WAL_TRANSACTIONS", 3)
+    publisher = Publisher(database, clock=Clock())
+    publisher.publish()
+    for _ in range(3):
+        with database.transaction(is_visible=False):
+            pass
+    write(database)
+    publisher.publish()
+
+    assert len(bases(path)) == 2
+
+
 def test_publish_new_base_asked_for_makes_one(database: Database, path: Path) -> None:
     """After a schema change the caller asks for it, even at the same revision."""
     publisher = Publisher(database)
