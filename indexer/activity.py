@@ -70,6 +70,13 @@ class Activity:
     last_comparison_ms: int | None
     problem: str | None
 
+    def is_heard(self, now_ms: int) -> bool:
+        """Tell whether its heartbeat is younger than 30 s.
+
+        One as far ahead does not count: the clock was set back since, and an indexer that is there says so soon.
+        """
+        return abs(now_ms - self.at_ms) < _LOST_MS
+
 
 def write_activity(index: Path, activity: Activity) -> None:
     """Tell readers what goes on, atomically.
@@ -120,16 +127,8 @@ def read_activity(index: Path) -> Activity | None:
 
 
 def is_running(activity: Activity | None, now_ms: int) -> bool:
-    """Tell whether the indexer that said something is still there.
-
-    Args:
-        activity: What was read.
-        now_ms: The present.
-
-    Returns:
-        Whether its heartbeat is younger than 30 s. One as far ahead is none either: the clock was set back since.
-    """
-    return activity is not None and abs(now_ms - activity.at_ms) < _LOST_MS
+    """Tell whether the indexer that said something, if any did, is still there."""
+    return activity is not None and activity.is_heard(now_ms)
 
 
 def request_retry(index: Path) -> None:

@@ -19,7 +19,7 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -358,6 +358,18 @@ class IndexReader:
         """
         return self._pool.submit(self._open_newest).result()
 
+    def sizes(self) -> tuple[int, int]:
+        """Return the bytes of what is published now, and of that with all that lies beside it.
+
+        A file counts once, however many revisions share it.
+
+        Raises:
+            IndexUnavailable: Nothing is published, or it cannot be reached.
+        """
+        file, _ = _locate(self.path)
+        found = {(status.st_dev, status.st_ino): status.st_size for status in _files(private_folder(self.path), file)}
+        return _size(file) + _size(file.with_name(_WAL_NAME)), sum(found.values())
+
     def connection(self) -> duckdb.DuckDBPyConnection:
         """Return a cursor on `snapshot()`. The caller closes it.
 
@@ -474,6 +486,16 @@ def _size(file: Path) -> int:
         return file.stat().st_size
     except FileNotFoundError:
         return 0
+
+
+def _files(folder: Path, *others: Path) -> Iterator[os.stat_result]:
+    """Look at every file below a folder, and at others. What is removed meanwhile is left out."""
+    inside = (os.path.join(root, name) for root, _, names in os.walk(folder) for name in names)
+    for file in itertools.chain(inside, others):
+        try:
+            yield os.stat(file)
+        except FileNotFoundError:
+            continue
 
 
 def _locate(path: Path) -> tuple[Path, str]:

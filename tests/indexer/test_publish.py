@@ -998,3 +998,26 @@ def test_publish_writer_killed_at_random_moments_loses_nothing(database: Databas
 
         assert published >= last["published"]
         assert committed >= max(last["committed"], published)
+
+
+def test_sizes_shared_files_count_once(database: Database, reader: IndexReader, path: Path) -> None:
+    """What is published is its base and its WAL; revisions that share a base take its space once."""
+    publisher = Publisher(database, clock=Clock())
+    for _ in range(3):
+        write(database)
+        publisher.publish()
+    files = {os.stat(file).st_ino: os.stat(file).st_size for file in private_folder(path).rglob("*") if file.is_file()}
+
+    published, whole = reader.sizes()
+
+    assert (published, whole) == (
+        sum(file.stat().st_size for file in path.resolve().parent.iterdir()),
+        sum(files.values()),
+    )
+    assert published < whole
+
+
+def test_sizes_nothing_published_is_missing(path: Path, reader: IndexReader) -> None:
+    """There is nothing to measure."""
+    with pytest.raises(IndexMissing):
+        reader.sizes()
