@@ -490,10 +490,10 @@ def _size(file: Path) -> int:
 
 def _files(folder: Path, *others: Path) -> Iterator[os.stat_result]:
     """Look at every file below a folder, and at others. What is removed meanwhile is left out."""
-    inside = (os.path.join(root, name) for root, _, names in os.walk(folder) for name in names)
-    for file in itertools.chain(inside, others):
+    inside = [Path(root, name) for root, _, names in os.walk(folder) for name in names]
+    for file in (*inside, *others):
         try:
-            yield os.stat(file)
+            yield file.stat()
         except FileNotFoundError:
             continue
 
