@@ -12,7 +12,7 @@ totals = data.load(costs.cost_totals, scope)
 
 frame.heading("Costs", filters.range_words(scope))
 if data.status().is_partial:
-    states.partial(data.status())
+    states.partial(data.status(), data.doing(data.status()))
 if not totals.messages:
     filters.nothing_matches("costs")
     st.stop()

@@ -11,7 +11,7 @@ scope = filters.scope()
 frame.heading("Overview", filters.range_words(scope), follows=True)
 status = data.status()
 if status.is_partial:
-    states.partial(status)
+    states.partial(status, data.doing(status))
 glance.trouble(status)
 
 found = glance.load(scope)

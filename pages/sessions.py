@@ -10,7 +10,7 @@ frame.ensure()
 scope = filters.scope()
 frame.heading("Sessions", filters.range_words(scope))
 if data.status().is_partial:
-    states.partial(data.status())
+    states.partial(data.status(), data.doing(data.status()))
 
 tools = st.container(
     horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="medium", key="sessions_tools"

@@ -14,7 +14,7 @@ class IndexStatus:
 
     Attributes:
         revision: Number of the last written batch.
-        phase: bulk, waiting, real-time, stopped or failed.
+        phase: What it did last: bulk, real-time, stopped or failed. A killed indexer leaves it behind.
         documents_total: Messages that the running pass has to look at. None before it is known.
         last_full_pass_at: End of the last complete pass, naive UTC. None while the first one runs.
         updated_at: Time of the last batch, naive UTC.

@@ -16,12 +16,13 @@ class Indexing:
     """What the indexer does. Times are naive UTC.
 
     Attributes:
-        phase: bulk, waiting, real-time, stopped or failed.
+        phase: What it did last: bulk, real-time, stopped or failed. A killed indexer leaves it behind.
         message: The newest line of its history. None if it has none.
         pass_started_at: Begin of the newest full pass; a killed indexer leaves its phase, not its pass. None if there
             was none.
         documents_total: Messages that the running or last pass has to look at. None before it is known.
         last_full_pass_at: End of the last complete pass. None while the first one runs.
+        last_reconciled_at: End of the last comparison of everything with the sources. None: there was none yet.
         updated_at: Time of the last batch.
         unreadable: Documents without a row.
         incomplete: Documents with a row that lacks values.
@@ -36,6 +37,7 @@ class Indexing:
     documents_total: int | None
     documents_done: int
     last_full_pass_at: datetime | None
+    last_reconciled_at: datetime | None
     updated_at: datetime
     sessions: int
     messages: int
@@ -45,17 +47,31 @@ class Indexing:
     size_bytes: int
 
     @property
+    def compared_at(self) -> datetime | None:
+        """Return when everything was last compared with the sources; a full pass does that, too. None: not yet."""
+        return max((at for at in (self.last_full_pass_at, self.last_reconciled_at) if at), default=None)
+
+    @property
     def remaining(self) -> timedelta | None:
         """Return how much longer the running pass takes at its pace so far, as of `updated_at`.
 
         None where the pace says nothing: no pass runs, its size is not known, or it has only just begun.
         """
-        if self.phase != "bulk" or not self.documents_total or not self.documents_done or not self.pass_started_at:
+        return self._remaining(self.pass_started_at, 0)
+
+    def remaining_since(self, earlier: "Indexing") -> timedelta | None:
+        """Return how much longer the running pass takes at its pace since an earlier moment of it; see `remaining`."""
+        is_same_pass = earlier.pass_started_at == self.pass_started_at
+        return self._remaining(earlier.updated_at, earlier.documents_done) if is_same_pass else None
+
+    def _remaining(self, began_at: datetime | None, done_before: int) -> timedelta | None:
+        """Return how much longer the running pass takes at its pace since a moment when so much was done."""
+        if self.phase != "bulk" or not self.documents_total or not began_at:
             return None
-        elapsed = self.updated_at - self.pass_started_at
-        if elapsed < _LEAST_ELAPSED:
+        elapsed, done = self.updated_at - began_at, self.documents_done - done_before
+        if elapsed < _LEAST_ELAPSED or done <= 0:
             return None
-        return elapsed * max(self.documents_total - self.documents_done, 0) / self.documents_done
+        return elapsed * max(self.documents_total - self.documents_done, 0) / done
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +129,8 @@ class PhaseEvent:
 def indexing(con: duckdb.DuckDBPyConnection) -> Indexing:
     """Read what the indexer does. Cheap: single rows and table sizes."""
     sql = """
-        SELECT revision, phase, phase_since, documents_total, documents_done, last_full_pass_at, updated_at,
+        SELECT revision, phase, phase_since, documents_total, documents_done, last_full_pass_at,
+               last_reconciled_at, updated_at,
                (SELECT arg_max(message, occurred_at) FROM sync_events)                  AS message,
                (SELECT max(occurred_at) FROM sync_events WHERE phase = 'bulk')          AS pass_started_at,
                (SELECT count(*) FROM sessions)                                          AS sessions,

@@ -7,7 +7,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Concatenate, ParamSpec, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -17,6 +17,7 @@ import streamlit as st
 from indexer.exceptions import IndexUnavailable
 from indexer.publish import IndexReader, Snapshot
 from pages.ui import states
+from pages.ui.activity import BULK, Activity, Followed, condition, is_at_work
 from queries import health
 
 log = logging.getLogger(__name__)
@@ -25,20 +26,23 @@ Asked = ParamSpec("Asked")
 Answer = TypeVar("Answer")
 Query = Callable[Concatenate[duckdb.DuckDBPyConnection, Asked], Answer]
 
-_KEPT_SNAPSHOTS = 3
 FOLLOW_S = 5
+# Each pinned revision is a database of its own, in memory and on disk.
+_MAX_PINNED = 4
+_PINNED_S = 180.0  # browsers run the timers of a hidden tab once a minute
+_EPOCH = datetime(1970, 1, 1)
 _PIN = "pinned_snapshot"
 _FOLLOWED = "followed_at"
 
 
 class _Index:
-    """The open index, shared by all sessions of the process; keeps a few revisions that pages have pinned."""
+    """The open index, shared by all sessions of the process; keeps the revisions that pages have pinned."""
 
     def __init__(self) -> None:
         """Name the index of the settings; nothing is opened yet."""
         self.reader = IndexReader()
         self._lock = threading.Lock()
-        self._kept: OrderedDict[str, Snapshot] = OrderedDict()
+        self._pinned: OrderedDict[str, tuple[Snapshot, float]] = OrderedDict()  # longest unused first
 
     def newest(self, wait: bool) -> Snapshot:
         """Return the newest revision.
@@ -46,18 +50,30 @@ class _Index:
         Args:
             wait: Whether to wait until the newest published one is open, rather than take the newest opened one.
         """
-        snapshot = self.reader.refresh() if wait else self.reader.snapshot()
+        return self.reader.refresh() if wait else self.reader.snapshot()
+
+    def keep(self, snapshot: Snapshot) -> None:
+        """Keep a revision open for as long as a page asks for it now and then."""
+        now = time.monotonic()
         with self._lock:
-            self._kept[snapshot.key] = snapshot
-            self._kept.move_to_end(snapshot.key)
-            while len(self._kept) > _KEPT_SNAPSHOTS:
-                self._kept.popitem(last=False)
-        return snapshot
+            self._pinned[snapshot.key] = (snapshot, now)
+            self._pinned.move_to_end(snapshot.key)
+            while len(self._pinned) > _MAX_PINNED or self._is_left(now):
+                self._pinned.popitem(last=False)
 
     def kept(self, key: str) -> Snapshot | None:
-        """Return a revision by its key. None if it was let go of."""
+        """Return a kept revision by its key. None if it was let go of."""
         with self._lock:
-            return self._kept.get(key)
+            found = self._pinned.get(key)
+        if found is None:
+            return None
+        self.keep(found[0])
+        return found[0]
+
+    def _is_left(self, now: float) -> bool:
+        """Tell whether nobody has asked for the revision that is longest unused: its tab was closed."""
+        _, used_at = next(iter(self._pinned.values()))
+        return now - used_at > _PINNED_S
 
 
 def check(*, may_be_empty: bool = False) -> None:
@@ -81,7 +97,8 @@ def check(*, may_be_empty: bool = False) -> None:
     if now.is_sample:
         states.sample()
     if now.is_empty and not may_be_empty:
-        states.nothing_indexed(now, load(health.sources), _has_changed)
+        does = doing(now)
+        states.nothing_indexed(now, does, load(health.sources), lambda: _has_changed() or doing(now) != does)
         st.stop()
 
 
@@ -98,7 +115,7 @@ def load(query: Query[Asked, Answer], *args: Asked.args, **kwargs: Asked.kwargs)
     """
     name = f"{query.__module__}.{query.__qualname__}"
     asked = repr((args, sorted(kwargs.items())))
-    return _cached(_key(), name, asked, lambda con: query(con, *args, **kwargs))
+    return _cached(_key(), name, asked, lambda: _run(_pinned(), lambda con: query(con, *args, **kwargs)))
 
 
 def source(query: Query[Asked, Answer], *args: Asked.args, **kwargs: Asked.kwargs) -> Callable[[], Answer]:
@@ -152,6 +169,52 @@ def now() -> datetime:
     return datetime.now(UTC).replace(tzinfo=None)
 
 
+def activity() -> Activity | None:
+    """Return what the indexer said last, and whether it is still there. None if none ever said anything."""
+    said = _index().reader.activity()
+    if said is None:
+        return None
+    return Activity(
+        at=_utc(said.at_ms),
+        is_heard=said.is_heard((now() - _EPOCH) // timedelta(milliseconds=1)),
+        phase=said.phase,
+        queue=said.queue,
+        waiting_since=None if said.waiting_since_ms is None else _utc(said.waiting_since_ms),
+        latency_ms=said.latency_ms,
+        documents_per_second=said.documents_per_second,
+        followed=tuple(Followed(each.path, each.how, each.reason) for each in said.watched),
+        next_comparison_at=None if said.next_comparison_at_ms is None else _utc(said.next_comparison_at_ms),
+        last_comparison_ms=said.last_comparison_ms,
+        problem=said.problem,
+    )
+
+
+def doing(status: health.IndexStatus) -> str:
+    """Say what the indexer really does; see `condition`."""
+    return condition(status.phase, status.updated_at, activity(), now())
+
+
+def request_retry() -> str | None:
+    """Ask the running indexer to read the bad documents again.
+
+    Returns:
+        None if it was asked, else why that was not possible.
+    """
+    try:
+        _index().reader.request_retry()
+    except OSError as error:
+        return f"The request could not be left beside the index: {error}"
+    return None
+
+
+def sizes() -> tuple[int, int]:
+    """Return the bytes of the published index, and of that with all that lies beside it."""
+    try:
+        return _index().reader.sizes()
+    except IndexUnavailable:
+        st.rerun(scope="app")  # the whole page says what is wrong
+
+
 @st.fragment(run_every=FOLLOW_S)
 def freshness(follows: bool = False) -> None:
     """Say how fresh the page is, and offer newer data. Ticks by itself.
@@ -159,17 +222,22 @@ def freshness(follows: bool = False) -> None:
     Args:
         follows: Show newer data at once rather than offer it, every `FOLLOW_S` seconds at most.
     """
-    pinned = status()
-    newest = latest(health.status)
+    _index().kept(_key())  # it is still looked at
+    pinned, newest, said = status(), latest(health.status), activity()
     if follows and newest != pinned and follow():
         st.rerun(scope="app")
+    does = condition(newest.phase, newest.updated_at, said, now())
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="right", gap="small"):
-        if newest.is_partial:
+        if newest.is_partial and does == BULK:
             states.progress(newest)
         if newest != pinned and not follows:
-            st.button(states.news(pinned, newest), key="refresh", icon=":material/refresh:", on_click=_refresh)
+            # A button in a fragment runs the fragment only.
+            if st.button(states.news(pinned, newest), key="refresh", icon=":material/refresh:"):
+                _refresh()
+                st.rerun(scope="app")
         else:
-            st.caption(states.as_of(pinned, zone(), with_sources=follows))
+            until = said.current_until() if said and newest == pinned and is_at_work(does) else None
+            st.caption(states.as_of(pinned, zone(), until, does if follows else None))
 
 
 def follow(wait_s: float = FOLLOW_S) -> bool:
@@ -197,10 +265,11 @@ def follow(wait_s: float = FOLLOW_S) -> bool:
 def latest(query: Query[[], Answer]) -> Answer:
     """Run a query on the newest opened revision, from a fragment. Without an index the whole page starts over."""
     try:
-        key = _index().newest(wait=False).key
+        snapshot = _index().newest(wait=False)
     except IndexUnavailable:
         st.rerun(scope="app")  # it says what is wrong
-    return _cached(key, f"{query.__module__}.{query.__qualname__}", "((), [])", query)
+    name = f"{query.__module__}.{query.__qualname__}"
+    return _cached(snapshot.key, name, "((), [])", lambda: _run(snapshot, query))
 
 
 def _refresh() -> None:
@@ -213,12 +282,26 @@ def _refresh() -> None:
 
 def _pin(wait: bool) -> None:
     """Let the session read the newest revision from now on."""
-    st.session_state[_PIN] = _index().newest(wait).key
+    snapshot = _index().newest(wait)
+    _index().keep(snapshot)
+    st.session_state[_PIN] = snapshot.key
 
 
 def _key() -> str:
     """Return the key of the revision that the session reads."""
     return str(st.session_state[_PIN])
+
+
+def _pinned() -> Snapshot:
+    """Return the revision that the session reads.
+
+    If it was let go of meanwhile, the page starts over on the newest one: all its numbers are of one.
+    """
+    snapshot = _index().kept(_key())
+    if snapshot is None:
+        _pin(wait=False)
+        st.rerun(scope="app")
+    return snapshot
 
 
 def _is_usable() -> bool:
@@ -251,16 +334,9 @@ def _open_index(configured: str) -> _Index:
 
 
 @st.cache_data(show_spinner=False, max_entries=64)
-def _cached(key: str, name: str, asked: str, _ask: Callable[[duckdb.DuckDBPyConnection], Answer]) -> Answer:
-    """Run a query once per revision, name and parameters.
-
-    If the revision was let go of meanwhile, the page starts over on the newest one: all its numbers are of one.
-    """
-    snapshot = _index().kept(key)
-    if snapshot is None:
-        _pin(wait=False)
-        st.rerun(scope="app")
-    return _run(snapshot, _ask)
+def _cached(key: str, name: str, asked: str, _ask: Callable[[], Answer]) -> Answer:
+    """Run a query once per revision, name and parameters."""
+    return _ask()
 
 
 def _run(snapshot: Snapshot, ask: Callable[[duckdb.DuckDBPyConnection], Answer]) -> Answer:
@@ -270,3 +346,8 @@ def _run(snapshot: Snapshot, ask: Callable[[duckdb.DuckDBPyConnection], Answer])
         return ask(con)
     finally:
         con.close()
+
+
+def _utc(epoch_ms: int) -> datetime:
+    """Return a moment as naive UTC."""
+    return _EPOCH + timedelta(milliseconds=epoch_ms)

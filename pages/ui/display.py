@@ -58,6 +58,13 @@ def count(number: float | None) -> str:
     return MISSING if number is None or number != number else f"{number:,.0f}"
 
 
+def rate(per_second: float) -> str:
+    """Write how many things happen a second: `0`, `0.4`, `12`, `1,234`; a little is more than nothing."""
+    if 0 < per_second < 0.1:
+        return "<0.1"
+    return f"{per_second:.1f}" if 0 < per_second < 9.95 else count(per_second)
+
+
 def counted(number: int, one: str, many: str = "") -> str:
     """Write a number with its noun: `1 session`, `12 sessions`."""
     return f"{count(number)} {one if number == 1 else many or one + 's'}"

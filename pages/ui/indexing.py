@@ -1,13 +1,15 @@
 """The pieces of the Indexer page."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
-from pages.ui import data, display, export, indexing_tables, states, tables
-from queries import indexing
-from queries.indexing import DocumentProblem, Indexing
+from pages.ui import activity, data, display, export, indexing_tables, states, tables
+from pages.ui.activity import Activity, Followed
+from queries import health, indexing
+from queries.indexing import DocumentProblem, Indexing, SourceState
 
 UNCHECKED = (
     "The layout of OpenCode 2.0's session_message rows is known from its source code only: it was checked against the "
@@ -15,30 +17,42 @@ UNCHECKED = (
 )
 PAGE_ROWS = 100
 HISTORY_ROWS = 50
-_QUIET = timedelta(minutes=1)  # a running pass writes several times a second, and publishes every few seconds
+RETRY = "python -m indexer bulk"
 
-_PHASES = {
-    "bulk": ("Comparing with OpenCode's data", "Everything is read; only what changed is written.", "sync"),
-    "waiting": (
-        "Waiting",
-        "The last pass is complete. Start the indexer again to read what is new since.",
-        "pause_circle",
+_TICKS_S = {activity.BULK: 2, activity.REAL_TIME: 5}
+_TICK_AT_REST_S = 30
+_QUIET = timedelta(minutes=1)  # a running pass writes several times a second, and publishes every few seconds
+_PACE_OVER = timedelta(minutes=1)
+_ASKED_SHOWN = timedelta(minutes=1)
+_PACE, _ASKED = "indexer_pace", "indexer_retry_asked_at"
+_CURRENT = "It goes on by itself. What was indexed before is still shown."
+
+_CONDITIONS = {
+    activity.BULK: ("Comparing with OpenCode's data", "Everything is read; only what changed is written.", "sync"),
+    activity.REAL_TIME: (
+        "Following changes",
+        "What OpenCode writes is shown here by itself, usually within a second.",
+        "sensors",
     ),
-    "real-time": ("Following changes", "What OpenCode writes appears here by itself.", "sensors"),
-    "stopped": (
+    activity.STOPPED: (
         "Stopped",
-        "The index shows what was there then. Start the indexer to read what is new.",
+        "The index shows what was there then. Start the indexer to read what is new:",
         "stop_circle",
     ),
-    "failed": ("Failed", "What was indexed before is still shown. Start the indexer to try again.", "error"),
+    activity.FAILED: ("Failed", "What was indexed before is still shown. Start the indexer to try again:", "error"),
+    activity.GONE: (
+        "Ended unexpectedly",
+        "The indexer was killed, or the computer went down. What it wrote until then is shown, and nothing is lost. "
+        "This goes on where it stopped:",
+        "heart_broken",
+    ),
 }
 _FIRST = ("First index running", "Newest sessions come first. Every total is too low until it ends.", "hourglass_top")
 _CUT_SHORT = (
     "Stopped before the first pass ended",
-    "Every total is too low. Start the indexer: it goes on where it stopped.",
+    "Every total is too low. This goes on where it stopped:",
     "hourglass_disabled",
 )
-_AT_REST = ("stopped", "waiting", "failed")
 
 
 def heading() -> None:
@@ -48,84 +62,273 @@ def heading() -> None:
         st.caption("Reads what OpenCode stores, into the index that every page shows", width="content")
 
 
-def state() -> None:
-    """Say what the indexer does, at the newest revision; a fragment that ticks. The tables below follow it."""
-    if data.follow():
+def live() -> None:
+    """Draw the page and keep it up to date, as often as what the indexer does asks for."""
+    interval = tick_s(data.doing(data.latest(health.status)))
+    st.fragment(run_every=interval)(_tick)(interval)
+
+
+def tick_s(does: str) -> int:
+    """Return the seconds between two updates of the page."""
+    return _TICKS_S.get(does, _TICK_AT_REST_S)
+
+
+def phase(found: Indexing, does: str) -> tuple[str, str, str]:
+    """Name what the indexer does, say what that means, and give its icon."""
+    if found.last_full_pass_at is None and does == activity.BULK:
+        return _FIRST
+    if found.last_full_pass_at is None and does == activity.STOPPED:
+        return _CUT_SHORT
+    return _CONDITIONS.get(does, (does, found.message or "", "info"))
+
+
+def progress(found: Indexing, earlier: Indexing | None, now: datetime) -> str:
+    """Say how far the pass is, and how much longer it takes where its pace tells.
+
+    Args:
+        found: The newest state.
+        earlier: The state about a minute before. None if it was not seen.
+        now: The present.
+    """
+    if not found.documents_total:
+        return "Looking at what is there. How much there is to read is not known yet."
+    return f"{_done(found)} · {_time_left(found, earlier, now)}"
+
+
+def _tick(interval: int) -> None:
+    """Draw everything below the heading, at the newest revision.
+
+    Args:
+        interval: Seconds between two calls; once another one is right, the page starts over with that.
+    """
+    data.follow(0)
+    found, said, now = data.load(indexing.indexing), data.activity(), data.now()
+    does = activity.condition(found.phase, found.updated_at, said, now)
+    if tick_s(does) != interval:
         st.rerun(scope="app")
-    found, now, tz = data.latest(indexing.indexing), data.now(), data.zone()
-    title, meaning, icon = phase(found)
+    heard = said if said and activity.is_at_work(does) else None
+    _state(found, does, said, now)
+    _figures(found, heard, now)
+    _sources(heard)
+    _problems(found, does, now)
+    _history()
+
+
+def _state(found: Indexing, does: str, said: Activity | None, now: datetime) -> None:
+    """Say what the indexer does, how far it is, and what to do about it."""
+    title, meaning, icon = phase(found, does)
     with st.container(border=True, key="indexer_state"):
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
             st.subheader(f":material/{icon}: {display.md(title)}", anchor=False, width="content")
-            st.caption(f"since {_when(found.phase_since, now, tz)}", width="content")
+            st.caption(_since(found, does, said, now), width="content")
+        if does == activity.FAILED and found.message:
+            st.text(found.message)
         st.text(meaning)
-        if found.phase == "bulk":
-            st.progress(_share(found), text=progress(found, now))
+        if said and said.problem and activity.is_at_work(does):
+            st.warning(f"{display.md(said.problem)} {_CURRENT}", icon=":material/warning:")
+        if does == activity.BULK:
+            st.progress(_share(found), text=progress(found, _pace(found), now))
             if now - found.updated_at > _QUIET:
-                quiet = display.duration((now - found.updated_at) / timedelta(milliseconds=1))
-                st.warning(
-                    f"Nothing was written for {quiet}. If no indexer runs any more, `{states.BUILD}` goes on.",
-                    icon=":material/hourglass_disabled:",
-                )
-        elif found.phase in _AT_REST:
+                st.text(f"Nothing was written for {_length(now - found.updated_at)}.")
+        elif not activity.is_at_work(does):
+            if found.last_full_pass_at is None and found.documents_total:
+                st.progress(_share(found), text=_done(found))
             st.code(states.BUILD, language=None)
-    _figures(found, now, tz)
 
 
-def phase(found: Indexing) -> tuple[str, str, str]:
-    """Name what the indexer does, say what that means, and give its icon."""
-    if found.last_full_pass_at is None and found.phase == "bulk":
-        return _FIRST
-    if found.last_full_pass_at is None and found.phase == "stopped":
-        return _CUT_SHORT
-    return _PHASES.get(found.phase, (found.phase, found.message or "", "info"))
+def _since(found: Indexing, does: str, said: Activity | None, now: datetime) -> str:
+    """Say since when it is so."""
+    if does == activity.GONE:
+        return f"last sign of life {_when(max(found.updated_at, said.at) if said else found.updated_at, now)}"
+    if does != found.phase:  # so new that the index does not say it yet
+        return "just now"
+    return f"since {_when(found.phase_since, now)}"
 
 
-def progress(found: Indexing, now: datetime) -> str:
-    """Say how far the pass is, and how much longer it takes where its pace tells."""
-    if not found.documents_total:
-        return "Looking at what is there. How much there is to read is not known yet."
-    done = f"{display.count(found.documents_done)} of {display.count(found.documents_total)} messages read"
-    left = found.remaining
-    if left is None:
-        return f"{done} · time left not known yet"
+def _figures(found: Indexing, heard: Activity | None, now: datetime) -> None:
+    """Draw the numbers: how fast it follows, and what it has.
+
+    Args:
+        found: What the index says.
+        heard: What the indexer says. None: there is none.
+        now: The present.
+    """
+    with st.container(key="kpis"):
+        first, second = st.columns(4, gap="small"), st.columns(4, gap="small")
+    _delay(first[0], heard, now)
+    _queue(first[1], heard)
+    _figure(
+        first[2],
+        "Documents per second",
+        display.rate(heard.documents_per_second) if heard else display.MISSING,
+        "over the last minute" if heard else "",
+        "Sessions, messages and their parts that were written into the index.",
+    )
+    _figure(
+        first[3],
+        "Bad documents",
+        display.count(found.unreadable + found.incomplete),
+        f"{display.count(found.unreadable)} unreadable, {display.count(found.incomplete)} in part",
+        "Documents of OpenCode that could not be read, or not in full. They are listed below.",
+    )
+    _comparison(second[0], found, heard, now)
+    _figure(
+        second[1],
+        "Last written",
+        display.ago(now - found.updated_at),
+        _clock(found.updated_at, now),
+        f"When something was last written into the index: revision {display.count(found.revision)}. Times are in "
+        f"{display.md(data.zone())}.",
+    )
+    _figure(
+        second[2],
+        "Messages",
+        display.count(found.messages),
+        f"{display.counted(found.sessions, 'session')}, {display.counted(found.parts, 'part')}",
+        "Rows of the index: fork copies and what was deleted in OpenCode are among them.",
+    )
+    published, whole = data.sizes()
+    _figure(
+        second[3],
+        "Index file",
+        display.size(published),
+        f"{display.size(whole)} on disk in all",
+        "The first is what pages read. In all: with the indexer's own working copy and the revisions that pages may "
+        "still have open.",
+    )
+
+
+def _delay(place: DeltaGenerator, heard: Activity | None, now: datetime) -> None:
+    """Show how far behind OpenCode the index is."""
+    if heard is None:
+        value, beside = display.MISSING, "no indexer runs"
+    else:
+        value = _length(heard.delay(now)) if heard.waiting_since else "None"
+        took = heard.latency_ms
+        beside = "no change seen yet" if took is None else f"last change: shown after {display.duration(took)}"
+    _figure(
+        place,
+        "Delay",
+        value,
+        beside,
+        "How long the oldest change that was noticed has been waiting to be shown. None: all of them are shown. Below "
+        "it, how long the last change took from being noticed to being shown.",
+    )
+
+
+def _queue(place: DeltaGenerator, heard: Activity | None) -> None:
+    """Show how much waits to be read."""
+    value, beside = (display.count(heard.queue), "changed documents") if heard else (display.MISSING, "")
+    _figure(
+        place,
+        "Waiting",
+        value,
+        beside,
+        "Documents that OpenCode changed and that are still to be read. During a full pass they wait for its end.",
+    )
+
+
+def _comparison(place: DeltaGenerator, found: Indexing, heard: Activity | None, now: datetime) -> None:
+    """Show when everything was compared with OpenCode's data, and when it is again."""
+    at, beside = found.compared_at, []
+    if heard and heard.last_comparison_ms is not None:
+        beside.append(f"took {display.duration(heard.last_comparison_ms)}")
+    if heard and heard.next_comparison_at:
+        ahead = heard.next_comparison_at - now
+        beside.append(f"next in {_length(ahead)}" if ahead > timedelta(seconds=1) else "next one is due")
+    _figure(
+        place,
+        "Everything compared",
+        display.ago(now - at) if at else "not yet",
+        ", ".join(beside) or (_clock(at, now) if at else "the first pass has not ended"),
+        "Changes are followed one by one. Now and then everything is compared with OpenCode's data besides, so that "
+        "nothing stays missed.",
+    )
+
+
+def _figure(place: DeltaGenerator, label: str, value: str, beside: str, help_text: str) -> None:
+    """Draw one number with what belongs to it."""
+    place.metric(
+        label,
+        value,
+        beside or None,
+        delta_color="off",
+        delta_arrow="off",
+        border=True,
+        height="stretch",
+        help=help_text,
+    )
+
+
+def _pace(found: Indexing) -> Indexing | None:
+    """Remember how far the pass is.
+
+    Returns:
+        How far it was when this page saw it first within the last minute. None: it has not been looking.
+    """
+    seen: list[Indexing] = [
+        each
+        for each in st.session_state.get(_PACE, [])
+        if each.pass_started_at == found.pass_started_at and found.updated_at - each.updated_at <= _PACE_OVER
+    ]
+    st.session_state[_PACE] = [*seen, found] if not seen or seen[-1] != found else seen
+    return seen[0] if seen else None
+
+
+def _time_left(found: Indexing, earlier: Indexing | None, now: datetime) -> str:
+    """Say how much longer the pass takes: by its pace as a whole and of late; a span where they differ."""
+    estimates = [found.remaining, found.remaining_since(earlier) if earlier else None]
     # What was estimated with the last batch has partly passed.
-    left = max(left - max(now - found.updated_at, timedelta()), timedelta())
-    return f"{done} · about {display.duration(max(1_000, left / timedelta(milliseconds=1)))} left at this pace"
+    passed = max(now - found.updated_at, timedelta())
+    left = sorted(max(estimate - passed, timedelta(seconds=1)) for estimate in estimates if estimate is not None)
+    if not left:
+        return "time left not known yet"
+    if left[-1] <= 1.5 * left[0]:
+        return f"about {_length(left[-1])} left at this pace"
+    return f"{_length(left[0])} to {_length(left[-1])} left, as the pace varies"
 
 
-def sources() -> None:
-    """List where the indexer looked."""
+def _sources(heard: Activity | None) -> None:
+    """List where the indexer looked, and how each place is followed.
+
+    Args:
+        heard: What the indexer says. None: there is none.
+    """
     tz = data.zone()
-    rows = data.load(indexing.source_states, tz)
+    rows, followed = data.load(indexing.source_states, tz), heard.followed if heard else ()
     with st.container(border=True, key="indexer_sources"):
         st.markdown(
             "**Sources**",
             help="Every storage of OpenCode that was found. The same session, message or part in several of them is "
             f"one: it comes from one of them, never summed. {display.md(UNCHECKED)}",
         )
-        if not rows:
+        if not rows and not followed:
             st.text("The indexer has not looked at any folder yet.")
             return
-        frame, config = indexing_tables.sources(rows, tz)
+        frame, config = indexing_tables.sources(rows, followed, tz)
         st.dataframe(
             frame, key="indexer_sources_rows", hide_index=True, column_config=config, placeholder="", alt="Sources"
         )
-        for row in rows:
-            if row.reason:
-                # Most reasons name the file themselves.
-                named = row.reason if row.path in row.reason else f"{row.path}: {row.reason}"
-                st.text(display.one_line(named, 1_000))
+        for path, reason in _reasons(rows, followed):
+            # Most reasons name the file themselves.
+            st.text(display.one_line(reason if path in reason else f"{path}: {reason}", 1_000))
         if any(row.kind == "sqlite_v2" for row in rows):
             st.caption(f":material/info: {display.md(UNCHECKED)}")
 
 
-def problems() -> None:
+def _reasons(rows: Sequence[SourceState], followed: Sequence[Followed]) -> list[tuple[str, str]]:
+    """List what is to be said about paths, each once: why one cannot be read, why it is not followed by events."""
+    said = [(row.path, row.reason) for row in rows] + [(each.path, each.reason) for each in followed]
+    return [(path, reason) for path, reason in dict.fromkeys(said) if reason]
+
+
+def _problems(found: Indexing, does: str, now: datetime) -> None:
     """List the documents that could not be read, or only in part. A ticked one is shown in full, to copy."""
-    tz, found = data.zone(), data.load(indexing.indexing)
+    tz = data.zone()
     total = found.unreadable + found.incomplete
     with st.container(border=True, key="indexer_problems"):
-        _headed("Documents that could not be read", tz, has_rows=total > 0)
+        _headed("Documents that could not be read", tz, does, has_rows=total > 0)
+        _asked(total, now)
         if not total:
             st.text("None: every document was read in full.")
             return
@@ -134,13 +337,17 @@ def problems() -> None:
             f"{display.count(found.incomplete)} read in part: in the numbers, but for the values named here. "
             "A later good version of a document takes it off this list. Tick a row to see it in full."
         )
+        if not activity.is_at_work(does):
+            st.text("To read them again now:")
+            st.code(RETRY, language=None)
         pages = -(-total // PAGE_ROWS)
         page = _page(pages)
         rows = data.load(indexing.document_problems, PAGE_ROWS, (page - 1) * PAGE_ROWS)
         frame, config = indexing_tables.problems(rows, tz)
         ticked = st.dataframe(
             frame,
-            key=tables.key("indexer_problem_rows", page, data.revision()),
+            # The same rows keep their tick, whatever the revision.
+            key=tables.key("indexer_problem_rows", [row.key for row in rows]),
             hide_index=True,
             column_config=config,
             placeholder=display.MISSING,
@@ -156,7 +363,7 @@ def problems() -> None:
             _problem(rows[chosen[0]])
 
 
-def history() -> None:
+def _history() -> None:
     """List what the indexer did."""
     tz = data.zone()
     rows = data.load(indexing.history, tz, HISTORY_ROWS)
@@ -176,43 +383,6 @@ def history() -> None:
         )
 
 
-def _figures(found: Indexing, now: datetime, tz: str) -> None:
-    """Draw the headline numbers."""
-    with st.container(key="kpis"):
-        last, messages, unread, size = st.columns(4, gap="small")
-    complete = found.last_full_pass_at
-    last.metric(
-        "Last full pass",
-        display.ago(now - complete) if complete else "none yet",
-        border=True,
-        help=f"Ended {_when(complete, now, tz)}." if complete else "The first one has not ended.",
-    )
-    messages.metric(
-        "Messages",
-        display.count(found.messages),
-        border=True,
-        help=f"In {display.counted(found.sessions, 'session')}, with {display.counted(found.parts, 'part')}. Rows of "
-        "the index: fork copies and what was deleted in OpenCode are among them.",
-    )
-    unread.metric(
-        "Bad documents",
-        display.count(found.unreadable + found.incomplete),
-        border=True,
-        help=f"{display.count(found.unreadable)} not at all, {display.count(found.incomplete)} in part.",
-    )
-    size.metric(
-        "Index file",
-        display.size(found.size_bytes),
-        border=True,
-        help="Of the published database; the newest batches, not yet merged into it, come on top.",
-    )
-    written = display.local(found.updated_at, tz)
-    st.caption(
-        f"Revision {display.count(found.revision)}, written {written:%b} {written.day}, {written:%H:%M:%S} · "
-        f"{display.md(tz)}"
-    )
-
-
 def _problem(row: DocumentProblem) -> None:
     """Show one document's trouble in full."""
     st.caption("Document")
@@ -221,21 +391,46 @@ def _problem(row: DocumentProblem) -> None:
     st.code(row.reason, language=None, wrap_lines=True)
 
 
-def _headed(title: str, tz: str, has_rows: bool) -> None:
-    """Head the documents: title, and the download of all of them at the other end of the line."""
+def _headed(title: str, tz: str, does: str, has_rows: bool) -> None:
+    """Head the documents: title, and at the other end of the line what can be done with all of them."""
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         st.markdown(f"**{title}**", width="content")
         if has_rows:
-            st.download_button(
-                "CSV",
-                data=export.safely(_csv(tz)),
-                file_name=export.plain_name("opencode-unreadable-documents"),
-                mime="text/csv",
-                key="indexer_csv",
-                icon=":material/download:",
-                on_click="ignore",
-                help="Every row",
-            )
+            with st.container(horizontal=True, gap="small", width="content"):
+                if activity.is_at_work(does):
+                    st.button(
+                        "Read again",
+                        key="indexer_retry",
+                        icon=":material/refresh:",
+                        on_click=_retry,
+                        help="Asks the indexer to read all of these documents once more, now.",
+                    )
+                st.download_button(
+                    "CSV",
+                    data=export.safely(_csv(tz)),
+                    file_name=export.plain_name("opencode-unreadable-documents"),
+                    mime="text/csv",
+                    key="indexer_csv",
+                    icon=":material/download:",
+                    on_click="ignore",
+                    help="Every row",
+                )
+
+
+def _retry() -> None:
+    """Ask for the bad documents to be read again, from the button."""
+    st.session_state[_ASKED] = (data.now(), data.request_retry())
+
+
+def _asked(total: int, now: datetime) -> None:
+    """Say what came of the last click on the button, for a while."""
+    at, failure = st.session_state.get(_ASKED, (None, None))
+    if at is None or now - at > _ASKED_SHOWN:
+        return
+    if failure:
+        st.warning(display.md(failure), icon=":material/warning:")
+    elif total:
+        st.text(f"Asked at {_clock(at, now)}. What can be read by now leaves this list within a few seconds.")
 
 
 def _csv(tz: str) -> Callable[[], bytes]:
@@ -261,7 +456,23 @@ def _share(found: Indexing) -> float:
     return min(found.documents_done / found.documents_total, 1.0) if found.documents_total else 0.0
 
 
-def _when(moment: datetime, now: datetime, tz: str) -> str:
+def _done(found: Indexing) -> str:
+    """Say how far the pass is."""
+    return f"{display.count(found.documents_done)} of {display.count(found.documents_total)} messages read"
+
+
+def _when(moment: datetime, now: datetime) -> str:
     """Write a naive UTC moment in the viewer's zone, and how long ago it was."""
+    return f"{_clock(moment, now)}, {display.ago(now - moment)}"
+
+
+def _clock(moment: datetime, now: datetime) -> str:
+    """Write a naive UTC moment in the viewer's zone: its time, and its day unless that is today."""
+    tz = data.zone()
     at = display.local(moment, tz)
-    return f"{at:%b} {at.day}, {at:%H:%M:%S}, {display.ago(now - moment)}"
+    return f"{at:%H:%M:%S}" if at.date() == display.local(now, tz).date() else f"{at:%b} {at.day}, {at:%H:%M:%S}"
+
+
+def _length(passed: timedelta) -> str:
+    """Write how long something takes."""
+    return display.duration(passed / timedelta(milliseconds=1))

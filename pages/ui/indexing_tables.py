@@ -1,12 +1,14 @@
 """Rows in, the tables of the Indexer page out. No styling per cell: the page ticks, and must be cheap to draw."""
 
 from collections.abc import Iterable, Sequence
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 import pandas as pd
 import streamlit as st
 
 from pages.ui import display
+from pages.ui.activity import Followed
 from queries.indexing import DocumentProblem, PhaseEvent, SourceState
 
 if TYPE_CHECKING:
@@ -17,25 +19,40 @@ GENERATIONS = {
     "sqlite_v1": "message rows (1.2 and later)",
     "sqlite_v2": "session_message rows (2.0)",
 }
-STATES = {"ok": "read", "empty": "empty", "unreadable": "cannot be read", "partial": "read in part"}
+FOLLOWED = {
+    "events": "at once",
+    "polling": "checked all the time",
+    "scanning": "scanned now and then",
+}
+STATES = {
+    "ok": "read",
+    "empty": "empty",
+    "unreadable": "cannot be read",
+    "partial": "read in part",
+    "absent": "nothing there yet",
+}
 _TIME = "MMM D, YYYY HH:mm:ss"
 _Config = dict[str, "ColumnConfig"]
 
 
-def sources(rows: Sequence[SourceState], tz: str) -> tuple[pd.DataFrame, _Config]:
-    """Lay out where the indexer looked.
+def sources(rows: Sequence[SourceState], followed: Sequence[Followed], tz: str) -> tuple[pd.DataFrame, _Config]:
+    """Lay out where the indexer looked, and what it follows besides.
 
     Args:
-        rows: What to show.
+        rows: What it looked at.
+        followed: What it follows. Empty: no indexer runs.
         tz: Zone of the times.
 
     Returns:
         The table and how to show its columns; so do the functions below.
     """
+    absent = [each.path for each in followed if not any(_is_same(each, row) for row in rows)]
+    rows = [*rows, *(SourceState("", path, "absent", None, 0, 0, 0, None) for path in absent)]
     frame = pd.DataFrame(
         {
             "Generation": [GENERATIONS.get(row.kind, row.kind) for row in rows],
             "State": [STATES.get(row.state, row.state) for row in rows],
+            "Followed": [_how(row, followed) for row in rows],
             "Sessions": _ints(row.sessions for row in rows),
             "Messages": _ints(row.messages for row in rows),
             "Parts": _ints(row.parts for row in rows),
@@ -52,6 +69,11 @@ def sources(rows: Sequence[SourceState], tz: str) -> tuple[pd.DataFrame, _Config
     config: _Config = {
         "Generation": st.column_config.TextColumn(width=200, help="How OpenCode stored it, and in which versions."),
         "State": st.column_config.TextColumn(width=110),
+        "Followed": st.column_config.TextColumn(
+            width=150,
+            help="How changes are noticed. At once: the system reports each. Checked all the time: the database is "
+            "asked several times a second. Scanned now and then: the reason is below the table.",
+        ),
         **counts,
         "Newest": st.column_config.DatetimeColumn(
             "Newest recorded", format=_TIME, width=165, help=f"Newest time recorded in it, in {display.md(tz)}."
@@ -104,6 +126,17 @@ def history(rows: Sequence[PhaseEvent], tz: str) -> tuple[pd.DataFrame, _Config]
         "What": st.column_config.TextColumn(width=700),
     }
     return frame, config
+
+
+def _how(row: SourceState, followed: Sequence[Followed]) -> str:
+    """Say how a source is followed."""
+    how = next((each.how for each in followed if _is_same(each, row)), "no")
+    return FOLLOWED.get(how, display.one_line(how, 40))
+
+
+def _is_same(followed: Followed, row: SourceState) -> bool:
+    """Tell whether a source is what is followed, or inside it."""
+    return PurePath(row.path).is_relative_to(followed.path)
 
 
 def _ints(numbers: Iterable[int]) -> pd.Series:

@@ -1,13 +1,12 @@
 """What a page shows when there is nothing, not enough, or not the right thing to show."""
 
 from collections.abc import Callable, Sequence
-from datetime import UTC
-from zoneinfo import ZoneInfo
+from datetime import datetime
 
 import streamlit as st
 
 from indexer import exceptions
-from pages.ui import display
+from pages.ui import activity, display
 from queries.health import IndexStatus, Source
 
 BUILD = "python -m indexer run"
@@ -54,19 +53,24 @@ def unavailable(error: exceptions.IndexUnavailable, is_usable: Callable[[], bool
     _watch(is_usable)
 
 
-def nothing_indexed(status: IndexStatus, sources: Sequence[Source], has_changed: Callable[[], bool]) -> None:
+def nothing_indexed(status: IndexStatus, does: str, sources: Sequence[Source], has_changed: Callable[[], bool]) -> None:
     """Say that the index has no session in it, and where the indexer looked. Looks again every two seconds.
 
     Args:
         status: State of the index.
+        does: What the indexer really does.
         sources: What the indexer looked at.
         has_changed: Tells whether there is a newer revision by now.
     """
     with st.container(border=True, key="nothing_indexed"):
-        if status.is_partial and status.phase == "bulk":
+        if status.is_partial and does == activity.BULK:
             st.title("Indexing has begun", anchor=False)
             st.text("The first sessions appear here in a moment. You can leave this page open.")
             progress(status)
+        elif status.is_partial:
+            st.title("Indexing was interrupted", anchor=False)
+            st.text("Nothing was read yet. This goes on where it stopped:")
+            st.code(BUILD, language=None)
         else:
             st.title("No OpenCode data found", anchor=False)
             st.text(
@@ -92,9 +96,14 @@ def progress(status: IndexStatus) -> None:
     st.progress(_share_done(status), text=_how_far(status), width=320)
 
 
-def partial(status: IndexStatus) -> None:
-    """Say that the first pass has not ended, so that every total is too low."""
-    if status.phase == "bulk":
+def partial(status: IndexStatus, does: str) -> None:
+    """Say that the first pass has not ended, so that every total is too low.
+
+    Args:
+        status: State of the index.
+        does: What the indexer really does.
+    """
+    if activity.is_at_work(does):
         st.warning(
             f"Indexing in progress: every total here is still too low. {_how_far(status)}",
             icon=":material/hourglass_top:",
@@ -112,11 +121,32 @@ def news(shown: IndexStatus, newest: IndexStatus) -> str:
     return f"{display.count(added)} new parts · Refresh" if added > 0 else "New data · Refresh"
 
 
-def as_of(status: IndexStatus, tz: str, *, with_sources: bool = False) -> str:
-    """Say how old the shown data is, with the time zone that all times here are in, and from how many storages."""
-    at = status.updated_at.replace(tzinfo=UTC).astimezone(ZoneInfo(tz))
-    sources = f" · {display.counted(status.sources, 'source')}" if with_sources else ""
-    return f"Data as of {at:%b} {at.day}, {at:%H:%M:%S} · {display.md(tz)}{sources}"
+def as_of(status: IndexStatus, tz: str, until: datetime | None = None, does: str | None = None) -> str:
+    """Say how old the shown data is, with the time zone that all times here are in.
+
+    Args:
+        status: State of the index, as it is shown.
+        tz: Zone of the viewer.
+        until: Up to when nothing is missing, naive UTC. None: only the time of the last batch is known.
+        does: What the indexer really does, to be said too. None: leave it out.
+    """
+    at = display.local(max(status.updated_at, until) if until else status.updated_at, tz)
+    follows = f" · {following(status, does)}" if does else ""
+    return f"Data as of {at:%b} {at.day}, {at:%H:%M:%S} · {display.md(tz)}{follows}"
+
+
+def following(status: IndexStatus, does: str) -> str:
+    """Say in a few words whether new data comes, and from how many storages."""
+    sources = display.counted(status.sources, "source")
+    match does:
+        case activity.REAL_TIME:
+            return f"following {sources}"
+        case activity.BULK:
+            return f"reading {sources}"
+        case activity.FAILED:
+            return f"{sources}, not followed: the indexer failed"
+        case _:
+            return f"{sources}, not followed: no indexer runs"
 
 
 @st.fragment(run_every=2)

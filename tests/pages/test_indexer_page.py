@@ -4,21 +4,80 @@ import csv
 import io
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from indexer.activity import Activity, Watched, take_retry_request, write_activity
+from indexer.database import Database
+from indexer.publish import IndexReader, Publisher
 from pages.ui import data, display, export, indexing
-from queries.indexing import DocumentProblem
-from tests.builders import answer, assistant, damaged, part, row, session, user, write_json_tree, write_session_messages
+from queries.indexing import DocumentProblem, Indexing
+from tests.builders import (
+    Doc,
+    answer,
+    assistant,
+    damaged,
+    part,
+    row,
+    session,
+    user,
+    write_json_tree,
+    write_session_messages,
+)
 from tests.pages.conftest import OpenApp, change, headline, index, texts, turn_page
 from tests.queries.test_indexing import RUNNING, START
 
 RealPath = Callable[[str], Path]
 DOCS = (session(), user(), assistant())
 HOSTILE = "prt_![x](http:--example.com-a.png) <img src=x onerror=alert(1)>"
+
+
+def ms(moment: datetime) -> int:
+    """Return a naive UTC moment as epoch milliseconds."""
+    return int(moment.replace(tzinfo=UTC).timestamp() * 1000)
+
+
+def now_ms() -> int:
+    """Return the present as epoch milliseconds."""
+    return ms(data.now())
+
+
+def stopped_clock(monkeypatch: pytest.MonkeyPatch, ahead: timedelta = timedelta()) -> None:
+    """Stop the clock of the pages, now or later."""
+    then = data.now() + ahead
+    monkeypatch.setattr(data, "now", lambda: then)
+
+
+def say(path: Path, **words: Any) -> None:
+    """Speak as an indexer that follows and has nothing to do, but for what is given."""
+    said = Activity(
+        pid=1,
+        at_ms=now_ms(),
+        phase="real-time",
+        queue=0,
+        waiting_since_ms=None,
+        latency_ms=120,
+        documents_per_second=4.5,
+        watched=(),
+        next_comparison_at_ms=now_ms() + 48_000,
+        last_comparison_ms=2_100,
+        problem=None,
+    )
+    write_activity(path, replace(said, **words))
+
+
+def indexed(folder: Path, *docs: Doc, phase: str = "stopped", message: str = "test") -> Path:
+    """Index a few documents and leave the phase."""
+    path = index(folder / "indexed.duckdb", write_json_tree(folder / "opencode", [*DOCS, *docs]))
+    with Database.open(path) as database:
+        publisher = Publisher(database)
+        database.set_phase(phase, message)
+        publisher.close()
+    return path
 
 
 def shown(app: AppTest) -> str:
@@ -36,6 +95,7 @@ def test_indexer_after_a_pass_says_what_is_there(open_app: OpenApp, real_path: R
     numbers = headline(app)
     assert (numbers["Messages"], numbers["Bad documents"]) == ("672", "0")
     assert numbers["Index file"].endswith(" MB")
+    assert any(str(metric.delta).endswith(" MB on disk in all") for metric in app.metric)
     assert "None: every document was read in full." in shown(app)
     sources, history = (table.value for table in app.dataframe)
     assert list(sources["Generation"]) == ["JSON tree (before 1.2)"]
@@ -48,7 +108,6 @@ def test_indexer_after_a_pass_says_what_is_there(open_app: OpenApp, real_path: R
     [
         ("phase = 'bulk', last_full_pass_at = NULL", "First index running"),
         ("phase = 'bulk'", "Comparing"),
-        ("phase = 'waiting'", "Waiting"),
         ("phase = 'real-time'", "Following changes"),
         ("phase = 'stopped', last_full_pass_at = NULL", "Stopped before the first pass ended"),
         ("phase = 'failed'", "Failed"),
@@ -57,44 +116,198 @@ def test_indexer_after_a_pass_says_what_is_there(open_app: OpenApp, real_path: R
 )
 def test_indexer_each_phase_is_said_in_words(state: str, words: str, open_app: OpenApp, tmp_path: Path) -> None:
     """Also one that this version does not know."""
-    path = index(tmp_path / "phase.duckdb", write_json_tree(tmp_path / "opencode", DOCS))
+    path = indexed(tmp_path)
     change(path, f"UPDATE sync_state SET documents_total = 4000, documents_done = 1234, {state}")
 
     app = open_app(path, page="indexer")
 
     assert not app.exception
     assert words in app.subheader[0].value
-    assert ("1,234 of 4,000 messages read" in shown(app)) == ("bulk" in state)
+    is_cut_short = "last_full_pass_at = NULL" in state
+    assert ("1,234 of 4,000 messages read" in shown(app)) == ("bulk" in state or is_cut_short)
+
+
+def test_indexer_that_follows_says_how_fast(open_app: OpenApp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Delay, queue, speed, comparisons, and how each place is followed, with the reason."""
+    path = indexed(tmp_path, phase="real-time")
+    stopped_clock(monkeypatch)
+    storage = str(tmp_path / "opencode" / "storage")
+    say(
+        path,
+        waiting_since_ms=now_ms() - 1_200,
+        queue=3,
+        watched=(
+            Watched(storage, "scanning", "The limit of watched folders is too low."),
+            Watched("/elsewhere/opencode.db", "polling", None),
+        ),
+    )
+
+    app = open_app(path, page="indexer")
+
+    assert not app.exception
+    assert "Following changes" in app.subheader[0].value
+    numbers = headline(app)
+    assert (numbers["Delay"], numbers["Waiting"], numbers["Documents per second"]) == ("1.2 s", "3", "4.5")
+    assert numbers["Everything compared"] == "just now"
+    besides = [str(metric.delta) for metric in app.metric]
+    assert "last change: shown after 120 ms" in besides and "took 2.1 s, next in 48 s" in besides
+    sources = app.dataframe[0].value
+    assert list(sources["Followed"]) == ["scanned now and then", "checked all the time"]
+    assert list(sources["State"]) == ["read", "nothing there yet"]
+    assert f"{storage}: The limit of watched folders is too low." in texts(app)
+    assert not app.code
+
+
+def test_indexer_that_was_killed_says_so_and_how_to_go_on(
+    open_app: OpenApp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its phase says real-time still; its heartbeat does not."""
+    path = indexed(tmp_path, phase="real-time")
+    say(path)
+    stopped_clock(monkeypatch, ahead=timedelta(seconds=200))
+
+    app = open_app(path, page="indexer")
+
+    assert "Ended unexpectedly" in app.subheader[0].value
+    assert "3m 2" in shown(app)
+    assert [code.value for code in app.code] == ["python -m indexer run"]
+    assert (headline(app)["Delay"], headline(app)["Waiting"]) == ("—", "—")
+    assert list(app.dataframe[0].value["Followed"]) == ["no"]
+
+
+def test_indexer_without_a_word_is_not_running(
+    open_app: OpenApp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is no heartbeat at all, and the last batch is old."""
+    path = indexed(tmp_path, phase="bulk")
+    stopped_clock(monkeypatch, ahead=timedelta(minutes=1))
+
+    app = open_app(path, page="indexer")
+
+    assert "Ended unexpectedly" in app.subheader[0].value
+
+
+def test_indexer_that_failed_gives_the_reason(open_app: OpenApp, tmp_path: Path) -> None:
+    """The last line of the history says why."""
+    path = indexed(tmp_path, phase="failed", message="The working file is damaged at byte 7.")
+
+    app = open_app(path, page="indexer")
+
+    assert "Failed" in app.subheader[0].value
+    assert "The working file is damaged at byte 7." in texts(app)
+    assert [code.value for code in app.code] == ["python -m indexer run"]
+
+
+def test_indexer_disk_full_is_said_while_it_retries(open_app: OpenApp, tmp_path: Path) -> None:
+    """The indexer is still there, and says what it needs; its text is plain."""
+    path = indexed(tmp_path, phase="real-time")
+    say(path, problem="The disk of /home/x is full; free 200 MB. ![x](http://example.com/a.png)")
+
+    app = open_app(path, page="indexer")
+
+    assert "Following changes" in app.subheader[0].value
+    assert "is full; free 200 MB" in app.warning[0].value and "It goes on by itself" in app.warning[0].value
+    assert "![x]" not in app.warning[0].value
 
 
 def test_progress_says_how_long_it_takes_only_where_it_can() -> None:
     """The estimate goes on between two batches and never invents a number."""
     later = RUNNING.updated_at + timedelta(seconds=10)
 
-    assert (
-        indexing.progress(RUNNING, RUNNING.updated_at)
-        == "1,000 of 4,000 messages read · about 1m 00s left at this pace"
-    )
-    assert indexing.progress(RUNNING, later).endswith("about 50 s left at this pace")
-    assert indexing.progress(RUNNING, START + timedelta(hours=1)).endswith("about 1.0 s left at this pace")
-    assert indexing.progress(replace(RUNNING, documents_done=0), later).endswith("time left not known yet")
-    assert "not known yet" in indexing.progress(replace(RUNNING, documents_total=None), later)
+    def said(found: Indexing, now: datetime) -> str:
+        """Say it without an earlier state."""
+        return indexing.progress(found, None, now)
+
+    assert said(RUNNING, RUNNING.updated_at) == "1,000 of 4,000 messages read · about 1m 00s left at this pace"
+    assert said(RUNNING, later).endswith("about 50 s left at this pace")
+    assert said(RUNNING, START + timedelta(hours=1)).endswith("about 1.0 s left at this pace")
+    assert said(replace(RUNNING, documents_done=0), later).endswith("time left not known yet")
+    assert "not known yet" in said(replace(RUNNING, documents_total=None), later)
 
 
-def test_indexer_silent_pass_asks_whether_it_runs(
-    open_app: OpenApp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """An indexer that was killed leaves its phase behind."""
-    path = index(tmp_path / "killed.duckdb", write_json_tree(tmp_path / "opencode", DOCS))
+def test_progress_pace_that_changes_gives_a_span() -> None:
+    """1,000 in 20 s as a whole, but the last 100 took 10 s."""
+    earlier = replace(RUNNING, documents_done=900, updated_at=START + timedelta(seconds=10))
+
+    text = indexing.progress(RUNNING, earlier, RUNNING.updated_at)
+
+    assert text.endswith("1m 00s to 5m 00s left, as the pace varies")
+
+
+def test_indexer_silent_pass_says_how_long(open_app: OpenApp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The indexer is there, but writes nothing."""
+    path = indexed(tmp_path)
     change(path, "UPDATE sync_state SET phase = 'bulk', documents_total = 9, documents_done = 4")
-    busy = open_app(path, page="indexer").warning
-    later = data.now() + timedelta(minutes=5, seconds=30)
-    monkeypatch.setattr(data, "now", lambda: later)
+    busy = shown(open_app(path, page="indexer"))
+    stopped_clock(monkeypatch, ahead=timedelta(minutes=5, seconds=30))
+    say(path, phase="bulk")
 
     app = open_app(path, page="indexer")
 
-    assert not busy
-    assert "Nothing was written for 5m" in app.warning[0].value
+    assert "Nothing was written" not in busy
+    assert "Nothing was written for 5m" in shown(app)
+
+
+@pytest.mark.parametrize(
+    ("does", "seconds"), [("bulk", 2), ("real-time", 5), ("stopped", 30), ("failed", 30), ("gone", 30)]
+)
+def test_tick_s_goes_by_what_happens(does: str, seconds: int) -> None:
+    """Often while something changes, else seldom."""
+    assert indexing.tick_s(does) == seconds
+
+
+def test_indexer_starts_over_with_another_tick_when_the_phase_changes(open_app: OpenApp, tmp_path: Path) -> None:
+    """A page drawn while the indexer was stopped follows the one that starts."""
+    path = indexed(tmp_path)
+    app = open_app(path, page="indexer")
+    before = app.subheader[0].value
+    say(path, phase="bulk", at_ms=now_ms() + 5_000)
+
+    app.run()
+
+    assert not app.exception
+    assert "Stopped" in before and "Comparing" in app.subheader[0].value
+
+
+def test_indexer_bad_documents_are_asked_for_again(open_app: OpenApp, tmp_path: Path) -> None:
+    """The button leaves the request for the indexer that runs, and says so."""
+    path = indexed(tmp_path, damaged(part("prt_2", "text"), b"{"), phase="real-time")
+    say(path)
+    app = open_app(path, page="indexer")
+    before = take_retry_request(path)
+
+    app.button(key="indexer_retry").click().run()
+
+    assert not app.exception
+    assert (before, take_retry_request(path)) == (False, True)
+    assert "Asked at" in texts(app)
+
+
+def test_indexer_bad_documents_request_that_fails_is_said(
+    open_app: OpenApp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody waits for what was never asked."""
+    path = indexed(tmp_path, damaged(part("prt_2", "text"), b"{"), phase="real-time")
+    say(path)
+    app = open_app(path, page="indexer")
+
+    def refuse(self: IndexReader) -> None:
+        """Stand for a full disk."""
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(IndexReader, "request_retry", refuse)
+    app.button(key="indexer_retry").click().run()
+
+    assert "No space left on device" in app.warning[0].value
+    assert "Asked at" not in texts(app)
+
+
+def test_indexer_bad_documents_without_an_indexer_name_the_command(open_app: OpenApp) -> None:
+    """There is nobody to ask."""
+    app = open_app(*DOCS, damaged(part("prt_2", "text"), b"{"), page="indexer")
+
+    assert not [button for button in app.button if button.key == "indexer_retry"]
+    assert [code.value for code in app.code] == ["python -m indexer run", "python -m indexer bulk"]
 
 
 def test_indexer_bad_documents_are_listed_as_plain_text(open_app: OpenApp) -> None:

@@ -23,6 +23,7 @@ RUNNING = Indexing(
     documents_total=4_000,
     documents_done=1_000,
     last_full_pass_at=None,
+    last_reconciled_at=None,
     updated_at=START + timedelta(seconds=20),
     sessions=3,
     messages=1_000,
@@ -47,13 +48,34 @@ def test_indexing_remaining_follows_the_pace_of_this_pass() -> None:
         replace(RUNNING, pass_started_at=None),
         replace(RUNNING, updated_at=START + timedelta(seconds=1)),
         replace(RUNNING, updated_at=START - timedelta(seconds=9)),
-        replace(RUNNING, phase="waiting"),
+        replace(RUNNING, phase="real-time"),
     ],
     ids=["size not known", "nothing to read", "nothing read", "no begin", "just begun", "clock", "no pass"],
 )
 def test_indexing_remaining_is_not_invented(odd: Indexing) -> None:
     """Where the pace says nothing, nothing is said."""
     assert odd.remaining is None
+
+
+def test_indexing_remaining_since_follows_the_pace_since_then() -> None:
+    """500 in the last 10 s leave 60 s, whatever the pace was before."""
+    earlier = replace(RUNNING, documents_done=500, updated_at=START + timedelta(seconds=10))
+
+    assert RUNNING.remaining_since(earlier) == timedelta(seconds=60)
+    assert RUNNING.remaining_since(RUNNING) is None
+    assert RUNNING.remaining_since(replace(earlier, pass_started_at=START - timedelta(days=1))) is None
+
+
+@pytest.mark.parametrize(
+    ("full", "reconciled", "expected"), [(None, None, None), (START, None, START), (START, RUNNING.updated_at, START)]
+)
+def test_indexing_compared_at_is_the_newest_look_at_everything(
+    full: datetime | None, reconciled: datetime | None, expected: datetime | None
+) -> None:
+    """A full pass compares everything, too."""
+    found = replace(RUNNING, last_full_pass_at=full, last_reconciled_at=reconciled)
+
+    assert found.compared_at == (reconciled if reconciled else expected)
 
 
 def test_indexing_remaining_more_than_expected_is_not_negative() -> None:
