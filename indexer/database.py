@@ -4,13 +4,14 @@
 owner alone: `work.duckdb` is the working file, which only the indexer ever opens.
 """
 
+import errno
 import logging
 import os
 import shlex
 import shutil
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,15 +21,17 @@ import duckdb
 import pyarrow
 from filelock import FileLock, Timeout
 
-from indexer import migrations
+from indexer import failures, kept_spend, migrations
 from indexer.exceptions import (
     AnotherIndexerRuns,
     IndexBroken,
+    IndexDamaged,
     IndexForeign,
     IndexMissing,
     IndexNewer,
     IndexOlder,
     IndexUnavailable,
+    IndexUnwritable,
 )
 
 log = logging.getLogger(__name__)
@@ -36,8 +39,11 @@ log = logging.getLogger(__name__)
 SCHEMA_VERSION = 4  # of the newest migration
 _SCHEMA = Path(__file__).with_name("schema.sql")
 
+_DAMAGED_NAME = "damaged"  # in the private folder: why the next start sets the working file aside
+_KEPT_BROKEN = 2  # damaged working files
+
 # Clients of DuckDB 1.5 can read it, at the size and speed of the newest version.
-_STORAGE_VERSION = "v1.5.0"
+STORAGE_VERSION = "v1.5.0"
 # For every connection, reading or writing.
 _SETTINGS: dict[str, str | bool | int | float | list[str]] = {
     # Nothing may be fetched from the network; what is needed (json, icu) is built in.
@@ -71,43 +77,67 @@ class MigrationResult:
 class Database:
     """The working file, open for writing. Use it as a context manager.
 
-    One thread at a time holds `lock`: transactions and publishing take it, so that a publisher never copies a file
-    in the middle of a commit.
+    Threads: one thread at a time holds `lock`. Transactions, publishing and compaction take it, so that a publisher
+    never copies a file in the middle of a commit. `con` is for the thread that holds `lock`, or for the only thread
+    that writes. Any other thread reads through `with database.cursor() as con:`, at any time and briefly: it sees what
+    is committed, and neither waits for transactions and publications nor disturbs them. It must not write, nor call
+    anything that takes `lock`. A cursor of its own from `con.cursor()` would be closed under it by a compaction.
+
+    Failures: what the world outside does to the files (a full disk, say) comes as `IndexUnwritable`. The transaction
+    left nothing, what is published stays. Go on with the same object if `is_usable`; else close it and open it anew.
 
     Attributes:
         path: What readers open.
         folder: `FILE.d`, the private folder beside it.
-        con: The connection; its current database is the index.
+        con: The connection; its current database is the index. Compaction replaces it: do not keep it, nor temporary
+            tables in it, from one transaction to the next.
         revision: Number of the last committed batch.
         commits: Transactions committed since the file was opened, those without a revision of their own included.
         phase: As last set by `set_phase`.
-        main_fd: Descriptor of the working file, for copies.
+        main_fd: Descriptor of the working file, for copies. Compaction replaces it, too.
         lock: Held during a transaction and while publishing.
         in_transaction: Whether a transaction is open right now.
+        is_usable: Whether the connection still works. False after a failed checkpoint, or when the file was moved
+            away: close it, and open the index anew.
     """
 
-    def __init__(self, path: Path, con: duckdb.DuckDBPyConnection, main_fd: int, cleanup: ExitStack) -> None:
-        """Wrap an open working file; use `Database.open`.
+    def __init__(self, path: Path, is_sample: bool | None) -> None:
+        """Open or create the working file; use `Database.open`.
 
         Args:
             path: What readers open.
-            con: The connection to the working file.
-            main_fd: A descriptor of the working file.
-            cleanup: Closes the connection, then the descriptor, then the lock.
+            is_sample: As for `_open`.
         """
         self.path = path
         self.folder = private_folder(path)
-        self.con = con
         self.lock = threading.RLock()
         self.in_transaction = False
-        self.main_fd = main_fd
+        self.is_usable = True
         self.commits = 0
-        self._cleanup = cleanup
-        self.revision, self.phase = self._state()
+        self._exchanging = threading.RLock()  # taken after `lock`, never before
+        self._cleanup = ExitStack()
+        self._open_file()
+        try:
+            if not _tables(self.con):
+                _create(self.con, bool(is_sample))
+            check_schema(self.con, path, is_older_usable=True)
+            migrations.check_history(self.con, migrations.known(), path)
+            if is_sample is not None:
+                _check_kind(self.con, path, is_sample)
+            _check_length(self.con, self.work_path)
+            self.revision, self.phase = self._state()
+        except BaseException as error:
+            self._close_file()
+            if isinstance(error, duckdb.Error):
+                raise _not_openable(path, error) from error
+            raise
 
     @classmethod
     def open(cls, path: Path, *, is_sample: bool = False) -> "Database":
         """Create or open the index at a path, for this process alone. An older schema is brought up to date.
+
+        A damaged working file is kept as `FILE.broken-<date>`, and a new one is made. What OpenCode deleted, and a new
+        or restored index does not have, is added from the backup of its spend.
 
         Args:
             path: What readers open. A regular DuckDB file of ours there is kept as `FILE.bak-<date>` and taken over.
@@ -118,9 +148,10 @@ class Database:
 
         Raises:
             AnotherIndexerRuns: Another process has it open.
+            IndexUnwritable: The disk is full, or the like.
             IndexUnavailable: Something else lies there, its schema is newer or changed, or it cannot be opened.
         """
-        return cls._open(absolute(path), is_sample, is_migrated=True)
+        return cls._open(absolute(path), is_sample, is_mended=True)
 
     @classmethod
     def open_existing(cls, path: Path) -> "Database":
@@ -129,16 +160,23 @@ class Database:
         Raises:
             IndexMissing: There is none.
             AnotherIndexerRuns: Another process has it open.
+            IndexDamaged: Its working file is damaged.
             IndexUnavailable: Something else lies there, its schema is newer or changed, or it cannot be opened.
         """
         path = absolute(path)
         if not (path.is_file() or _work_path(path).is_file()):
             raise IndexMissing(f"No index at {path} yet. Build it with `python -m indexer bulk`.")
-        return cls._open(path, None, is_migrated=False)
+        return cls._open(path, None, is_mended=False)
 
     @classmethod
-    def _open(cls, path: Path, is_sample: bool | None, *, is_migrated: bool) -> "Database":
-        """Create or open an index; `is_sample` None stands for whatever it holds."""
+    def _open(cls, path: Path, is_sample: bool | None, *, is_mended: bool) -> "Database":
+        """Create or open an index.
+
+        Args:
+            path: What readers open, absolute.
+            is_sample: Whether it must hold the sample. None stands for whatever it holds.
+            is_mended: Whether to bring it up to date, and to begin anew if it is damaged.
+        """
         folder = private_folder(path)
         _refuse_foreign(path)
         try:
@@ -146,28 +184,26 @@ class Database:
             folder.mkdir(mode=0o700, exist_ok=True)
             folder.chmod(0o700)
         except OSError as error:
-            raise IndexBroken(f"The folder {folder} cannot be used: {error}. Choose another file with --db.") from error
+            raise _folder_unusable(folder, error) from error
         with ExitStack() as cleanup:
             _lock(path, cleanup)
             shutil.rmtree(folder / "spill", ignore_errors=True)  # what a killed indexer had no memory for
             is_restored = path.is_file() and not path.is_symlink() and not is_own_copy(path)
             if is_restored:
                 _take_over(path)
-            con = attach(_work_path(path), path, f"STORAGE_VERSION '{_STORAGE_VERSION}'", _writer_settings(folder))
-            # Closing any descriptor of the working file drops DuckDB's POSIX lock on it. So this one outlives the
-            # connection, and all copies are read through it.
-            main_fd = os.open(_work_path(path), os.O_RDONLY | getattr(os, "O_BINARY", 0))
-            cleanup.callback(os.close, main_fd)
-            cleanup.callback(con.close)
-            if not _tables(con):
-                _create(con, bool(is_sample))
-            check_schema(con, path, is_older_usable=True)
-            migrations.check_history(con, migrations.known(), path)
-            if is_sample is not None:
-                _check_kind(con, path, is_sample)
-            database = cls(path, con, main_fd, cleanup)
-            if is_migrated:
+            try:
+                _refuse_damaged(path)
+                database = cls(path, is_sample)
+            except IndexDamaged as damage:
+                if not is_mended:
+                    raise
+                _set_aside(path, damage)
+                database = cls(path, is_sample)
+            cleanup.callback(database._close_file)
+            if is_mended:
                 database.migrate(is_backed_up=is_restored)
+                with database.explained("written"):
+                    kept_spend.restore(database.con, path)
             database._cleanup = cleanup.pop_all()
             return database
 
@@ -191,11 +227,16 @@ class Database:
 
         Yields:
             The connection, inside a transaction.
+
+        Raises:
+            IndexUnwritable: The disk is full, or the like; nothing was written.
+            IndexDamaged: What is in the file cannot be read. The next `Database.open` begins anew.
         """
         with self.lock:
-            self.con.execute("BEGIN")
+            self.check_in_place()
             self.in_transaction = True
             try:
+                self.con.execute("BEGIN")
                 yield self.con
                 if is_visible:
                     self.con.execute(
@@ -205,11 +246,90 @@ class Database:
                 self.con.execute("COMMIT")
                 self.commits += 1
                 self.revision += is_visible
-            except BaseException:
+            except BaseException as error:
                 self._roll_back()
+                if isinstance(error, duckdb.Error):
+                    self._raise_explained(error, "written")
                 raise
             finally:
                 self.in_transaction = False
+
+    @contextmanager
+    def cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Read what is committed, from any thread; one at a time. See the class.
+
+        Yields:
+            A connection of its own, for short queries.
+        """
+        with self._exchanging, closing(self.con.cursor()) as cursor:
+            cursor.execute("USE index_db")  # not inherited
+            yield cursor
+
+    def checkpoint(self) -> None:
+        """Write the WAL into the main file. Never inside a transaction.
+
+        Raises:
+            IndexUnwritable: The disk is full, or the like. Nothing is lost, and the connection is not usable any more.
+        """
+        with self.lock, self.explained("written"):
+            self.con.execute("CHECKPOINT index_db")
+
+    def exchange(self, fresh: Path) -> None:
+        """Put another file with the same content in the place of the working file, and go on with that.
+
+        Killed at any moment, one of the two is the working file. Neither has a WAL at that time, so none can meet the
+        wrong file.
+
+        Args:
+            fresh: A complete DuckDB file without a WAL, in the private folder, on the disk already.
+
+        Raises:
+            IndexUnwritable: It did not work. Unless the database is still usable, close it and open it anew.
+        """
+        with self.lock, self._exchanging, self.explained("replaced"):
+            self.checkpoint()
+            if _wal(self.work_path).exists():
+                raise OSError(errno.EBUSY, "its WAL does not go away", str(self.work_path))
+            self._close_file(is_kept=True)
+            try:
+                os.replace(fresh, self.work_path)
+                sync_folder(self.folder)
+            finally:
+                self.is_usable = False
+                self._open_file()
+                self.is_usable = True
+
+    def check_in_place(self) -> None:
+        """Refuse to write where the open file is not the one at its path any more: a person moved or removed it.
+
+        Raises:
+            IndexUnwritable: So it is.
+        """
+        if not self._is_in_place():
+            self.is_usable = False
+            raise IndexUnwritable(
+                f"The working file {self.work_path} was moved, removed or replaced while it was open. "
+                "The index is opened anew, or a new one is made and the sources are read again."
+            )
+
+    @contextmanager
+    def explained(self, doing: str) -> Iterator[None]:
+        """Turn what goes wrong with the files into subclasses of `IndexUnavailable`. Never inside a transaction.
+
+        Args:
+            doing: What cannot be done: written, published.
+
+        Raises:
+            IndexUnwritable: For what the world outside did.
+            IndexDamaged: For what cannot be read any more.
+        """
+        try:
+            yield
+        except (duckdb.Error, OSError) as error:
+            if isinstance(error, duckdb.Error):
+                self._look()
+            self._raise_explained(error, doing)
+            raise
 
     def replace_rows(self, table: str, keys: Sequence[str], rows: pyarrow.Table) -> None:
         """Write rows over those with the same key; to be called inside a transaction.
@@ -277,7 +397,8 @@ class Database:
 
     def close(self) -> None:
         """Close the working file and let another indexer in. What was committed stays. May be called twice."""
-        self._cleanup.close()
+        with self.lock, self._exchanging:
+            self._cleanup.close()
 
     def __enter__(self) -> "Database":
         """Return the database itself."""
@@ -340,11 +461,71 @@ class Database:
             self.con.unregister("incoming")
         except duckdb.Error as error:  # a failed COMMIT has rolled back already; the first error is the one to raise
             log.debug("nothing to roll back: %s", error)
+        self._look()
+
+    def _look(self) -> None:
+        """Read again where the database stands: an interrupt may arrive after a COMMIT took effect."""
         try:
-            # An interrupt may arrive after the COMMIT took effect.
             self.revision, self.phase = self._state()
         except duckdb.Error as error:
-            log.warning("the index at %s cannot be used any more: %s", self.path, error)
+            self.is_usable = False
+            log.warning("the index at %s has to be opened anew: %s", self.path, error)
+
+    def _raise_explained(self, error: duckdb.Error | OSError, doing: str) -> None:
+        """Raise what an error means for the index, if it is not a bug."""
+        if failures.is_damage(error):
+            self.is_usable = False
+            self._mark_damaged(error)
+            raise _damaged(self.path, error) from error
+        if failures.is_outside(error) or not self.is_usable:
+            raise IndexUnwritable(
+                f"The index at {self.path} cannot be {doing}: {failures.describe(error, self.folder)}"
+            ) from error
+
+    def _mark_damaged(self, error: duckdb.Error | OSError) -> None:
+        """Tell the next start what an open that reads only some of the file might not find."""
+        try:
+            (self.folder / _DAMAGED_NAME).write_text(str(error), encoding="utf-8")
+        except OSError as failure:
+            log.warning("the damage cannot be noted for the next start: %s", failure)
+
+    def _open_file(self) -> None:
+        """Open the working file, or create it.
+
+        Raises:
+            IndexUnavailable: It cannot be opened.
+        """
+        option = f"STORAGE_VERSION '{STORAGE_VERSION}'"
+        self.con = attach(self.work_path, self.path, option, _writer_settings(self.folder))
+        # Closing any descriptor of the working file drops DuckDB's POSIX lock on it. So this one outlives the
+        # connection, and all copies are read through it.
+        try:
+            self.main_fd = os.open(self.work_path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        except OSError as error:
+            self.con.close()
+            raise _folder_unusable(self.folder, error) from error
+
+    def _close_file(self, *, is_kept: bool = False) -> None:
+        """Close the working file.
+
+        Args:
+            is_kept: Leave it and its WAL as they are. Else it takes in its WAL.
+        """
+        try:
+            if is_kept or not self.is_usable or not self._is_in_place():
+                # It would write to a damaged file, or remove a WAL that belongs to another one by now.
+                self.con.execute("PRAGMA disable_checkpoint_on_shutdown")
+        except duckdb.Error as error:
+            log.debug("the connection is closed, or takes no statement any more: %s", error)
+        self.con.close()
+        os.close(self.main_fd)
+
+    def _is_in_place(self) -> bool:
+        """Say whether the open file is the one at its path."""
+        try:
+            return os.path.samestat(os.fstat(self.main_fd), os.stat(self.work_path))
+        except FileNotFoundError:
+            return False
 
 
 def absolute(path: Path) -> Path:
@@ -397,7 +578,9 @@ def attach(
         A connection that uses the file.
 
     Raises:
-        IndexBroken: DuckDB cannot open it.
+        IndexDamaged: Its content is not what was written.
+        IndexUnwritable: The disk is full, or the like.
+        IndexBroken: DuckDB cannot open it for another reason.
     """
     con = duckdb.connect(config=_SETTINGS | settings)
     try:
@@ -407,8 +590,35 @@ def attach(
         con.close()
         if "Could not set lock" in str(error):
             raise IndexBroken(f"Another program holds {file} open: {error}. Close it and try again.") from error
-        raise IndexBroken(f"The index at {index} cannot be opened ({error}). {_rebuild(index)}") from error
+        raise _not_openable(index, error) from error
     return con
+
+
+def _not_openable(index: Path, error: duckdb.Error) -> IndexUnavailable:
+    """Say why an index cannot be opened."""
+    if failures.is_damage(error):
+        return _damaged(index, error)
+    if failures.is_outside(error):
+        return IndexUnwritable(
+            f"The index at {index} cannot be opened: {failures.describe(error, private_folder(index))}"
+        )
+    return IndexBroken(f"The index at {index} cannot be opened ({error}). {_rebuild(index)}")
+
+
+def _damaged(index: Path, reason: object) -> IndexDamaged:
+    """Say that an index is damaged, and what mends it."""
+    return IndexDamaged(
+        f"The index at {index} is damaged ({reason}). Start the indexer, or run `python -m indexer bulk --db "
+        f"{shlex.quote(str(index))}`: what is damaged is kept aside or published anew, and the sources are read again.",
+        str(reason),
+    )
+
+
+def _folder_unusable(folder: Path, error: OSError) -> IndexUnavailable:
+    """Say that the private folder cannot be used: for now, or as it is."""
+    if failures.is_temporary(error):
+        return IndexUnwritable(f"The folder {folder} cannot be used: {failures.describe(error, folder.parent)}")
+    return IndexBroken(f"The folder {folder} cannot be used: {error}. Choose another file with --db.")
 
 
 def copy_file(source: int, target: Path) -> int:
@@ -490,6 +700,16 @@ def _work_path(path: Path) -> Path:
     return private_folder(path) / "work.duckdb"
 
 
+def sync_folder(folder: Path) -> None:
+    """Wait until a new name in a folder is on the disk. Where folders cannot be opened, the system sees to that."""
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
 def _writer_settings(folder: Path) -> dict[str, str | bool | int | float | list[str]]:
     """Return the indexer's DuckDB settings: a peak of 483 MB at a million parts."""
     return {
@@ -501,9 +721,10 @@ def _writer_settings(folder: Path) -> dict[str, str | bool | int | float | list[
     }
 
 
-def _tables(con: duckdb.DuckDBPyConnection) -> set[str]:
-    """Return the names of the index's tables."""
-    rows = con.execute("SELECT table_name FROM duckdb_tables() WHERE database_name = 'index_db'").fetchall()
+def _tables(con: duckdb.DuckDBPyConnection, name: str = "index_db") -> set[str]:
+    """Return the names of the tables of an attached database."""
+    sql = "SELECT table_name FROM duckdb_tables() WHERE database_name = $name"
+    rows = con.execute(sql, {"name": name}).fetchall()
     return {str(name) for (name,) in rows}
 
 
@@ -523,8 +744,79 @@ def _lock(path: Path, cleanup: ExitStack) -> None:
             f"Another indexer (process {pid}) already writes the index at {path}. "
             "Stop it first, or choose another file with --db."
         ) from error
+    except OSError as error:
+        raise _folder_unusable(folder, error) from error
     cleanup.callback(lock.release)
-    holder.write_text(f"{os.getpid()}\n", encoding="ascii")
+    try:
+        holder.write_text(f"{os.getpid()}\n", encoding="ascii")
+    except OSError as error:  # it only serves messages
+        log.warning("cannot note which process writes the index: %s", error)
+
+
+def _refuse_damaged(path: Path) -> None:
+    """Refuse a working file that was found damaged while it was open, or of which only the WAL is left.
+
+    Raises:
+        IndexDamaged: So it is.
+    """
+    mark = private_folder(path) / _DAMAGED_NAME
+    if mark.is_file():
+        raise _damaged(path, mark.read_text(encoding="utf-8", errors="replace"))
+    if _wal(_work_path(path)).exists() and not _work_path(path).exists():
+        raise _damaged(path, "the working file is gone, and only its WAL is left")
+
+
+def _set_aside(path: Path, damage: IndexDamaged) -> None:
+    """Keep a damaged working file as `FILE.broken-<date>`, and say so. Only the newest of such files are kept."""
+    work, broken = _work_path(path), path.with_name(f"{path.name}.broken-{_now():%Y-%m-%dT%H%M%S.%f}")
+    _move(_wal(work), _wal(broken))  # first: a kill here leaves no WAL that could meet a new file
+    _move(work, broken)
+    (private_folder(path) / _DAMAGED_NAME).unlink(missing_ok=True)
+    kept = sorted({file.name.removesuffix(".wal") for file in path.parent.glob(f"{path.name}.broken-*")})
+    for name in kept[:-_KEPT_BROKEN]:
+        for file in (path.with_name(name), _wal(path.with_name(name))):
+            file.unlink(missing_ok=True)
+    log.error(
+        "the index at %s is damaged (%s): kept as %s, delete it when all is well. "
+        "A new one is made, and the sources are read again.",
+        path,
+        damage.reason,
+        broken,
+    )
+
+
+def _check_length(con: duckdb.DuckDBPyConnection, file: Path) -> None:
+    """Read a file to its end if it is shorter than it says: opening alone does not tell whether anything is missing.
+
+    Raises:
+        duckdb.Error: Something is.
+    """
+    row = con.execute(
+        "SELECT total_blocks * block_size FROM pragma_database_size() WHERE database_name = 'index_db'"
+    ).fetchone()
+    if row and file.stat().st_size < row[0]:
+        contents(con, "index_db")
+
+
+def contents(con: duckdb.DuckDBPyConnection, name: str) -> list[tuple[str, int, int]]:
+    """Read everything in an attached database.
+
+    Args:
+        con: A connection that has it attached.
+        name: What it is attached as.
+
+    Returns:
+        Each table with the number and a hash of its rows, in order of names.
+
+    Raises:
+        duckdb.Error: Something cannot be read.
+    """
+    found = []
+    for table in sorted(_tables(con, name)):
+        sql = f"SELECT count(*), coalesce(bit_xor(hash(rows)), 0) FROM {name}.{quoted_name(table)} AS rows"
+        count, digest = con.execute(sql).fetchone() or (0, 0)
+        found.append((table, int(count), int(digest)))
+    return found
 
 
 def _create(con: duckdb.DuckDBPyConnection, is_sample: bool) -> None:
@@ -587,7 +879,7 @@ def _take_over(path: Path) -> None:
         leftover.unlink(missing_ok=True)
     con = attach(path, path, "READ_ONLY", _writer_settings(private_folder(path)))
     try:
-        con.execute(f"ATTACH {quoted(fresh)} AS fresh (STORAGE_VERSION '{_STORAGE_VERSION}')")
+        con.execute(f"ATTACH {quoted(fresh)} AS fresh (STORAGE_VERSION '{STORAGE_VERSION}')")
         con.execute("COPY FROM DATABASE index_db TO fresh")
         con.execute("DETACH fresh")  # checkpoints: one complete file, without a WAL
     finally:

@@ -29,9 +29,34 @@ class IndexBroken(IndexUnavailable):
     """The index is there and ours, and cannot be opened: damaged, or held by another program."""
 
 
+class IndexDamaged(IndexBroken):
+    """The file itself is damaged: not what was written to it. The writer's next start sets it aside and begins anew.
+
+    Attributes:
+        reason: What was found.
+    """
+
+    def __init__(self, message: str, reason: str) -> None:
+        """Tell the message for a person, and the reason alone."""
+        super().__init__(message)
+        self.reason = reason
+
+
+class IndexUnwritable(IndexUnavailable):
+    """The index cannot be written right now, for a reason outside of it: a full disk, a folder that is gone.
+
+    What was committed is kept, and what was published stays readable. Trying again later may succeed: with the same
+    `Database` while it `is_usable`, else with one opened anew.
+    """
+
+
 class AnotherIndexerRuns(Exception):
     """Another process writes this index; the message names it. Exit code 3."""
 
 
 class SourceUnusable(Exception):
     """OpenCode's storage cannot be read. Exit code 1."""
+
+
+class BulkInterrupted(Exception):
+    """A full pass did not end; whoever waited for it has nothing to go on with."""

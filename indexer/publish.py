@@ -21,15 +21,17 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import duckdb
 
-from indexer import settings
+from indexer import compaction, failures, settings
 from indexer.activity import Activity, read_activity, request_retry
 from indexer.database import Database, absolute, attach, check_schema, copy_file, file_stamp, private_folder
-from indexer.exceptions import IndexBroken, IndexMissing, IndexUnavailable
+from indexer.exceptions import IndexBroken, IndexMissing, IndexUnavailable, IndexUnwritable
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +52,15 @@ _LONGEST_WAL_BYTES = 16 << 20  # what is shipped at most, while a new base would
 _HUGE_WAL_BYTES = 256 << 20
 _KEPT_REVISIONS = 3
 _KEPT_S = 10.0
+_KEPT_WITH_TEXTS_S = 1.0  # while deleted texts wait: as long as a reader takes to open one
 _KEPT_WAL_BYTES = 256 << 20
+_GONE_PREFIX = "gone-"  # of revisions being removed
+
+_TEXTS_KEPT = timedelta(minutes=8)  # deleted ones, in the file: 10 minutes are promised, and it takes some
+_COMPACTION_SHARE = 0.05  # of the time
+_COMPACTION_RETRY_S = 60.0
+_UNUSED_SHARE = 0.30
+_MIN_COMPACTED_BYTES = 32 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +81,14 @@ class _Published:
 
 
 class Publisher:
-    """Publishes what a database committed. Create it once per `Database`, close it first."""
+    """Publishes what a database committed. Create it once per `Database`, close it first.
+
+    All methods are for the thread that writes. What the world outside does (a full disk, say) comes as
+    `IndexUnwritable`: what is published stays and can be opened, and the next call tries again.
+
+    Attributes:
+        problem: Why deleted texts could not be wiped out at the last attempt, for a person. None: nothing is wrong.
+    """
 
     def __init__(
         self, database: Database, *, use_links: bool | None = None, clock: Callable[[], float] = time.monotonic
@@ -83,10 +100,13 @@ class Publisher:
             use_links: Whether the file system has symbolic and hard links. None: try.
             clock: Seconds; what all rates go by.
         """
+        self.problem: str | None = None
         self._database = database
         self._clock = clock
-        self._use_links = _has_links(database.folder) if use_links is None else use_links
-        self._published = _clean(database.path, clock())  # newest first
+        with database.explained("published"):
+            self._use_links = _has_links(database.folder) if use_links is None else use_links
+            self._published = _clean(database.path, clock())  # newest first
+            compaction.remove_leftovers(database.folder)
         self._revision: int | None = None  # a crash may have torn what is published: publish anew at every start
         self._base = 0
         self._base_stamp = ""
@@ -94,6 +114,11 @@ class Publisher:
         self._base_commits = 0
         self._ended_at = self._base_ended_at = float("-inf")
         self._cost_s = self._base_cost_s = 0.0
+        self._deleted_at: datetime | None = None  # `texts_deleted_at` of the last publication
+        self._is_wiped = False  # whether older revisions may stay; never those of an earlier run
+        self._compaction_ended_at = self._compaction_retry_at = float("-inf")
+        self._compaction_cost_s = 0.0
+        self._looked_at_base = 0
         if not self._use_links:
             log.warning("%s cannot hold links: publishing full copies, every %.0f s", database.folder, _COPY_INTERVAL_S)
 
@@ -105,18 +130,27 @@ class Publisher:
 
         Returns:
             Whether there was anything to publish.
+
+        Raises:
+            IndexUnwritable: The disk is full, or the like. What was published stays.
         """
         with self._database.lock:
             if self._database.in_transaction:
                 raise RuntimeError("publish() inside a transaction: it would copy half of it")
             if self._revision == self._database.revision and not new_base:
                 return False
+            self._database.check_in_place()
             started = self._clock()
-            if self._use_links:
-                self._publish_revision(new_base)
-            else:
-                self._publish_copy()
+            with self._database.explained("published"):
+                deleted_at = compaction.texts_deleted_at(self._database)
+                if self._use_links:
+                    self._publish_revision(new_base)
+                else:
+                    self._publish_copy()
             self._revision = self._database.revision
+            self._is_wiped &= deleted_at == self._deleted_at or deleted_at is None
+            self._deleted_at = deleted_at
+            self._prune()
             self._ended_at = self._clock()
             self._cost_s = self._ended_at - started
             log.debug("published revision %d in %.1f ms", self._revision, 1000 * self._cost_s)
@@ -134,19 +168,108 @@ class Publisher:
         """
         with self._database.lock:
             if _size(self._work_wal) > _HUGE_WAL_BYTES:
-                self._checkpoint()
+                self._database.checkpoint()
+            if self._deleted_at and len(self._published) > 1:
+                self._prune()
             if self._revision == self._database.revision or self._clock() < self._due_at(interval_s):
                 return False
             return self.publish()
 
+    def compact(self) -> None:
+        """Wipe deleted texts out of the working file and of what is published, and give unused space back.
+
+        Readers that have an older revision open keep it. Never inside a transaction.
+
+        Raises:
+            IndexUnavailable: It did not work; see `Database`. Nothing is lost, and it can be tried again.
+        """
+        with self._database.lock:
+            started = self._clock()
+            try:
+                compaction.compact(self._database)
+                self._revision = None
+                self._is_wiped = False  # also if this publication fails, or the process ends: the next one does it
+                self.publish(new_base=True)
+            finally:
+                self._compaction_ended_at = self._clock()
+                self._compaction_cost_s = self._compaction_ended_at - started
+
+    def compact_if_due(self, *, is_idle: bool, now: datetime | None = None) -> bool:
+        """Compact if it is time. Call it between transactions, as often as `publish_if_due`.
+
+        Texts that were deleted are wiped out as soon as nothing else is to do, within a twentieth of the time, and 8
+        minutes after the deletion in any case. Space is given back when nothing else is to do and a third is unused.
+
+        Args:
+            is_idle: Whether nothing waits to be written.
+            now: The time, naive UTC. None: now.
+
+        Returns:
+            Whether it compacted.
+
+        Raises:
+            IndexUnavailable: It failed, and the database is not usable any more. Otherwise a failure is logged, kept in
+                `problem` and tried again a minute later.
+        """
+        with self._database.lock:
+            try:
+                if not self._is_compaction_due(is_idle, now or datetime.now(UTC).replace(tzinfo=None)):
+                    return False
+                self.compact()
+            except IndexUnwritable as error:
+                if not self._database.is_usable:
+                    raise
+                log.warning("%s", error)
+                self.problem = str(error)
+                self._compaction_retry_at = self._clock() + _COMPACTION_RETRY_S
+                return False
+            self.problem = None
+            return True
+
     def close(self) -> None:
-        """Publish what is not yet visible."""
-        self.publish()
+        """Publish what is not yet visible, and wipe out texts that wait for it: nobody does it after this.
+
+        Does nothing if the database is not usable any more: what is committed is published at the next start.
+
+        Raises:
+            IndexUnavailable: It cannot be published.
+        """
+        with self._database.lock:
+            if not self._database.is_usable:
+                return
+            self.publish()
+            with self._database.explained("read"):
+                deleted_at = compaction.texts_deleted_at(self._database)
+            if deleted_at is not None:
+                try:
+                    self.compact()
+                except IndexUnwritable as error:
+                    log.warning("%s", error)
 
     @property
     def _work_wal(self) -> Path:
         """Where the working file's WAL is, if there is one."""
         return self._database.work_path.with_name(self._database.work_path.name + ".wal")
+
+    def _is_compaction_due(self, is_idle: bool, now: datetime) -> bool:
+        """Say whether texts have waited long enough, or much of the file is unused."""
+        if self._clock() < self._compaction_retry_at:
+            return False
+        with self._database.explained("read"):
+            deleted_at = compaction.texts_deleted_at(self._database)
+            # A clock that was set back must not put it off.
+            if deleted_at and abs(now - deleted_at) >= _TEXTS_KEPT:
+                return True
+            rest = self._compaction_cost_s * (1 / _COMPACTION_SHARE - 1)
+            if not is_idle or self._clock() < self._compaction_ended_at + rest:
+                return False
+            if deleted_at:
+                return True
+            if self._looked_at_base == self._base:  # only a checkpoint frees blocks
+                return False
+            self._looked_at_base = self._base
+            share, size = compaction.free_share(self._database)
+            return share > _UNUSED_SHARE and size > _MIN_COMPACTED_BYTES
 
     def _due_at(self, interval_s: float | None) -> float:
         """Return the monotonic time of the next publication."""
@@ -189,10 +312,6 @@ class Publisher:
         """Say whether the next publication must have a new base, whatever it costs."""
         return self._is_base_stale() or _size(self._work_wal) > _LONGEST_WAL_BYTES
 
-    def _checkpoint(self) -> None:
-        """Write the WAL into the main file. The base is stale afterwards."""
-        self._database.con.execute("CHECKPOINT index_db")
-
     def _publish_revision(self, new_base: bool) -> None:
         """Publish a folder with base and WAL."""
         is_new_base = new_base or self._needs_base() or self._is_base_old()
@@ -204,17 +323,17 @@ class Publisher:
             wal_bytes = _copy_wal(self._work_wal, folder / _WAL_NAME)
             if not is_new_base:
                 os.link(self._published[0].folder / _BASE_NAME, folder / _BASE_NAME)
+            _swap_link(self._database.path, folder / _BASE_NAME)
         except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
+            if _read_link(self._database.path) != _link_to(self._database.path, folder / _BASE_NAME):
+                shutil.rmtree(folder, ignore_errors=True)
             raise
-        _swap_link(self._database.path, folder / _BASE_NAME)
         self._published.insert(0, _Published(folder, self._base, wal_bytes, self._clock()))
-        self._prune()
 
     def _make_base(self, folder: Path) -> None:
         """Checkpoint and copy the working file."""
         started = self._clock()
-        self._checkpoint()
+        self._database.checkpoint()
         self._copy_main(folder / _BASE_NAME)
         self._base += 1
         self._base_stamp = file_stamp(folder / _BASE_NAME)
@@ -224,8 +343,9 @@ class Publisher:
 
     def _copy_main(self, target: Path) -> None:
         """Copy the checkpointed working file through the one descriptor that may be used."""
-        self._work_stamp = file_stamp(self._database.work_path)
+        stamp = file_stamp(self._database.work_path)
         copy_file(self._database.main_fd, target)
+        self._work_stamp = stamp  # only now: without its copy, the base before is stale
 
     def _publish_copy(self) -> None:
         """Publish the whole file under its own name, where links are refused."""
@@ -233,30 +353,33 @@ class Publisher:
         path, folder = self._database.path, self._database.folder
         fresh = folder / "copy.new"
         fresh.unlink(missing_ok=True)
-        self._checkpoint()
+        self._database.checkpoint()
         self._copy_main(fresh)
         # Tells the next start that the file at FILE is no one's backup.
         (folder / "copied").write_text(file_stamp(fresh), encoding="ascii")
         os.replace(fresh, path)
+        self._remove_except([])  # of earlier runs, with links
         self._base_ended_at = self._clock()
         self._base_cost_s = self._base_ended_at - started
 
     def _prune(self) -> None:
-        """Remove the revisions that no reader is about to open."""
+        """Remove the revisions that no reader is about to open, and those that hold a text that was deleted since."""
         now, wal_bytes, kept = self._clock(), 0, []
         bases = sorted({entry.base for entry in self._published})[-2:]
+        kept_s, revisions = (_KEPT_S, _KEPT_REVISIONS) if self._deleted_at is None else (_KEPT_WITH_TEXTS_S, 1)
         for position, entry in enumerate(self._published):
             wal_bytes += entry.wal_bytes
-            is_young = now - entry.at < _KEPT_S and wal_bytes <= _KEPT_WAL_BYTES
-            if entry.base in bases and (position < _KEPT_REVISIONS or is_young):
+            is_young = now - entry.at < kept_s and wal_bytes <= _KEPT_WAL_BYTES
+            if entry.base in bases and (position < revisions or is_young):
                 kept.append(entry)
-        self._remove_except(kept)
+        self._remove_except(kept if self._is_wiped else kept[:1])
+        self._is_wiped = True
 
     def _remove_except(self, kept: list[_Published]) -> None:
         """Remove all published revisions but these."""
         for entry in self._published:
             if entry not in kept:
-                shutil.rmtree(entry.folder, ignore_errors=True)  # what stays is removed at the next start
+                _remove_revision(entry.folder)
         self._published = kept
 
 
@@ -418,7 +541,9 @@ def _has_links(folder: Path) -> bool:
         try:
             os.symlink("file", Path(trial, "symbolic"))
             os.link(file, Path(trial, "hard"))
-        except (OSError, NotImplementedError):
+        except (OSError, NotImplementedError) as error:
+            if isinstance(error, OSError) and failures.is_temporary(error):
+                raise
             return False
     return True
 
@@ -435,7 +560,7 @@ def _clean(path: Path, now: float) -> list[_Published]:
     for entry in folder.iterdir():
         is_old_revision = _REVISION_FOLDER.fullmatch(entry.name) and entry != current
         is_abandoned_spill = entry.name.startswith("spill-") and entry.stat().st_mtime < day_ago
-        if is_old_revision or is_abandoned_spill or entry.name.startswith("links-"):
+        if is_old_revision or is_abandoned_spill or entry.name.startswith(("links-", _GONE_PREFIX)):
             shutil.rmtree(entry, ignore_errors=True)
     for name in ("link.new", "copy.new"):
         (folder / name).unlink(missing_ok=True)
@@ -456,11 +581,24 @@ def _new_folder(folder: Path, revision: int) -> Path:
     raise AssertionError("unreachable")
 
 
+def _remove_revision(folder: Path) -> None:
+    """Remove a revision. Renamed first, so that a reader that is opening it can tell: it might miss the WAL."""
+    gone = folder.with_name(f"{_GONE_PREFIX}{folder.name}")
+    with suppress(OSError):
+        os.replace(folder, gone)
+    shutil.rmtree(gone, ignore_errors=True)  # what stays is removed at the next start
+
+
+def _link_to(path: Path, target: Path) -> str:
+    """Return what the link at `path` says to name a file: relative, so that both can be moved together."""
+    return str(target.relative_to(path.parent))
+
+
 def _swap_link(path: Path, target: Path) -> None:
-    """Let the link at `path` name another file, atomically. Relative, so that both can be moved together."""
+    """Let the link at `path` name another file, atomically."""
     fresh = private_folder(path) / "link.new"
     fresh.unlink(missing_ok=True)
-    os.symlink(target.relative_to(path.parent), fresh)
+    os.symlink(_link_to(path, target), fresh)
     os.replace(fresh, path)
 
 
@@ -512,16 +650,25 @@ def _locate(path: Path) -> tuple[Path, str]:
         link = _read_link(path)
         try:
             file = Path(os.path.realpath(path, strict=True))
-            # The folder of a revision is not written again; a full copy is replaced as a file.
-            status = (file.parent if link else file).stat()
+            return file, _key(file, path)
         except FileNotFoundError:
             if link == _read_link(path):
                 break
             continue  # swapped, and the old revision removed, in between
         except OSError as error:
             raise IndexBroken(f"The index at {path} cannot be reached: {error}. Only its owner may read it.") from error
-        return file, f"{file} {status.st_ino} {status.st_mtime_ns}"
     raise IndexMissing(f"No index at {path} yet. Build it with `python -m indexer bulk`.")
+
+
+def _key(file: Path, path: Path) -> str:
+    """Return what differs for every publication.
+
+    Args:
+        file: The real file.
+        path: Where readers look. The folder of a revision is not written again; a full copy is replaced as a file.
+    """
+    status = (file if file == path else file.parent).stat()
+    return f"{file} {status.st_ino} {status.st_mtime_ns}"
 
 
 def _read_link(path: Path) -> str | None:
@@ -558,6 +705,13 @@ def _open_file(file: Path, path: Path, key: str) -> Snapshot:
         con.execute("SET enable_external_access = false")
         con.execute("SET lock_configuration = true")
         row = con.execute("SELECT revision FROM sync_state").fetchone()
+        if _key(file, path) != key:
+            # Removed while it was being opened: perhaps before its WAL was found, which nobody would notice.
+            raise IndexBroken(f"The index at {path} was just replaced. Try again.")
+    except FileNotFoundError as error:
+        raise IndexBroken(
+            f"The index at {path} was removed just now. Start the indexer: it publishes it anew."
+        ) from error
     except duckdb.Error as error:
         raise IndexBroken(
             f"The index at {path} cannot be read ({error}). Start the indexer: it publishes it anew."

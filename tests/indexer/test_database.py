@@ -260,15 +260,6 @@ def test_open_folder_that_cannot_be_made_says_so(tmp_path: Path) -> None:
         Database.open(tmp_path / "file" / "analytics.duckdb")
 
 
-def test_open_damaged_working_file_says_how_to_rebuild(path: Path) -> None:
-    """Damage is named, not repaired in silence."""
-    Database.open(path).close()
-    (private_folder(path) / "work.duckdb").write_bytes(b"damaged" * 1000)
-
-    with pytest.raises(IndexBroken, match="cannot be opened .*build it again with `python -m indexer bulk`"):
-        Database.open(path)
-
-
 def test_open_state_row_lost_says_so(path: Path) -> None:
     """An index without its state row cannot be continued."""
     with Database.open(path) as database:
