@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from indexer.database import private_folder
+from indexer.json_values import clean
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +88,7 @@ def write_activity(index: Path, activity: Activity) -> None:
         index: What readers open.
         activity: What goes on.
     """
-    data = json.dumps(asdict(activity)).encode("ascii")
+    data = clean(json.dumps(asdict(activity), ensure_ascii=False)).encode()  # paths as the index names them
     data = data.ljust(-(-len(data) // _BLOCK_BYTES) * _BLOCK_BYTES)
     file = private_folder(index) / _NAME
     fresh = file.with_name(f"{_NAME}.new")

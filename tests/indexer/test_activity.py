@@ -62,6 +62,13 @@ def test_write_activity_twice_newest_is_read(index: Path) -> None:
     assert os.listdir(private_folder(index)) == ["activity.json"]
 
 
+def test_write_activity_path_without_a_text_is_named_as_in_the_index(index: Path) -> None:
+    """A name that is not UTF-8 can be shown, and compared with the sources."""
+    write_activity(index, replace(BUSY, watched=(Watched("/data/\udcff", "events", None),)))
+
+    assert read_activity(index) == replace(BUSY, watched=(Watched("/data/?", "events", None),))
+
+
 @pytest.mark.parametrize("content", [None, b"", b"\0" * 4096, b'{"pid": 1', b'{"pid": 1}', b"[]", b"\xff"])
 def test_read_activity_missing_or_damaged_is_none(content: bytes | None, index: Path) -> None:
     """Also what a power failure leaves of it."""
