@@ -25,7 +25,7 @@ _QUIET = timedelta(minutes=1)  # a running pass writes several times a second, a
 _PACE_OVER = timedelta(minutes=1)
 _ASKED_SHOWN = timedelta(minutes=1)
 _PACE, _ASKED = "indexer_pace", "indexer_retry_asked_at"
-_CURRENT = "It goes on by itself. What was indexed before is still shown."
+_HELD_UP = "Until this is mended, changes wait; none is lost. The indexer tries again by itself."
 
 _CONDITIONS = {
     activity.BULK: ("Comparing with OpenCode's data", "Everything is read; only what changed is written.", "sync"),
@@ -123,9 +123,10 @@ def _state(found: Indexing, does: str, said: Activity | None, now: datetime) -> 
             st.caption(_since(found, does, said, now), width="content")
         if does == activity.FAILED and found.message:
             st.text(found.message)
-        st.text(meaning)
         if said and said.problem and activity.is_at_work(does):
-            st.warning(f"{display.md(said.problem)} {_CURRENT}", icon=":material/warning:")
+            st.warning(display.md(said.problem), icon=":material/warning:")
+            meaning = _HELD_UP
+        st.text(meaning)
         if does == activity.BULK:
             st.progress(_share(found), text=progress(found, _pace(found), now))
             if now - found.updated_at > _QUIET:
@@ -150,46 +151,31 @@ def _figures(found: Indexing, heard: Activity | None, now: datetime) -> None:
 
     Args:
         found: What the index says.
-        heard: What the indexer says. None: there is none.
+        heard: What the indexer says. None: there is none, so nothing is followed.
         now: The present.
     """
     with st.container(key="kpis"):
-        first, second = st.columns(4, gap="small"), st.columns(4, gap="small")
-    _delay(first[0], heard, now)
-    _queue(first[1], heard)
+        if heard:
+            _speed(found, heard, now)
+        compared, messages, bad, size = st.columns(4, gap="small")
+    _comparison(compared, found, heard, now)
     _figure(
-        first[2],
-        "Documents per second",
-        display.rate(heard.documents_per_second) if heard else display.MISSING,
-        "over the last minute" if heard else "",
-        "Sessions, messages and their parts that were written into the index.",
-    )
-    _figure(
-        first[3],
-        "Bad documents",
-        display.count(found.unreadable + found.incomplete),
-        f"{display.count(found.unreadable)} unreadable, {display.count(found.incomplete)} in part",
-        "Documents of OpenCode that could not be read, or not in full. They are listed below.",
-    )
-    _comparison(second[0], found, heard, now)
-    _figure(
-        second[1],
-        "Last written",
-        display.ago(now - found.updated_at),
-        _clock(found.updated_at, now),
-        f"When something was last written into the index: revision {display.count(found.revision)}. Times are in "
-        f"{display.md(data.zone())}.",
-    )
-    _figure(
-        second[2],
+        messages,
         "Messages",
         display.count(found.messages),
         f"{display.counted(found.sessions, 'session')}, {display.counted(found.parts, 'part')}",
         "Rows of the index: fork copies and what was deleted in OpenCode are among them.",
     )
+    _figure(
+        bad,
+        "Bad documents",
+        display.count(found.unreadable + found.incomplete),
+        f"{display.count(found.unreadable)} unreadable, {display.count(found.incomplete)} in part",
+        "Documents of OpenCode that could not be read, or not in full. They are listed below.",
+    )
     published, whole = data.sizes()
     _figure(
-        second[3],
+        size,
         "Index file",
         display.size(published),
         f"{display.size(whole)} on disk in all",
@@ -198,33 +184,39 @@ def _figures(found: Indexing, heard: Activity | None, now: datetime) -> None:
     )
 
 
-def _delay(place: DeltaGenerator, heard: Activity | None, now: datetime) -> None:
-    """Show how far behind OpenCode the index is."""
-    if heard is None:
-        value, beside = display.MISSING, "no indexer runs"
-    else:
-        value = _length(heard.delay(now)) if heard.waiting_since else "None"
-        took = heard.latency_ms
-        beside = "no change seen yet" if took is None else f"last change: shown after {display.duration(took)}"
+def _speed(found: Indexing, heard: Activity, now: datetime) -> None:
+    """Show how far behind OpenCode the index is, and how fast it gets on."""
+    delay, queue, rate, written = st.columns(4, gap="small")
+    took = heard.latency_ms
     _figure(
-        place,
+        delay,
         "Delay",
-        value,
-        beside,
+        _length(heard.delay(now)) if heard.waiting_since else "None",
+        "no change seen yet" if took is None else f"last change: shown after {display.duration(took)}",
         "How long the oldest change that was noticed has been waiting to be shown. None: all of them are shown. Below "
         "it, how long the last change took from being noticed to being shown.",
     )
-
-
-def _queue(place: DeltaGenerator, heard: Activity | None) -> None:
-    """Show how much waits to be read."""
-    value, beside = (display.count(heard.queue), "changed documents") if heard else (display.MISSING, "")
     _figure(
-        place,
+        queue,
         "Waiting",
-        value,
-        beside,
+        display.count(heard.queue),
+        "changed document" if heard.queue == 1 else "changed documents",
         "Documents that OpenCode changed and that are still to be read. During a full pass they wait for its end.",
+    )
+    _figure(
+        rate,
+        "Documents per second",
+        display.rate(heard.documents_per_second),
+        "over the last minute",
+        "Sessions, messages and their parts that were written into the index.",
+    )
+    _figure(
+        written,
+        "Last written",
+        display.ago(now - found.updated_at),
+        _clock(found.updated_at, now),
+        f"When something was last written into the index: revision {display.count(found.revision)}. Times are in "
+        f"{display.md(data.zone())}.",
     )
 
 
@@ -332,10 +324,13 @@ def _problems(found: Indexing, does: str, now: datetime) -> None:
         if not total:
             st.text("None: every document was read in full.")
             return
+        kinds = (
+            (found.unreadable, "unreadable, so not in any number"),
+            (found.incomplete, "read in part: in the numbers, but for the values named here"),
+        )
         st.text(
-            f"{display.counted(found.unreadable, 'document')} unreadable: not in any number. "
-            f"{display.count(found.incomplete)} read in part: in the numbers, but for the values named here. "
-            "A later good version of a document takes it off this list. Tick a row to see it in full."
+            "".join(f"{display.counted(number, 'document')} {what}. " for number, what in kinds if number)
+            + "A later good version of a document takes it off this list. Tick a row to see it in full."
         )
         if not activity.is_at_work(does):
             st.text("To read them again now:")

@@ -1,10 +1,14 @@
-"""Rows in, the tables of the Indexer page out. No styling per cell: the page ticks, and must be cheap to draw."""
+"""Rows in, the tables of the Indexer page out.
+
+The page ticks, so they must be cheap to draw: no styling per cell, and Arrow tables, which are sent as they are.
+"""
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
-import pandas as pd
+import pyarrow
 import streamlit as st
 
 from pages.ui import display
@@ -35,7 +39,7 @@ _TIME = "MMM D, YYYY HH:mm:ss"
 _Config = dict[str, "ColumnConfig"]
 
 
-def sources(rows: Sequence[SourceState], followed: Sequence[Followed], tz: str) -> tuple[pd.DataFrame, _Config]:
+def sources(rows: Sequence[SourceState], followed: Sequence[Followed], tz: str) -> tuple[pyarrow.Table, _Config]:
     """Lay out where the indexer looked, and what it follows besides.
 
     Args:
@@ -48,7 +52,7 @@ def sources(rows: Sequence[SourceState], followed: Sequence[Followed], tz: str) 
     """
     absent = [each.path for each in followed if not any(_is_same(each, row) for row in rows)]
     rows = [*rows, *(SourceState("", path, "absent", None, 0, 0, 0, None) for path in absent)]
-    frame = pd.DataFrame(
+    frame = pyarrow.table(
         {
             "Generation": [GENERATIONS.get(row.kind, row.kind) for row in rows],
             "State": [STATES.get(row.state, row.state) for row in rows],
@@ -56,7 +60,7 @@ def sources(rows: Sequence[SourceState], followed: Sequence[Followed], tz: str) 
             "Sessions": _ints(row.sessions for row in rows),
             "Messages": _ints(row.messages for row in rows),
             "Parts": _ints(row.parts for row in rows),
-            "Newest": pd.Series([row.newest_at for row in rows], dtype="datetime64[us]"),
+            "Newest": _times(row.newest_at for row in rows),
             "Path": [display.one_line(row.path, 300) for row in rows],
         }
     )
@@ -83,17 +87,17 @@ def sources(rows: Sequence[SourceState], followed: Sequence[Followed], tz: str) 
     return frame, config
 
 
-def problems(rows: Sequence[DocumentProblem], tz: str) -> tuple[pd.DataFrame, _Config]:
+def problems(rows: Sequence[DocumentProblem], tz: str) -> tuple[pyarrow.Table, _Config]:
     """Lay out the documents that could not be read in full. Names and reasons are plain text, on one line."""
-    frame = pd.DataFrame(
+    frame = pyarrow.table(
         {
             "State": [STATES.get(row.state, row.state) for row in rows],
             "Kind": [display.one_line(row.kind, 40) for row in rows],
             "Document": [display.one_line(row.key, 300) for row in rows],
             "Reason": [display.one_line(row.reason, 300) for row in rows],
             "Size": [display.size(row.size_bytes) for row in rows],
-            "First seen": pd.Series([display.local(row.first_seen_at, tz) for row in rows], dtype="datetime64[us]"),
-            "Last seen": pd.Series([display.local(row.last_seen_at, tz) for row in rows], dtype="datetime64[us]"),
+            "First seen": _times(display.local(row.first_seen_at, tz) for row in rows),
+            "Last seen": _times(display.local(row.last_seen_at, tz) for row in rows),
             "Source": [display.one_line(row.source_path, 300) for row in rows],
         }
     )
@@ -111,11 +115,11 @@ def problems(rows: Sequence[DocumentProblem], tz: str) -> tuple[pd.DataFrame, _C
     return frame, config
 
 
-def history(rows: Sequence[PhaseEvent], tz: str) -> tuple[pd.DataFrame, _Config]:
+def history(rows: Sequence[PhaseEvent], tz: str) -> tuple[pyarrow.Table, _Config]:
     """Lay out what the indexer did."""
-    frame = pd.DataFrame(
+    frame = pyarrow.table(
         {
-            "When": pd.Series([row.occurred_at for row in rows], dtype="datetime64[us]"),
+            "When": _times(row.occurred_at for row in rows),
             "Phase": [display.one_line(row.phase, 40) for row in rows],
             "What": [display.one_line(row.message, 300) for row in rows],
         }
@@ -139,6 +143,11 @@ def _is_same(followed: Followed, row: SourceState) -> bool:
     return PurePath(row.path).is_relative_to(followed.path)
 
 
-def _ints(numbers: Iterable[int]) -> pd.Series:
+def _ints(numbers: Iterable[int]) -> pyarrow.Array:
     """Make a column of whole numbers."""
-    return pd.Series(list(numbers), dtype="int64")
+    return pyarrow.array(numbers, pyarrow.int64())
+
+
+def _times(moments: Iterable[datetime | None]) -> pyarrow.Array:
+    """Make a column of naive times."""
+    return pyarrow.array(moments, pyarrow.timestamp("us"))

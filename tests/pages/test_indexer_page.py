@@ -171,7 +171,7 @@ def test_indexer_that_was_killed_says_so_and_how_to_go_on(
     assert "Ended unexpectedly" in app.subheader[0].value
     assert "3m 2" in shown(app)
     assert [code.value for code in app.code] == ["python -m indexer run"]
-    assert (headline(app)["Delay"], headline(app)["Waiting"]) == ("—", "—")
+    assert set(headline(app)) == {"Everything compared", "Messages", "Bad documents", "Index file"}
     assert list(app.dataframe[0].value["Followed"]) == ["no"]
 
 
@@ -206,7 +206,7 @@ def test_indexer_disk_full_is_said_while_it_retries(open_app: OpenApp, tmp_path:
     app = open_app(path, page="indexer")
 
     assert "Following changes" in app.subheader[0].value
-    assert "is full; free 200 MB" in app.warning[0].value and "It goes on by itself" in app.warning[0].value
+    assert "is full; free 200 MB" in app.warning[0].value and "changes wait; none is lost" in texts(app)
     assert "![x]" not in app.warning[0].value
 
 
