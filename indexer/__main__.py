@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -16,12 +17,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from indexer import backfill as filling
-from indexer import bulk_loader, settings
+from indexer import bulk_loader, checks, comparison, settings
 from indexer.database import SCHEMA_VERSION, Database, MigrationResult
 from indexer.exceptions import AnotherIndexerRuns, IndexUnavailable
 from indexer.publish import IndexReader, Publisher
 from indexer.sources import Source
-from indexer.status import Status, read_status
+from indexer.status import report
 from indexer.totals import read_totals
 
 DONE, UNUSABLE, USAGE, ANOTHER_RUNS, INTERRUPTED = 0, 1, 2, 3, 130
@@ -58,6 +59,7 @@ DbOption = Annotated[
         help="The index. Default: ANALYTICS_DB, else $XDG_DATA_HOME/opencode-analytics/analytics.duckdb.",
     ),
 ]
+FullOption = Annotated[bool, typer.Option("--full", help="Compare the content of all messages, not of a sample.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 SampleOption = Annotated[bool, typer.Option("--sample", hidden=True)]
 ToOption = Annotated[
@@ -110,13 +112,28 @@ def run(
 
 @app.command()
 def status(db: DbOption = None, as_json: JsonOption = False) -> None:
-    """Show what the index holds and what the indexer does."""
-    with _explained(), _reading(db) as reader:
-        found = read_status(reader.connection(), settings.index_path(db))
-        if as_json:
-            print(json.dumps(found.as_json(), indent=2))
-        else:
-            _print_status(found)
+    """Show what the index holds, what the indexer does, what is wrong and what mends it."""
+    found = report(settings.index_path(db))
+    if as_json:
+        print(json.dumps(found.as_json(), indent=2))
+    else:
+        for name, value in found.lines():
+            print(f"{name:<22} {value}")
+    raise typer.Exit(DONE if found.status else UNUSABLE)
+
+
+@app.command()
+def check(data: DataOption = None, db: DbOption = None, full: FullOption = False, as_json: JsonOption = False) -> None:
+    """Verify the index against OpenCode's data; say what is wrong and what mends it. Changes nothing."""
+    place = checks.Place(settings.index_path(db), tuple(settings.data_dirs(data)) if data else None)
+    found = checks.thorough(place, sample=None if full else comparison.SAMPLE)
+    is_well = not any(each.state == checks.PROBLEM for each in found)
+    if as_json:
+        print(json.dumps({"ok": is_well, "checks": [asdict(each) for each in found]}, indent=2))
+    else:
+        print("\n".join(checks.lines(found)))
+        print("\nAll is well." if is_well else "\nNot all is well.")
+    raise typer.Exit(DONE if is_well else UNUSABLE)
 
 
 @app.command()
@@ -226,12 +243,6 @@ def _full_pass(database: Database, publisher: Publisher, sources: Sequence[Sourc
     for problem in result.problems:
         log.error("%s", problem)
     return UNUSABLE if result.problems else DONE
-
-
-def _print_status(found: Status) -> None:
-    """Print the state of the index for a person."""
-    for name, value in found.lines():
-        print(f"{name:<22} {value}")
 
 
 @contextmanager

@@ -1,13 +1,18 @@
-"""State of an index: what `python -m indexer status` prints."""
+"""State of an index: what `python -m indexer status` prints, also of one that cannot be used."""
 
+import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 import duckdb
 
-from indexer.database import private_folder
+from indexer.activity import Activity
+from indexer.checks import NOTE, PROBLEM, Check, Place, Writer, find_writer, from_ms, local, quick
+from indexer.exceptions import IndexUnavailable
+from indexer.publish import IndexReader
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +42,7 @@ class Status:
         documents_total: Messages that the running or last pass had to look at; None before it is known.
         last_full_pass_at: End of the last complete pass, naive UTC; None while the first one runs.
         unreadable: Documents without a row; `partial` ones have a row that lacks values.
-        size_bytes: Of the working file and everything published.
+        size_bytes: Of the working file, everything published and what else lies beside it.
     """
 
     path: str
@@ -64,28 +69,88 @@ class Status:
     def lines(self) -> Iterator[tuple[str, str]]:
         """Name every value for a person; times are local."""
         yield "index", self.path
-        yield "revision", f"{self.revision:,}, written {_local(self.updated_at)}"
-        yield "phase", f"{self.phase} since {_local(self.phase_since)}"
+        yield "revision", f"{self.revision:,}, written {local(self.updated_at)}"
+        yield "phase", f"{self.phase} since {local(self.phase_since)}"
         if self.phase == "bulk" and self.documents_total is not None:
             yield "progress", f"{self.documents_done:,} of {self.documents_total:,} messages"
         complete = self.last_full_pass_at
-        yield "last full pass", _local(complete) if complete else "none yet: totals are partial"
+        yield "last full pass", local(complete) if complete else "none yet: totals are partial"
         yield "content", f"{self.sessions:,} sessions, {self.messages:,} messages, {self.parts:,} parts"
         yield "unreadable documents", f"{self.unreadable:,} ({self.partial:,} more lack values)"
         yield "size", f"{self.size_bytes / 1e6:,.1f} MB"
         for source in self.sources:
-            newest = f", newest {_local(source.newest_at)}" if source.newest_at else ""
+            newest = f", newest {local(source.newest_at)}" if source.newest_at else ""
             yield f"source {source.kind}", f"{source.path}: {source.state}, {source.messages:,} messages{newest}"
             if source.reason:
                 yield "", source.reason
 
 
-def read_status(con: duckdb.DuckDBPyConnection, path: Path) -> Status:
+@dataclass(frozen=True, slots=True)
+class Report:
+    """State of an index, of who writes it, and what is wrong.
+
+    Attributes:
+        status: None if the index cannot be read: the first of `checks` says why.
+        checks: What is worth knowing, with the commands that mend what is wrong.
+    """
+
+    path: str
+    status: Status | None
+    writer: Writer
+    checks: tuple[Check, ...]
+
+    def as_json(self) -> dict[str, object]:
+        """Return everything as JSON values; times are ISO 8601 in UTC, those of the activity ms since 1970."""
+        status = self.status.as_json() if self.status else {"path": self.path}
+        activity = asdict(self.writer.activity) if self.writer.is_there and self.writer.activity else None
+        problems = [asdict(check) for check in self.checks if check.state == PROBLEM]
+        return {
+            **status,
+            "is_running": self.writer.is_there,
+            "pid": self.writer.pid,
+            "activity": activity,
+            "problems": problems,
+        }
+
+    def lines(self) -> Iterator[tuple[str, str]]:
+        """Name every value for a person; times are local."""
+        if self.status is None:
+            yield "index", f"{self.path} cannot be read"
+        else:
+            yield from self.status.lines()
+        yield from _writer_lines(self.writer)
+        for check in self.checks:
+            if check.state == PROBLEM or (check.state == NOTE and check.remedy):
+                yield check.state, f"{check.name}: {check.text}"
+                if check.remedy:
+                    yield "  mend it with" if check.state == PROBLEM else "  to go on", check.remedy
+        if not any(check.state == PROBLEM for check in self.checks):
+            yield "problems", "none; `python -m indexer check` compares everything with OpenCode's data"
+
+
+def report(path: Path) -> Report:
+    """Read the state of an index, whatever is left of it.
+
+    Args:
+        path: What readers open, absolute.
+    """
+    status = None
+    with closing(IndexReader(path)) as reader:
+        try:
+            with closing(reader.connection()) as con:
+                status = read_status(con, path, size_bytes=reader.sizes()[1])
+        except (IndexUnavailable, duckdb.Error):
+            status = None  # what is wrong with it, the checks say
+    return Report(str(path), status, find_writer(path), tuple(quick(Place(path))))
+
+
+def read_status(con: duckdb.DuckDBPyConnection, path: Path, *, size_bytes: int) -> Status:
     """Read the state of an index.
 
     Args:
         con: The index, open for reading.
         path: Where it is.
+        size_bytes: Of all its files.
 
     Returns:
         Its state.
@@ -106,8 +171,39 @@ def read_status(con: duckdb.DuckDBPyConnection, path: Path) -> Status:
     sources = con.execute(
         "SELECT kind, path, state, reason, sessions, messages, parts, newest_at FROM sources ORDER BY source_id"
     ).fetchall()
-    size = sum(file.stat().st_size for file in private_folder(path).rglob("*") if file.is_file())
-    return Status(path=str(path), sources=tuple(SourceStatus(*source) for source in sources), size_bytes=size, **values)
+    every = tuple(SourceStatus(*source) for source in sources)
+    return Status(path=str(path), sources=every, size_bytes=size_bytes, **values)
+
+
+def _writer_lines(writer: Writer) -> Iterator[tuple[str, str]]:
+    """Tell what the indexer does right now."""
+    if not writer.is_there:
+        yield "indexer", "none runs"
+        return
+    activity = writer.activity
+    if activity is None or activity.pid != writer.pid:
+        yield "indexer", f"process {writer.pid}"
+        return
+    yield (
+        "indexer",
+        f"process {activity.pid}, {activity.phase}, {activity.documents_per_second:,.1f} documents a second",
+    )
+    yield "queue", _queue(activity)
+    if activity.latency_ms is not None:
+        yield "latency", f"{activity.latency_ms:,} ms from the last change to readers"
+    for watched in activity.watched:
+        yield f"follows by {watched.how}", watched.path + (f" ({watched.reason})" if watched.reason else "")
+    if activity.next_comparison_at_ms is not None:
+        took = f"; the last one took {activity.last_comparison_ms:,} ms" if activity.last_comparison_ms else ""
+        yield "next comparison", f"{local(from_ms(activity.next_comparison_at_ms))}{took}"
+
+
+def _queue(activity: Activity) -> str:
+    """Tell what waits, and since when."""
+    if not activity.queue or activity.waiting_since_ms is None:
+        return "nothing waits"
+    waiting_ms = max(0, time.time_ns() // 1_000_000 - activity.waiting_since_ms)
+    return f"{activity.queue:,} documents wait, the oldest for {waiting_ms / 1000:,.1f} s"
 
 
 def _json_value(value: object) -> object:
@@ -121,8 +217,3 @@ def _json_value(value: object) -> object:
             return [_json_value(item) for item in value]
         case _:
             return value
-
-
-def _local(moment: datetime) -> str:
-    """Write a naive UTC time in local time."""
-    return moment.replace(tzinfo=UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")

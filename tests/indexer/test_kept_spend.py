@@ -240,7 +240,7 @@ def test_restore_older_copy_of_the_index_gets_what_was_deleted_since(
     after = totals_of(load())
 
     assert without_revision(after) == without_revision(before)
-    assert after["per_session"]["ses_a"]["root_tokens"] == 120
+    assert "ses_a" in after["per_session"]
 
 
 def test_save_writes_only_when_something_deleted_changed(load: Load, data_dir: Path) -> None:

@@ -1,0 +1,126 @@
+"""What must hold inside an index, whatever is in it: queries that count what is wrong, with what to say of it."""
+
+from collections.abc import Sequence
+
+import duckdb
+
+Rules = Sequence[tuple[str, str]]
+
+_SUMS = ("root", "input", "output", "reasoning", "cache_read", "cache_write", "total")
+
+# Derived rows follow from the others; they are computed anew by a backfill.
+DERIVED: Rules = (
+    (
+        f"""
+        WITH sums AS (
+            SELECT session_id, {", ".join(f"sum({name}_tokens) AS {name}" for name in _SUMS)},
+                   sum(cost_recorded_usd) AS cost
+            FROM spend GROUP BY session_id
+        )
+        SELECT count(*) FROM session_stats t FULL JOIN sums USING (session_id)
+        WHERE {" OR ".join(f"t.{name}_tokens IS DISTINCT FROM coalesce(sums.{name}, 0)" for name in _SUMS)}
+           OR t.cost_recorded_usd IS DISTINCT FROM sums.cost
+        """,
+        "{:,} sessions do not add up",
+    ),
+    (
+        """
+        SELECT count(*) FROM sessions s FULL JOIN session_stats t USING (session_id)
+        WHERE s.session_id IS NULL OR t.session_id IS NULL
+        """,
+        "{:,} sessions have no numbers, or numbers no session",
+    ),
+    (
+        """
+        WITH sums AS (
+            SELECT session_id, count(*) AS exchanges, sum(total_tokens) AS total, sum(cost_recorded_usd) AS cost
+            FROM exchanges GROUP BY session_id
+        )
+        SELECT count(*) FROM session_stats t LEFT JOIN sums USING (session_id)
+        WHERE t.total_tokens <> coalesce(sums.total, 0) OR t.cost_recorded_usd IS DISTINCT FROM sums.cost
+           OR t.exchange_count <> coalesce(sums.exchanges, 0)
+        """,
+        "the exchanges of {:,} sessions do not add up",
+    ),
+    (
+        """
+        WITH counts AS (SELECT session_id, exchange_id, count(*) AS traces FROM exchange_traces GROUP BY ALL)
+        SELECT count(*) FROM exchanges e LEFT JOIN counts USING (session_id, exchange_id)
+        WHERE e.trace_count <> coalesce(counts.traces, 0)
+        """,
+        "{:,} exchanges have another number of traces",
+    ),
+    (
+        """
+        WITH counts AS (
+            SELECT session_id, count(*) AS parts, count(*) FILTER (part_type = 'tool') AS calls
+            FROM parts GROUP BY session_id
+        )
+        SELECT count(*) FROM session_stats t LEFT JOIN counts USING (session_id)
+        WHERE t.part_count <> coalesce(counts.parts, 0) OR t.tool_calls <> coalesce(counts.calls, 0)
+        """,
+        "{:,} sessions have another number of parts",
+    ),
+    (
+        """
+        WITH sums AS (
+            SELECT root_session_id AS session_id, sum(total_tokens) AS total, sum(cost_recorded_usd) AS cost
+            FROM session_traces t JOIN session_stats s ON s.session_id = t.session_id GROUP BY root_session_id
+        )
+        SELECT count(*) FROM sums JOIN session_stats t USING (session_id)
+        WHERE t.subtree_total_tokens <> sums.total OR t.subtree_cost_recorded_usd IS DISTINCT FROM sums.cost
+        """,
+        "{:,} session trees do not add up",
+    ),
+)
+
+# Rows belong to others; what does not cannot be mended from inside the index.
+REFERENCES: Rules = (
+    ("SELECT count(*) FROM messages ANTI JOIN sessions USING (session_id)", "{:,} messages have no session"),
+    (
+        "SELECT count(*) FROM (SELECT message_id FROM parts WHERE NOT is_orphan) ANTI JOIN messages USING (message_id)",
+        "{:,} parts have no message",
+    ),
+    (  # a row of the third generation has its own text
+        """
+        SELECT count(*) FROM part_bodies b
+        WHERE part_id NOT IN (SELECT part_id FROM parts) AND part_id NOT IN (SELECT message_id FROM messages)
+        """,
+        "{:,} texts have no part",
+    ),
+    (
+        "SELECT count(*) FROM exchange_traces ANTI JOIN exchanges USING (session_id, exchange_id)",
+        "{:,} traces have no exchange",
+    ),
+    ("SELECT count(*) FROM exchanges ANTI JOIN sessions USING (session_id)", "{:,} exchanges have no session"),
+    ("SELECT count(*) FROM session_traces ANTI JOIN sessions USING (session_id)", "{:,} tree rows have no session"),
+    ("SELECT count(*) FROM messages ANTI JOIN sources USING (source_id)", "{:,} messages have no storage"),
+    ("SELECT count(*) FROM documents ANTI JOIN sources USING (source_id)", "{:,} bad documents have no storage"),
+)
+
+# What OpenCode deleted must not be here any more, but for its numbers.
+DELETED_TEXTS = """
+    SELECT (SELECT count(*) FROM part_bodies JOIN parts USING (part_id) WHERE parts.deleted_at IS NOT NULL)
+         + (SELECT count(*) FROM part_bodies b JOIN messages m ON m.message_id = b.part_id
+            WHERE m.deleted_at IS NOT NULL)
+         + (SELECT count(*) FROM parts WHERE deleted_at IS NOT NULL AND (title IS NOT NULL OR error_data IS NOT NULL))
+         + (SELECT count(*) FROM messages WHERE deleted_at IS NOT NULL AND error_data IS NOT NULL)
+         + (SELECT count(*) FROM sessions WHERE deleted_at IS NOT NULL AND title IS NOT NULL)
+"""
+
+
+def broken(con: duckdb.DuckDBPyConnection, rules: Rules) -> list[str]:
+    """Say which rules do not hold, and how often.
+
+    Args:
+        con: The index, open for reading.
+        rules: `DERIVED` or `REFERENCES`.
+    """
+    return [text.format(count) for sql, text in rules if (count := number(con, sql))]
+
+
+def number(con: duckdb.DuckDBPyConnection, sql: str) -> int:
+    """Run a query that has one row, and return its first value."""
+    row = con.execute(sql).fetchone()
+    assert row is not None, "an aggregate without GROUP BY has one row"
+    return int(row[0])
