@@ -17,13 +17,18 @@ from indexer.rows import (
     ProjectRow,
     RowType,
     SessionRow,
+    StampRow,
     arrow_table,
 )
 
 MAX_ROWS = 5_000
 MAX_TEXT_BYTES = 8_000_000
 
-LEFT_OUT = "It is left out; it is read again at the next start."
+KEPT_SIGN = "The version read before is kept"  # tells it in the ledger, whatever follows
+KEPT = f"{KEPT_SIGN}; it is read again when it changes, and at the next start."
+LEFT_OUT = "It is left out; it is read again when it changes, and at the next start."
+ELSEWHERE = "Another copy of it counts; it is read again when it changes, and at the next start."
+THE_REST = "The rest of it counts; it is read again when it changes, and at the next start."
 TWIN = "part "  # begins the ledger key of a part that no path names alone
 
 
@@ -40,6 +45,10 @@ class Batch:
         documents_done: Messages looked at, changed or not.
         part_owners: Message of every part: an id that two messages claim would spoil the batch.
         part_sources: Source of every message with parts.
+        gone_projects: Projects that no storage has any more; so with sessions and messages.
+        stamps: What everything that was looked at looked like.
+        looked: Kind and id of what was looked at: earlier stamps are void, but for those of other sources than
+            `looked_sources`.
     """
 
     projects: list[ProjectRow] = field(default_factory=list)
@@ -56,30 +65,55 @@ class Batch:
     text_bytes: int = 0
     part_owners: dict[str, str] = field(default_factory=dict)
     part_sources: dict[str, int] = field(default_factory=dict)
+    gone_projects: list[str] = field(default_factory=list)
+    gone_sessions: list[str] = field(default_factory=list)
+    gone_messages: list[str] = field(default_factory=list)
+    stamps: list[StampRow] = field(default_factory=list)
+    looked: list[tuple[str, str]] = field(default_factory=list)
+    looked_sources: set[int] = field(default_factory=set)
 
     @property
     def is_full(self) -> bool:
         """Tell whether it is time to write: small transactions bound the memory."""
         return max(len(self.parts), len(self.messages)) >= MAX_ROWS or self.text_bytes >= MAX_TEXT_BYTES
 
+    @property
+    def is_visible(self) -> bool:
+        """Tell whether it changes anything that readers see; stamps are for the indexer alone."""
+        rows = (self.projects, self.sessions, self.messages, self.parts, self.failures, self.rewritten, self.moved)
+        return any((*rows, self.mended, self.gone_projects, self.gone_sessions, self.gone_messages))
 
-def write_batch(database: Database, batch: Batch, now: EpochMs) -> None:
+    def looked_at(self, kind: str, document_id: str, source_ids: set[int]) -> None:
+        """Note that a document was looked at in some sources."""
+        self.looked.append((kind, document_id))
+        self.looked_sources |= source_ids
+
+
+def write_batch(database: Database, batch: Batch, now: EpochMs) -> bool:
     """Write a batch and everything that is derived from it in one transaction.
 
     Args:
         database: The index.
         batch: Rows of whole messages: a message is never split over two batches.
         now: Time of the write, for what is gone.
+
+    Returns:
+        Whether it changed anything that readers see; else there is no new revision.
     """
-    with database.transaction() as con:
+    is_visible = batch.is_visible or (database.phase == "bulk" and batch.documents_done > 0)
+    with database.transaction(is_visible=is_visible) as con:
+        _write_stamps(database, batch)
+        con.execute("UPDATE sync_state SET documents_done = documents_done + $done", {"done": batch.documents_done})
+        if not batch.is_visible:
+            return is_visible
         stale = _stale(con, batch)
         stale.sessions.update(_leave_out_twins(con, batch, now))
-        _replace(database, ProjectRow, batch.projects)
-        _replace(database, SessionRow, batch.sessions)
-        _replace(database, MessageRow, batch.messages)
-        _drop_gone_parts(con, batch, now)
-        _replace(database, PartRow, batch.parts)
-        _replace(database, PartBodyRow, batch.bodies)
+        replace_table_rows(database, ProjectRow, batch.projects)
+        replace_table_rows(database, SessionRow, batch.sessions)
+        replace_table_rows(database, MessageRow, batch.messages)
+        is_text_gone = _drop_gone_parts(con, batch, now)
+        replace_table_rows(database, PartRow, batch.parts)
+        replace_table_rows(database, PartBodyRow, batch.bodies)
         if batch.mended:
             con.execute(
                 """
@@ -89,7 +123,7 @@ def write_batch(database: Database, batch: Batch, now: EpochMs) -> None:
                 """,
                 {"sources": [source for source, _ in batch.mended], "owners": [owner for _, owner in batch.mended]},
             )
-        _replace(database, DocumentRow, batch.failures)
+        replace_table_rows(database, DocumentRow, batch.failures)
         if batch.moved:
             con.execute(
                 """
@@ -99,10 +133,33 @@ def write_batch(database: Database, batch: Batch, now: EpochMs) -> None:
                 """,
                 {"messages": list(batch.moved), "sources": list(batch.moved.values())},
             )
-        con.execute("UPDATE sync_state SET documents_done = documents_done + $done", {"done": batch.documents_done})
         touched = {row.session_id for row in batch.sessions} | {row.session_id for row in batch.messages}
-        touched |= {row.session_id for row in batch.parts if row.session_id}
-        derive.refresh(con, touched | stale.sessions, fork_keys=stale.fork_keys, parents=stale.parents)
+        touched |= {row.session_id for row in batch.parts if row.session_id} | stale.sessions
+        if batch.gone_messages or batch.gone_sessions or is_text_gone:
+            _mark_gone(con, batch, now)
+        _settle_placeholders(con, batch, touched, now)
+        derive.refresh(con, touched, fork_keys=stale.fork_keys, parents=stale.parents)
+    return is_visible
+
+
+def _write_stamps(database: Database, batch: Batch) -> None:
+    """Note what was looked at."""
+    kinds = {"message": ("message", "orphan")}
+    for kind in sorted({kind for kind, _ in batch.looked}):
+        database.con.execute(
+            """
+            DELETE FROM read_stamps
+            WHERE document_kind IN (SELECT unnest($kinds::VARCHAR[]))
+              AND source_id IN (SELECT unnest($sources::INTEGER[]))
+              AND document_id IN (SELECT unnest($ids::VARCHAR[]))
+            """,
+            {
+                "kinds": list(kinds.get(kind, (kind,))),
+                "sources": sorted(batch.looked_sources),
+                "ids": [document_id for found, document_id in batch.looked if found == kind],
+            },
+        )
+    replace_table_rows(database, StampRow, batch.stamps)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,18 +183,21 @@ def _stale(con: duckdb.DuckDBPyConnection, batch: Batch) -> _Stale:
         """
         SELECT DISTINCT session_id, fork_key FROM messages
         WHERE message_id IN (SELECT unnest($messages::VARCHAR[]))
+        UNION ALL
+        SELECT DISTINCT session_id, NULL FROM parts
+        WHERE is_orphan AND session_id IS NOT NULL AND message_id IN (SELECT unnest($gone::VARCHAR[]))
         """,
-        {"messages": batch.rewritten},
+        {"messages": [*batch.rewritten, *batch.gone_messages], "gone": batch.gone_messages},
     ).fetchall()
     parents = con.execute(
         """
         SELECT DISTINCT parent_id FROM sessions
         WHERE session_id IN (SELECT unnest($sessions::VARCHAR[])) AND parent_id IS NOT NULL
         """,
-        {"sessions": [row.session_id for row in batch.sessions]},
+        {"sessions": [*(row.session_id for row in batch.sessions), *batch.gone_sessions]},
     ).fetchall()
     return _Stale(
-        {session_id for session_id, _ in known},
+        {*(session_id for session_id, _ in known), *batch.gone_sessions},
         sorted({key for _, key in known if key is not None}),
         sorted(parent_id for (parent_id,) in parents),
     )
@@ -197,57 +257,97 @@ def twin_failure(part_id: str, message_id: str, owner_id: str, source_id: int, n
     )
 
 
-def mark_deleted(
-    database: Database, *, messages: Sequence[str] = (), sessions: Sequence[str] = (), now: EpochMs
-) -> None:
+def _mark_gone(con: duckdb.DuckDBPyConnection, batch: Batch, now: EpochMs) -> None:
     """Record that OpenCode deleted rows: numbers stay, as the money is spent; titles and texts go.
 
-    Args:
-        database: The index.
-        messages: Ids of messages that are gone, with or without a document of their own, and all their parts.
-        sessions: Ids of sessions that are gone.
-        now: When it was noticed.
+    Parts that lie there without their message are orphans, which a batch brings as rows of their own: they stay.
     """
-    if not (messages or sessions):
-        return
-    with database.transaction() as con:
-        gone = {"messages": list(messages), "now": now}
-        con.execute(
+    gone = {"messages": batch.gone_messages, "now": now}
+    con.execute(
+        """
+        UPDATE messages SET deleted_at = make_timestamp_ms($now), error_data = NULL
+        WHERE message_id IN (SELECT unnest($messages::VARCHAR[])) AND deleted_at IS NULL
+        """,
+        gone,
+    )
+    kept = {"kept": [row.part_id for row in batch.parts]}
+    con.execute(
+        """
+        UPDATE parts SET deleted_at = make_timestamp_ms($now), error_data = NULL, title = NULL
+        WHERE message_id IN (SELECT unnest($messages::VARCHAR[])) AND deleted_at IS NULL
+          AND part_id NOT IN (SELECT unnest($kept::VARCHAR[]))
+        """,
+        gone | kept,
+    )
+    con.execute(
+        """
+        DELETE FROM part_bodies
+        WHERE message_id IN (SELECT unnest($messages::VARCHAR[])) AND part_id NOT IN (SELECT unnest($kept::VARCHAR[]))
+        """,
+        {"messages": batch.gone_messages} | kept,
+    )
+    con.execute(
+        """
+        UPDATE sessions SET deleted_at = make_timestamp_ms($now), title = NULL, slug = NULL
+        WHERE session_id IN (SELECT unnest($sessions::VARCHAR[])) AND deleted_at IS NULL
+        """,
+        {"sessions": batch.gone_sessions, "now": now},
+    )
+    # the bytes stay in the file until it is compacted
+    con.execute(
+        "UPDATE sync_state SET texts_deleted_at = coalesce(texts_deleted_at, make_timestamp_ms($now))", {"now": now}
+    )
+
+
+def _settle_placeholders(con: duckdb.DuckDBPyConnection, batch: Batch, touched: set[str], now: EpochMs) -> None:
+    """Keep rows that only other rows name in step with these: they are there as long as a living row names them."""
+    if batch.gone_messages or batch.gone_sessions or batch.rewritten:
+        sessions = {"sessions": sorted(touched)}
+        con.execute(  # its messages name it still: derive.py adds it anew, as nothing but a name
             """
-            UPDATE messages SET deleted_at = make_timestamp_ms($now), error_data = NULL
-            WHERE message_id IN (SELECT unnest($messages::VARCHAR[])) AND deleted_at IS NULL
+            DELETE FROM sessions
+            WHERE session_id IN (SELECT unnest($gone::VARCHAR[]))
+              AND session_id IN (SELECT session_id FROM messages WHERE deleted_at IS NULL)
             """,
-            gone,
+            {"gone": batch.gone_sessions},
         )
         con.execute(
             """
-            UPDATE parts SET deleted_at = make_timestamp_ms($now), error_data = NULL, title = NULL
-            WHERE message_id IN (SELECT unnest($messages::VARCHAR[])) AND deleted_at IS NULL
+            UPDATE sessions SET deleted_at = CASE
+                WHEN session_id NOT IN (
+                    SELECT session_id FROM messages
+                    WHERE deleted_at IS NULL AND session_id IN (SELECT unnest($sessions::VARCHAR[]))
+                ) THEN coalesce(deleted_at, make_timestamp_ms($now))
+            END
+            WHERE is_placeholder AND session_id IN (SELECT unnest($sessions::VARCHAR[]))
             """,
-            gone,
+            sessions | {"now": now},
         )
-        con.execute(
-            "DELETE FROM part_bodies WHERE message_id IN (SELECT unnest($messages::VARCHAR[]))",
-            {"messages": list(messages)},
-        )
-        con.execute(
-            """
-            UPDATE exchange_traces SET title = NULL
-            WHERE message_id IN (SELECT unnest($messages::VARCHAR[])) AND title IS NOT NULL
-            """,
-            {"messages": list(messages)},
-        )
+    if batch.gone_projects:
         con.execute(
             """
-            UPDATE sessions SET deleted_at = make_timestamp_ms($now), title = NULL, slug = NULL
-            WHERE session_id IN (SELECT unnest($sessions::VARCHAR[])) AND deleted_at IS NULL
+            UPDATE projects SET name = NULL, worktree = NULL, vcs = NULL, created_at = NULL, updated_at = NULL,
+                source_id = NULL, generation = 0, content_hash = 0
+            WHERE project_id IN (SELECT unnest($gone::VARCHAR[]))
             """,
-            {"sessions": list(sessions), "now": now},
+            {"gone": batch.gone_projects},
+        )
+    if batch.gone_projects or batch.gone_sessions or batch.sessions:
+        con.execute(
+            """
+            UPDATE projects SET deleted_at = CASE
+                WHEN project_id NOT IN (
+                    SELECT project_id FROM sessions WHERE deleted_at IS NULL AND project_id IS NOT NULL
+                ) THEN coalesce(deleted_at, make_timestamp_ms($now))
+            END
+            WHERE source_id IS NULL
+            """,
+            {"now": now},
         )
 
 
-def _replace(database: Database, row_type: type[RowType], rows: Sequence[RowType]) -> None:
-    """Write the rows of one table over those with the same keys.
+def replace_table_rows(database: Database, row_type: type[RowType], rows: Sequence[RowType]) -> None:
+    """Write the rows of one table over those with the same keys; to be called inside a transaction.
 
     Of rows with one key the last counts: two would spoil the batch.
     """
@@ -256,22 +356,27 @@ def _replace(database: Database, row_type: type[RowType], rows: Sequence[RowType
         database.replace_rows(row_type.TABLE, row_type.KEYS, arrow_table(row_type, list(unique.values())))
 
 
-def _drop_gone_parts(con: duckdb.DuckDBPyConnection, batch: Batch, now: EpochMs) -> None:
-    """Flag the parts that rewritten messages no longer have, and remove their texts."""
+def _drop_gone_parts(con: duckdb.DuckDBPyConnection, batch: Batch, now: EpochMs) -> bool:
+    """Flag the parts that rewritten messages no longer have, and remove their texts.
+
+    Returns:
+        Whether there were any.
+    """
     if not batch.rewritten:
-        return
+        return False
     con.execute(
         "DELETE FROM parts WHERE message_id IN (SELECT unnest($messages::VARCHAR[]))", {"messages": batch.superseded}
     )
-    con.execute(
+    gone = con.execute(
         """
         UPDATE parts SET deleted_at = make_timestamp_ms($now), error_data = NULL, title = NULL
         WHERE message_id IN (SELECT unnest($messages::VARCHAR[]))
           AND part_id NOT IN (SELECT unnest($parts::VARCHAR[])) AND deleted_at IS NULL
         """,
         {"messages": batch.rewritten, "parts": [row.part_id for row in batch.parts], "now": now},
-    )
+    ).fetchone()
     con.execute(
         "DELETE FROM part_bodies WHERE message_id IN (SELECT unnest($messages::VARCHAR[]))",
         {"messages": batch.rewritten},
     )
+    return gone is not None and gone[0] > 0

@@ -14,7 +14,8 @@ class Changes:
     Attributes:
         projects: Ids of projects.
         sessions: Ids of sessions whose own document changed.
-        messages: Message id to session id, where known, of messages of which something changed, parts included.
+        messages: Message id to session id of messages of which something changed, parts included. None: not known;
+            empty: there are only parts.
         touched_sessions: Sessions of a database of which some rows changed: which ones, a comparison tells.
         is_everything: Changes were lost, or the storage was replaced: everything has to be compared.
     """
@@ -40,5 +41,5 @@ class Changes:
         self.touched_sessions |= other.touched_sessions
         self.is_everything |= other.is_everything
         for message_id, session_id in other.messages.items():
-            if session_id is not None or message_id not in self.messages:
+            if session_id or message_id not in self.messages:
                 self.messages[message_id] = session_id

@@ -42,11 +42,12 @@ def _add_placeholders(con: duckdb.DuckDBPyConnection, touched: list[str]) -> Non
     con.execute(
         """
         INSERT INTO sessions BY NAME
-        SELECT DISTINCT session_id, TRUE AS is_placeholder, FALSE AS is_missing_in_newer,
-               0 AS generation, 0 AS content_hash
+        SELECT session_id, TRUE AS is_placeholder, FALSE AS is_missing_in_newer, 0 AS generation, 0 AS content_hash,
+               if(bool_and(deleted_at IS NOT NULL), max(deleted_at), NULL) AS deleted_at
         FROM messages
         WHERE session_id IN (SELECT unnest($touched::VARCHAR[]))
           AND session_id NOT IN (SELECT session_id FROM sessions)
+        GROUP BY session_id
         """,
         {"touched": touched},
     )
@@ -96,8 +97,9 @@ def _add_names(con: duckdb.DuckDBPyConnection, touched: list[str]) -> None:
 def _flag_fork_copies(con: duckdb.DuckDBPyConnection, touched: list[str], fork_keys: Collection[int]) -> list[str]:
     """Tell originals from the copies that forks made (see `fork_key`).
 
-    The original is in the session that no other one of the group was forked to, as far as OpenCode names origins (2.0),
-    then in the session created first; equal times: in the smaller session id.
+    A request that is still there comes before one that OpenCode deleted. The original is in the session that no other
+    one of the group was forked to, as far as OpenCode names origins (2.0), then in the session created first; equal
+    times: in the smaller session id.
 
     Returns:
         Ids of the sessions whose flags changed.
@@ -111,13 +113,14 @@ def _flag_fork_copies(con: duckdb.DuckDBPyConnection, touched: list[str], fork_k
             SELECT unnest($fork_keys::BIGINT[])
         ),
         members AS MATERIALIZED (
-            SELECT m.message_id, m.fork_key, m.session_id, m.is_fork_copy, s.created_at, s.fork_session_id
+            SELECT m.message_id, m.fork_key, m.session_id, m.is_fork_copy, m.deleted_at IS NOT NULL AS is_deleted,
+                   s.created_at, s.fork_session_id
             FROM messages m JOIN keys USING (fork_key) JOIN sessions s USING (session_id)
         ),
         flagged AS (
             SELECT message_id, session_id <> first_value(session_id) OVER (
                 PARTITION BY fork_key
-                ORDER BY EXISTS (
+                ORDER BY is_deleted, EXISTS (
                     SELECT 1 FROM members origin
                     WHERE origin.fork_key = members.fork_key AND origin.session_id = members.fork_session_id
                 ), created_at NULLS LAST, session_id

@@ -24,6 +24,7 @@ class Document:
         body: Its JSON text as stored, or None if it could not be read.
         problem: Why `body` is None.
         project_id: Of a session, where the path names it.
+        stamp: See `stamps.py`. Of a part None: the stamp of its message covers it.
     """
 
     kind: str
@@ -32,6 +33,7 @@ class Document:
     body: bytes | None
     problem: str = ""
     project_id: str | None = None
+    stamp: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,7 @@ class MessageDocuments:
         is_restamped: The rows were written by OpenCode's own migration from the JSON tree.
         row_type: Type of a `session_message` row.
         seq: Its order inside the session.
+        stamp: What message and parts looked like right before they were read; see `stamps.py`.
     """
 
     message_id: str
@@ -56,3 +59,4 @@ class MessageDocuments:
     is_restamped: bool = False
     row_type: str | None = None
     seq: int | None = None
+    stamp: int | None = None

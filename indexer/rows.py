@@ -177,8 +177,22 @@ class DocumentRow:
     last_seen_at: EpochMs
 
 
-Row = ProjectRow | SessionRow | MessageRow | PartRow | PartBodyRow | DocumentRow
-RowType = TypeVar("RowType", ProjectRow, SessionRow, MessageRow, PartRow, PartBodyRow, DocumentRow)
+@dataclass(frozen=True, slots=True)
+class StampRow:
+    """A row of `read_stamps`: what a document looked like when it was read."""
+
+    TABLE: ClassVar[str] = "read_stamps"
+    KEYS: ClassVar[tuple[str, ...]] = ("source_id", "document_kind", "document_id")
+
+    source_id: int
+    document_kind: str
+    document_id: str
+    stamp: int | None
+    parts: int | None
+
+
+Row = ProjectRow | SessionRow | MessageRow | PartRow | PartBodyRow | DocumentRow | StampRow
+RowType = TypeVar("RowType", ProjectRow, SessionRow, MessageRow, PartRow, PartBodyRow, DocumentRow, StampRow)
 
 _ARROW_TYPES: dict[object, pa.DataType] = {
     str: pa.string(),
@@ -219,5 +233,5 @@ def _arrow_schema(row_type: type[Row]) -> pa.Schema:
 
 _SCHEMAS = {
     row_type.TABLE: _arrow_schema(row_type)
-    for row_type in (ProjectRow, SessionRow, MessageRow, PartRow, PartBodyRow, DocumentRow)
+    for row_type in (ProjectRow, SessionRow, MessageRow, PartRow, PartBodyRow, DocumentRow, StampRow)
 }

@@ -50,9 +50,10 @@ CREATE TABLE sources (
 -- update times of rows. What still looks the same is not read again.
 CREATE TABLE read_stamps (
     source_id     INTEGER NOT NULL,
-    document_kind VARCHAR NOT NULL,         -- project, session, message (with its parts)
+    document_kind VARCHAR NOT NULL,         -- project, session, message (with its parts), orphan (parts without one)
     document_id   VARCHAR NOT NULL,
-    stamp         BIGINT                    -- NULL: changed too recently to tell, look at it again
+    stamp         BIGINT,                   -- NULL: changed too recently to tell, look at it again
+    parts         INTEGER                   -- part documents of a message or orphan
 );
 
 -- Ledger of the documents that could not be read, or only in part.

@@ -17,7 +17,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from indexer import bulk_loader
+from indexer import bulk_loader, storages
 from indexer.batch import Batch, write_batch
 from indexer.database import Database
 from indexer.documents import Document, Generation, MessageDocuments
@@ -53,10 +53,10 @@ from tests.conftest import BuildIndex, OpenIndex
 Write = Callable[[Path, Sequence[Doc]], Path]
 Ledger = dict[str, tuple[str, str]]
 
-LEFT_OUT = "It is left out; it is read again at the next start."
-KEPT = "The version read before is kept; it is read again at the next start."
-ELSEWHERE = "Another copy of it counts; it is read again at the next start."
-THE_REST = "The rest of it counts; it is read again at the next start."
+LEFT_OUT = "It is left out; it is read again when it changes, and at the next start."
+KEPT = "The version read before is kept; it is read again when it changes, and at the next start."
+ELSEWHERE = "Another copy of it counts; it is read again when it changes, and at the next start."
+THE_REST = "The rest of it counts; it is read again when it changes, and at the next start."
 
 GOOD = b'{"role": "user", "time": {"created": 1767225600000}}'
 UNREADABLE = {
@@ -601,7 +601,7 @@ def test_bulk_file_in_place_of_the_tree_is_an_unreadable_source(
         state, reason = sources(con)["json_tree"]
         assert (state, numbers(read_totals(con))) == ("unreadable", (110, "0.25"))
         assert str(broken / "storage") in str(reason)
-        assert "it is read again at the next start." in str(reason)
+        assert "it is tried again by itself, and at the next start." in str(reason)
         assert sources(con)["sqlite_v1"][0] == "empty"
         assert con.execute("SELECT count(*) FROM messages WHERE deleted_at IS NOT NULL").fetchone() == (0,)
     (broken / name).unlink()
@@ -627,7 +627,7 @@ def test_bulk_missing_folder_is_an_unreadable_source(build_index: BuildIndex, tm
         ("sqlite_v1", "unreadable"),
         ("json_tree", "unreadable"),
     ]
-    assert rows[1][2] == bulk_loader.GONE
+    assert rows[1][2] == storages.GONE
     assert f"{gone / 'storage'} cannot be listed (No such file or directory)" in rows[2][2]
 
 
@@ -665,10 +665,8 @@ def test_bulk_what_permissions_hide_is_listed_and_kept(
     hidden = [data_dir / "storage" / name for name in ("message/ses_1/msg_1u.json", "message/ses_2", "part/msg_2a")]
     for path in hidden:
         path.chmod(0)
-    scan = bulk_loader._open
-    read = JsonTree.messages
-    monkeypatch.setattr(bulk_loader, "_open", unprivileged(scan))
-    monkeypatch.setattr(JsonTree, "messages", unprivileged(read))
+    monkeypatch.setattr(JsonTree, "inventory", unprivileged(JsonTree.inventory))
+    monkeypatch.setattr(JsonTree, "messages", unprivileged(JsonTree.messages))
 
     build_index(data_dir)
 
@@ -676,6 +674,7 @@ def test_bulk_what_permissions_hide_is_listed_and_kept(
         assert {key: reason for key, (_, reason) in ledger(con).items()} == {
             "storage/message/ses_1/msg_1u.json": f"The message cannot be read (Permission denied). {KEPT}",
             "storage/message/ses_2": f"The message folder cannot be listed (Permission denied). {LEFT_OUT}",
+            "storage/message/ses_2/msg_9u.json": f"The message cannot be read (Permission denied). {KEPT}",
             "storage/part/msg_2a": f"The part folder cannot be listed (Permission denied). {KEPT}",
         }
         assert numbers(read_totals(con)) == (110, "0.25")
@@ -807,7 +806,7 @@ def test_bulk_unusable_database_is_told_and_the_rest_is_read(
         assert state == "unreadable"
         assert reason in str(told)
         assert str(path) in str(told)
-        assert "read again at the next start" in str(told)
+        assert "tried again by itself, and at the next start" in str(told)
         assert told in caplog.messages
         assert numbers(read_totals(con)) == (110, "0.25")
         assert con.execute("SELECT count(*) FROM messages WHERE deleted_at IS NULL").fetchone() == (4,)

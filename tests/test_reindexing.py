@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from indexer import batch, bulk_loader
+from indexer import batch, update
 from indexer.publish import IndexReader
 from tests.builders import (
     START_MS,
@@ -129,7 +129,7 @@ def test_load_part_id_under_a_second_message_stays_with_the_first(
 ) -> None:
     """A copied folder takes no part away, in one batch or in two, and the ledger names it."""
     monkeypatch.setattr(batch, "MAX_ROWS", max_rows)
-    monkeypatch.setattr(bulk_loader, "MESSAGES_PER_READ", 1)
+    monkeypatch.setattr(update, "MESSAGES_PER_READ", 1)
     docs = [session(), user("msg_1"), part("prt_1", "text", "msg_1", text="mine"), user("msg_9")]
     data_dir = write_json_tree(tmp_path / "data", docs)
     shutil.copytree(data_dir / "storage" / "part" / "msg_1", data_dir / "storage" / "part" / "msg_1 copy")

@@ -1,13 +1,14 @@
 """First generation: `storage/{project,session,message,part}/`, one JSON file a row (OpenCode before 1.2)."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 
+from indexer import stamps
 from indexer.documents import Document, Generation, MessageDocuments
 from indexer.exceptions import SourceUnusable
 from indexer.json_values import clean
-from indexer.sources import Inventory
+from indexer.sources import NEXT, Inventory
 
 SUFFIX = ".json"
 
@@ -22,8 +23,6 @@ class JsonTree:
         """Point at a data folder; nothing is opened yet."""
         self.data_dir = data_dir
         self.path = data_dir / "storage"
-        self._session_files: list[tuple[str, str, str]] = []
-        self._session_of: dict[str, str] = {}
 
     @staticmethod
     def exists(data_dir: Path) -> bool:
@@ -34,72 +33,144 @@ class JsonTree:
         folders = [data_dir / "storage" / name for name in ("session", "message")]
         return any(_may_hold_documents(folder, depth=2) for folder in folders)
 
-    def inventory(self) -> Inventory:
+    def inventory(self, *, with_stamps: bool = False) -> Inventory:
         """List the files by id. Only folders are read, no file is opened."""
+        self._require()
         found = Inventory()
-        try:
-            os.scandir(self.path).close()
-        except OSError as error:
-            raise SourceUnusable(
-                f"{self.path} cannot be listed ({error.strerror}). Check the path, its permissions and that its disk "
-                "is there. Other sources are not affected, rows read before stay; it is read again at the next start."
-            ) from error
-        found.projects = [project_id for project_id, _ in self._files(found, "project")]
-        self._session_files = [
-            (project_id, session_id, path)
+        found.projects = self._stamped_files(found, "project", with_stamps)
+        found.sessions = [
+            session_id
             for project_id, _ in self._folders(found, "session")
-            for session_id, path in self._files(found, "session", project_id)
+            for session_id in self._stamped_files(found, "session", with_stamps, project_id)
         ]
-        found.sessions = [session_id for _, session_id, _ in self._session_files]
         for session_id, _ in self._folders(found, "message"):
-            for message_id, path in self._files(found, "message", session_id):
-                other = found.messages.setdefault(message_id, session_id)
-                if other != session_id:
-                    self._note_twin(found, message_id, path, other)
-        self._session_of = found.messages
+            self._list_messages(found, session_id, with_stamps)
         found.orphans = [name for name, _ in self._folders(found, "part") if name not in found.messages]
+        if with_stamps:
+            for message_id in (*found.messages, *found.orphans):
+                self._add_part_stamps(found, message_id)
         if not found.is_complete and not (found.sessions or found.messages):
             problem = found.problems[0]
             raise SourceUnusable(
-                f"Nothing in {self.path} can be listed: {problem.key}: the {problem.kind} {problem.problem}. Other "
-                "sources are not affected, rows read before stay; it is read again at the next start."
+                f"Nothing in {self.path} can be listed: {problem.key}: the {problem.kind} {problem.problem}. {NEXT}"
             )
         return found
 
-    def projects(self) -> Iterator[Document]:
-        """Read every project file."""
-        for project_id, path in self._files(Inventory(), "project"):
-            if document := self._read("project", project_id, path):
-                yield document
-
-    def sessions(self) -> Iterator[Document]:
-        """Read every session file that the inventory found."""
-        for project_id, session_id, path in self._session_files:
-            if document := self._read("session", session_id, path, project_id):
-                yield document
-
-    def messages(self, message_ids: Sequence[str], source_id: int) -> list[MessageDocuments]:
-        """Read message files with the part files of each, in the order of their ids."""
-        found = []
-        trouble = Inventory()
-        for message_id in message_ids:
-            session_id = self._session_of.get(message_id)
-            message = None
-            if session_id is not None:
-                message = self._read("message", message_id, self._folder("message", session_id, message_id + SUFFIX))
-            files = sorted(self._files(trouble, "part", message_id))
-            parts = [part for part_id, path in files if (part := self._read("part", part_id, path))]
-            if trouble.problems:
-                parts += trouble.problems
-                trouble = Inventory()
-            if message or parts:
-                found.append(
-                    MessageDocuments(message_id, session_id, source_id, self.generation, message, tuple(parts))
-                )
+    def messages_of(self, session_ids: Collection[str]) -> Inventory:
+        """List the message files of some sessions with their stamps."""
+        self._require()
+        found = Inventory()
+        for session_id in session_ids:
+            self._list_messages(found, session_id, with_stamps=True)
+        for message_id in found.messages:
+            self._add_part_stamps(found, message_id)
         return found
+
+    def projects(self, ids: Collection[str] | None = None) -> Iterator[Document]:
+        """Read project files."""
+        self._require()
+        if ids is None:
+            ids = [project_id for project_id, _ in self._files(Inventory(), "project")]
+        for project_id in ids:
+            if document := self._read("project", project_id, self._folder("project", project_id + SUFFIX)):
+                yield document
+
+    def sessions(self, ids: Collection[str] | None = None) -> Iterator[Document]:
+        """Read session files."""
+        self._require()
+        for project_id, _ in self._folders(Inventory(), "session"):
+            names = ids
+            if names is None:
+                names = [session_id for session_id, _ in self._files(Inventory(), "session", project_id)]
+            for session_id in names:
+                path = self._folder("session", project_id, session_id + SUFFIX)
+                if document := self._read("session", session_id, path, project_id):
+                    yield document
+
+    def messages(self, ids: Mapping[str, str | None], source_id: int) -> list[MessageDocuments]:
+        """Read message files with the part files of each, in the order of their ids."""
+        self._require()
+        found = (self._message(message_id, session_id, source_id) for message_id, session_id in ids.items())
+        return [documents for documents in found if documents]
+
+    def _message(self, message_id: str, session_id: str | None, source_id: int) -> MessageDocuments | None:
+        """Read one message with its parts; None if there is neither."""
+        trouble = Inventory()
+        message = None
+        if session_id is None:
+            session_id = self._find_session(message_id)
+        if session_id:
+            message = self._read("message", message_id, self._folder("message", session_id, message_id + SUFFIX))
+        files = sorted(self._files(trouble, "part", message_id))
+        parts = [part for part_id, path in files if (part := self._read("part", part_id, path))]
+        if not (message or parts or trouble.problems):
+            return None
+        every = [message, *parts] if message else parts
+        # a file that could not be read may become readable without looking different
+        is_known = not trouble.problems and all(document.stamp is not None for document in every)
+        return MessageDocuments(
+            message_id,
+            session_id if message else None,
+            source_id,
+            self.generation,
+            message,
+            (*parts, *trouble.problems),
+            stamp=stamps.combined(document.stamp or 0 for document in every) if is_known else None,
+        )
+
+    def _find_session(self, message_id: str) -> str | None:
+        """Look in which session a message is; of two the smaller id counts."""
+        sessions = sorted(name for name, _ in self._folders(Inventory(), "message"))
+        paths = ((found, self._folder("message", found, message_id + SUFFIX)) for found in sessions)
+        return next((found for found, path in paths if os.path.lexists(path)), None)
+
+    def file_stamp(self) -> None:
+        """Nothing tells at once whether anything in a tree changed."""
 
     def close(self) -> None:
         """Nothing is kept open."""
+
+    def _require(self) -> None:
+        """Refuse a tree that is not there, or of which only the root is left: that tells nothing of its documents."""
+        try:
+            names = os.listdir(self.path)
+        except OSError as error:
+            raise SourceUnusable(
+                f"{self.path} cannot be listed ({error.strerror}). Check the path, its permissions and that its disk "
+                f"is there. {NEXT}"
+            ) from error
+        if not {"session", "message"} & set(names):
+            raise SourceUnusable(f"{self.path} holds no sessions and no messages any more. {NEXT}")
+
+    def _list_messages(self, found: Inventory, session_id: str, with_stamps: bool) -> None:
+        """List the message files of a session."""
+        for entry in self._entries(found, "message", session_id):
+            message_id = entry.name[: -len(SUFFIX)]
+            other = found.messages.setdefault(message_id, session_id)
+            if other != session_id:
+                self._note_twin(found, message_id, entry.path, other)
+                found.stamps["message"].pop(message_id, None)
+            elif with_stamps:
+                _add_stamp(found, "message", message_id, entry)
+
+    def _stamped_files(self, found: Inventory, kind: str, with_stamps: bool, *folders: str) -> list[str]:
+        """List the documents of a folder by id, with their stamps if asked for."""
+        names = []
+        for entry in self._entries(found, kind, *folders):
+            names.append(entry.name[: -len(SUFFIX)])
+            if with_stamps:
+                _add_stamp(found, kind, names[-1], entry)
+        return names
+
+    def _add_part_stamps(self, found: Inventory, message_id: str) -> None:
+        """Add what the parts of a message look like; if any does not tell, the message has no stamp."""
+        trouble = Inventory()
+        every = [_stamp(entry.stat) for entry in self._entries(trouble, "part", message_id)]
+        if message_id in found.messages:
+            every.append(found.stamps["message"].pop(message_id, None))
+        known = [stamp for stamp in every if stamp is not None]
+        if len(known) == len(every) and not trouble.problems:
+            found.stamps["message"][message_id] = stamps.combined(known)
 
     def _folder(self, *names: str) -> str:
         """Join names to a path inside the tree, as text: 190,000 Path objects would cost more than the reading."""
@@ -115,6 +186,11 @@ class JsonTree:
 
     def _files(self, found: Inventory, kind: str, *folders: str) -> Iterator[tuple[str, str]]:
         """List the JSON files inside a folder as (name without suffix, path)."""
+        for entry in self._entries(found, kind, *folders):
+            yield entry.name[: -len(SUFFIX)], entry.path
+
+    def _entries(self, found: Inventory, kind: str, *folders: str) -> Iterator[os.DirEntry[str]]:
+        """List the JSON files inside a folder."""
         for entry in self._scan(found, kind, self._folder(kind, *folders)):
             if not entry.name.endswith(SUFFIX):
                 continue
@@ -123,7 +199,7 @@ class JsonTree:
             elif entry.name == SUFFIX:
                 self._note(found, kind, entry.name, entry.path, "has no id: its name is empty")
             else:
-                yield entry.name[: -len(SUFFIX)], entry.path
+                yield entry
 
     def _scan(self, found: Inventory, kind: str, path: str) -> list[os.DirEntry[str]]:
         """List a folder without the names that are no text; empty if it does not exist or cannot be listed."""
@@ -169,12 +245,29 @@ class JsonTree:
         key = os.path.relpath(path, self.data_dir)
         try:
             with open(path, "rb", buffering=0) as file:
+                stamp = _stamp(lambda: os.fstat(file.fileno()))  # before the content: a later write looks different
                 body = file.read()
         except FileNotFoundError:
             return None  # deleted since it was listed
         except OSError as error:
             return Document(kind, document_id, key, None, f"cannot be read ({error.strerror})", project_id)
-        return Document(kind, document_id, key, body, "", project_id)
+        return Document(kind, document_id, key, body, "", project_id, stamp)
+
+
+def _stamp(status_of: Callable[[], os.stat_result]) -> int | None:
+    """Return what a file looks like; None if that does not tell whether it changes right now."""
+    try:
+        status = status_of()
+    except OSError:
+        return None
+    return stamps.of_file(status) if stamps.is_settled(status.st_mtime_ns // 1_000_000) else None
+
+
+def _add_stamp(found: Inventory, kind: str, document_id: str, entry: os.DirEntry[str]) -> None:
+    """Note what the file of a document looks like."""
+    stamp = _stamp(entry.stat)
+    if stamp is not None:
+        found.stamps[kind][document_id] = stamp
 
 
 def _is(test: Callable[[], bool]) -> bool:

@@ -4,23 +4,24 @@ import os
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
 import orjson
 
+from indexer import stamps
 from indexer.documents import Document
 from indexer.exceptions import SourceUnusable
 from indexer.json_values import clean
-from indexer.sources import Inventory
+from indexer.sources import NEXT, Inventory
 
 BUSY_TIMEOUT_S = 5.0
 DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 DAMAGE = "lies in a damaged place of the database file"
 ROWS_PER_READ = 500
-NEXT = "Other sources are not affected, rows read before stay; it is read again at the next start."
-
+_MODULUS = 1 << 32
 Value = bytes | int | float | None
 Row = Mapping[str, Value]
 
@@ -44,6 +45,11 @@ class SqliteFile:
         self._connection: sqlite3.Connection | None = None
         self._copy: tempfile.TemporaryDirectory[str] | None = None
 
+    @property
+    def is_copy(self) -> bool:
+        """Tell whether a copy is read, to which nobody writes."""
+        return self._copy is not None
+
     def rows(self, sql: str, values: Sequence[str] = ()) -> list[Row]:
         """Run one query in a transaction of its own and fetch everything.
 
@@ -54,21 +60,12 @@ class SqliteFile:
         Returns:
             One mapping per row; texts as bytes, so that one bad byte in one row does not fail the others.
         """
-        try:
-            if self._connection is None:
-                self._connection = self._open()
-            cursor = self._connection.execute(sql, values)
-            names = [column[0] for column in cursor.description]
-            return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
-        except sqlite3.Error as error:
-            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-            if code in DAMAGED:
-                raise DamagedFile(
-                    f"Cannot read {self.shown}: {error}. The file is damaged; `sqlite3 FILE .recover` may save it. "
-                    f"{NEXT}"
-                ) from error
-            advice = "Another program has locked it. " if code == sqlite3.SQLITE_BUSY else ""
-            raise SourceUnusable(f"Cannot read {self.shown}: {error}. {advice}{NEXT}") from error
+        names, found = self._fetch(sql, values)
+        return [dict(zip(names, row, strict=True)) for row in found]
+
+    def tuples(self, sql: str, values: Sequence[str | int] = ()) -> list[tuple[Value, ...]]:
+        """Do the same as `rows`, for many rows or many calls."""
+        return self._fetch(sql, values)[1]
 
     def each(self, sql: str, ids: Sequence[str]) -> list[tuple[str, Row | None]]:
         """Read rows by their ids, one by one where the file is damaged.
@@ -104,7 +101,7 @@ class SqliteFile:
         """
         tables = self.tables()
         if not tables:
-            raise SourceUnusable(f"{self.shown} is empty: it has no tables yet. It is read again at the next start.")
+            raise SourceUnusable(f"{self.shown} is empty: it has no tables yet. {NEXT}")
         for table, columns in needed.items():
             if table not in tables:
                 raise SourceUnusable(
@@ -145,27 +142,61 @@ class SqliteFile:
         body = orjson.dumps(fields, default=lambda value: value.decode("utf-8", "replace"))
         return Document(kind, document_id, f"{self.name}:{table}:{document_id}", body)
 
-    def projects(self) -> Iterator[Document]:
-        """Read every project row."""
-        return self._composed_rows("project", "project", _project)
+    def projects(self, wanted: Collection[str] | None) -> Iterator[Document]:
+        """Read project rows; None: all."""
+        return self._composed_rows("project", "project", wanted, _project)
 
-    def sessions(self, table: str) -> Iterator[Document]:
-        """Read every session row. Older releases lack columns."""
-        return self._composed_rows("session", table, _session)
+    def sessions(self, table: str, wanted: Collection[str] | None) -> Iterator[Document]:
+        """Read session rows; None: all. Older releases lack columns."""
+        return self._composed_rows("session", table, wanted, _session)
 
     def _composed_rows(
-        self, kind: str, table: str, fields_of: Callable[[Row], Mapping[str, object]]
+        self, kind: str, table: str, wanted: Collection[str] | None, fields_of: Callable[[Row], Mapping[str, object]]
     ) -> Iterator[Document]:
-        """Read every row of a table as a JSON document, one by one where the file is damaged."""
-        ids = self.ids(Inventory(), kind, table)
-        for start in range(0, len(ids), ROWS_PER_READ):
-            chunk = ids[start : start + ROWS_PER_READ]
+        """Read rows of a table as JSON documents, one by one where the file is damaged."""
+        ids = self.ids(Inventory(), kind, table) if wanted is None else list(wanted)
+        for chunk in _chunks(ids):
             sql = f"SELECT * FROM {table} WHERE id IN ({', '.join('?' * len(chunk))})"
             for document_id, row in self.each(sql, chunk):
                 if row is None:
                     yield self.problem(kind, table, document_id, DAMAGE)
                 else:
                     yield self.composed(kind, table, document_id, fields_of(row))
+
+    def message_stamps(
+        self, found: Inventory, message_table: str, part_table: str | None, ids: Collection[str]
+    ) -> None:
+        """Note what messages look like, with their parts where these are rows of their own."""
+        every: dict[str, list[int | None]] = {}
+        for table, owner in ((message_table, "id"), (part_table, "message_id")):
+            if table is not None:
+                for message_id, stamp in self.each_stamp(table, owner, ids):
+                    every.setdefault(message_id, []).append(stamp)
+        for message_id, found_stamps in every.items():
+            known = [stamp for stamp in found_stamps if stamp is not None]
+            if len(known) == len(found_stamps):
+                found.stamps["message"][message_id] = stamps.combined(known)
+
+    def messages_of(self, found: Inventory, table: str, session_ids: Collection[str]) -> None:
+        """List the messages of some sessions."""
+        for chunk in _chunks(session_ids):
+            rows = self.rows(
+                f"SELECT id, session_id FROM {table} WHERE session_id IN ({', '.join('?' * len(chunk))})", chunk
+            )
+            found.messages |= {
+                message_id: name_of(row["session_id"]) for row in rows if (message_id := id_of(row["id"])) is not None
+            }
+
+    def part_owners(self, session_ids: Collection[str], messages: Collection[str]) -> list[str]:
+        """List the messages that parts of some sessions name and that are none of these."""
+        owners: dict[str, None] = {}
+        for chunk in _chunks(session_ids):
+            marks = ", ".join("?" * len(chunk))
+            for row in self.rows(f"SELECT DISTINCT message_id AS id FROM part WHERE session_id IN ({marks})", chunk):
+                message_id = id_of(row["id"])
+                if message_id is not None and message_id not in messages:
+                    owners[message_id] = None
+        return list(owners)
 
     def ids(self, found: Inventory, kind: str, table: str) -> list[str]:
         """List the ids of a table; rows without one are problems of the inventory."""
@@ -190,6 +221,47 @@ class SqliteFile:
                 listed.append((document_id, name_of(row["owner"])))
         return listed
 
+    def stamp(self) -> str | None:
+        """Return what changes with every write to the file or its write-ahead log; None if there is none."""
+        try:
+            main = self.path.stat()
+        except OSError:
+            return None
+        try:
+            wal = self.path.with_name(f"{self.path.name}-wal").stat()
+        except OSError:
+            wal = None
+        files = (main, *([wal] if wal and wal.st_size else []))
+        if not all(stamps.is_settled(status.st_mtime_ns // 1_000_000) for status in files):
+            return None
+        return " ".join(f"{status.st_ino}:{status.st_size}:{status.st_mtime_ns}" for status in files)
+
+    def each_stamp(self, table: str, owner: str, owners: Collection[str]) -> Iterator[tuple[str, int | None]]:
+        """Tell what the rows of each owner look like from outside, without their content.
+
+        Args:
+            table: With `time_updated`.
+            owner: Column by which the rows are grouped, with an index.
+            owners: Its values.
+
+        Yields:
+            Owner and stamp; None where a row changed only just now.
+        """
+        # sums of remainders, as those of whole numbers of any size may overflow; text counts as 0
+        sql = f"""
+            SELECT {owner} AS id, count(*) AS number, max(time_updated) AS newest,
+                   sum(time_updated % {_MODULUS}) AS times, sum(rowid % {_MODULUS}) AS places
+            FROM {table}
+        """
+        now_ms = time.time_ns() // 1_000_000
+        for values in _chunks(owners):
+            condition = f"{owner} IN ({', '.join('?' * len(values))})"
+            for row in self.rows(f"{sql} WHERE {condition} GROUP BY {owner}", values):
+                newest = row["newest"]
+                is_settled = isinstance(newest, int) and stamps.is_settled(newest, now_ms)
+                numbers = (row["number"], newest, row["times"], row["places"])
+                yield name_of(row["id"]), hash(numbers) if is_settled else None
+
     def close(self) -> None:
         """Close the connection and remove the copy, if one was needed."""
         if self._connection is not None:
@@ -199,9 +271,26 @@ class SqliteFile:
             self._copy.cleanup()
             self._copy = None
 
+    def _fetch(self, sql: str, values: Sequence[str | int]) -> tuple[list[str], list[tuple[Value, ...]]]:
+        """Run one query; the names of its columns and its rows."""
+        try:
+            if self._connection is None:
+                self._connection = self._open()
+            cursor = self._connection.execute(sql, values)
+            return [column[0] for column in cursor.description], cursor.fetchall()
+        except sqlite3.Error as error:
+            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+            if code in DAMAGED:
+                raise DamagedFile(
+                    f"Cannot read {self.shown}: {error}. The file is damaged; `sqlite3 FILE .recover` may save it. "
+                    f"{NEXT}"
+                ) from error
+            advice = "Another program has locked it. " if code == sqlite3.SQLITE_BUSY else ""
+            raise SourceUnusable(f"Cannot read {self.shown}: {error}. {advice}{NEXT}") from error
+
     def _open(self) -> sqlite3.Connection:
         """Open the database, or a copy where its folder cannot be written and SQLite needs a `-shm` file there."""
-        if not self.path.is_file():
+        if not os.path.isfile(self.path):  # Path.is_file raises where its folder may not be searched
             raise SourceUnusable(
                 f"{self.shown} does not exist, is no file, or is a symbolic link that leads nowhere. {NEXT}"
             )
@@ -221,6 +310,13 @@ class SqliteFile:
                 f"Cannot read {self.shown}: {error.strerror}. Check its permissions. {NEXT}"
             ) from error
         return _connect(Path(self._copy.name) / self.path.name)
+
+
+def _chunks(values: Collection[str]) -> Iterator[list[str]]:
+    """Cut a list into pieces that one statement takes: a long read would pin OpenCode's write-ahead log."""
+    listed = list(values)
+    for start in range(0, len(listed), ROWS_PER_READ):
+        yield listed[start : start + ROWS_PER_READ]
 
 
 def name_of(value: Value) -> str:

@@ -1,6 +1,6 @@
 """Second generation: `opencode.db` with message and part rows (OpenCode since 1.2)."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,7 +32,7 @@ class SqliteV1:
         self.path = path
         self._file = SqliteFile(path)
 
-    def inventory(self) -> Inventory:
+    def inventory(self, *, with_stamps: bool = False) -> Inventory:
         """List the ids of every table."""
         self._file.require(NEEDED_COLUMNS)
         found = Inventory()
@@ -49,26 +49,54 @@ class SqliteV1:
             found.problems.append(
                 self._file.problem("part", "part", "rows without message", "has no message id that is text")
             )
+        if with_stamps:
+            self._add_stamps(found, [*found.messages, *found.orphans])
         return found
 
-    def projects(self) -> Iterable[Document]:
-        """Read every project row."""
-        return self._file.projects()
+    def messages_of(self, session_ids: Collection[str]) -> Inventory:
+        """List the messages of some sessions, and what parts that name them belong to, with stamps."""
+        found = Inventory()
+        self._file.messages_of(found, "message", session_ids)
+        found.orphans = self._file.part_owners(session_ids, found.messages)
+        self._add_stamps(found, [*found.messages, *found.orphans])
+        return found
 
-    def sessions(self) -> Iterable[Document]:
-        """Read every session row."""
-        return self._file.sessions("session")
+    def projects(self, ids: Collection[str] | None = None) -> Iterable[Document]:
+        """Read project rows."""
+        return self._file.projects(ids)
 
-    def messages(self, message_ids: Sequence[str], source_id: int) -> list[MessageDocuments]:
+    def sessions(self, ids: Collection[str] | None = None) -> Iterable[Document]:
+        """Read session rows."""
+        return self._file.sessions("session", ids)
+
+    def messages(self, ids: Mapping[str, str | None], source_id: int) -> list[MessageDocuments]:
         """Read message rows with their part rows, in the order they were written."""
+        message_ids = list(ids)
+        seen = Inventory()
+        self._add_stamps(seen, message_ids)  # before the content: a later write looks different
         try:
-            return self._together(self._message_rows(message_ids), self._part_rows(message_ids), message_ids, source_id)
+            found = self._together(
+                self._message_rows(message_ids), self._part_rows(message_ids), message_ids, source_id
+            )
         except DamagedFile:  # one bad page must not hide the rows beside it
             return [found for message_id in message_ids for found in self._one_of_a_damaged_file(message_id, source_id)]
+        stamps = seen.stamps["message"]
+        return [replace(documents, stamp=stamps.get(documents.message_id)) for documents in found]
+
+    def file_stamp(self) -> str | None:
+        """Return what changes with every write to the database."""
+        return self._file.stamp()
 
     def close(self) -> None:
         """Close the database."""
         self._file.close()
+
+    def _add_stamps(self, found: Inventory, ids: Collection[str]) -> None:
+        """Note what messages and their parts look like; nothing, where the file is damaged."""
+        try:
+            self._file.message_stamps(found, "message", "part", ids)
+        except DamagedFile:
+            found.stamps["message"].clear()
 
     def _message_rows(self, message_ids: Sequence[str]) -> list[Row]:
         """Read message rows, each with the version of the client that created its session."""
@@ -158,7 +186,11 @@ class Unprobed(SqliteV1):
         super().__init__(data_dir, path)
         self._error = error
 
-    def inventory(self) -> Inventory:
+    def inventory(self, *, with_stamps: bool = False) -> Inventory:
+        """Raise the error that was met."""
+        raise self._error
+
+    def messages(self, ids: Mapping[str, str | None], source_id: int) -> list[MessageDocuments]:
         """Raise the error that was met."""
         raise self._error
 

@@ -3,12 +3,12 @@
 The layout of 2.0 is known from its source only; the rows of 1.18's second API are in the real data and nearly the same.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from indexer.documents import Document, Generation, MessageDocuments
 from indexer.sources import Inventory
-from indexer.sources.sqlite_file import DAMAGE, Row, SqliteFile, name_of
+from indexer.sources.sqlite_file import DAMAGE, DamagedFile, Row, SqliteFile, name_of
 
 NEEDED_COLUMNS = {"session_message": {"id", "session_id", "type", "seq", "time_created", "time_updated", "data"}}
 
@@ -28,44 +28,69 @@ class SqliteV2:
         self.data_dir = data_dir
         self.path = path
         self._file = SqliteFile(path)
-        self._session_tables: list[str] = []
-        self._has_projects = False
 
-    def inventory(self) -> Inventory:
+    def inventory(self, *, with_stamps: bool = False) -> Inventory:
         """List the ids of every table."""
         self._file.require(NEEDED_COLUMNS)
-        tables = self._file.tables()
-        is_alone = not {"message", "part"} <= tables  # else the reader of these has the table session
-        names = ("session", "session_v2") if is_alone else ("session_v2",)
-        self._session_tables = [name for name in names if name in tables]
-        self._has_projects = "project" in tables
         found = Inventory()
-        found.projects = self._file.ids(found, "project", "project") if self._has_projects else []
-        for table in self._session_tables:
+        found.projects = self._file.ids(found, "project", "project") if "project" in self._file.tables() else []
+        for table in self._session_tables():
             found.sessions += self._file.ids(found, "session", table)
         rows = self._file.owned_ids(found, "message", "session_message", "session_id", "ORDER BY session_id, seq")
         found.messages = dict(rows)
+        if with_stamps:
+            self._add_stamps(found, found.messages)
         return found
 
-    def projects(self) -> Iterable[Document]:
-        """Read every project row."""
-        return self._file.projects() if self._has_projects else []
+    def messages_of(self, session_ids: Collection[str]) -> Inventory:
+        """List the rows of some sessions with their stamps."""
+        found = Inventory()
+        self._file.messages_of(found, "session_message", session_ids)
+        self._add_stamps(found, found.messages)
+        return found
 
-    def sessions(self) -> Iterable[Document]:
-        """Read every session row."""
-        return [document for table in self._session_tables for document in self._file.sessions(table)]
+    def projects(self, ids: Collection[str] | None = None) -> Iterable[Document]:
+        """Read project rows."""
+        return self._file.projects(ids) if "project" in self._file.tables() else []
 
-    def messages(self, message_ids: Sequence[str], source_id: int) -> list[MessageDocuments]:
+    def sessions(self, ids: Collection[str] | None = None) -> Iterable[Document]:
+        """Read session rows."""
+        return [document for table in self._session_tables() for document in self._file.sessions(table, ids)]
+
+    def messages(self, ids: Mapping[str, str | None], source_id: int) -> list[MessageDocuments]:
         """Read rows; the parts of an answer are inside its document."""
+        message_ids = list(ids)
+        seen = Inventory()
+        self._add_stamps(seen, message_ids)  # before the content: a later write looks different
         marks = ", ".join("?" * len(message_ids))
         sql = f"SELECT id, session_id, type, seq, data FROM session_message WHERE id IN ({marks})"
-        return [self._message(message_id, row, source_id) for message_id, row in self._file.each(sql, message_ids)]
+        return [
+            self._message(message_id, row, source_id, seen.stamps["message"].get(message_id))
+            for message_id, row in self._file.each(sql, message_ids)
+        ]
+
+    def file_stamp(self) -> str | None:
+        """Return what changes with every write to the database."""
+        return self._file.stamp()
 
     def close(self) -> None:
         """Close the database."""
         self._file.close()
 
-    def _message(self, message_id: str, row: Row | None, source_id: int) -> MessageDocuments:
+    def _session_tables(self) -> list[str]:
+        """Name the tables of sessions that nobody else reads: the reader of message rows has the table session."""
+        tables = self._file.tables()
+        is_alone = not {"message", "part"} <= tables
+        return [name for name in ("session", "session_v2") if name in tables and (is_alone or name == "session_v2")]
+
+    def _add_stamps(self, found: Inventory, ids: Collection[str]) -> None:
+        """Note what rows look like; nothing, where the file is damaged."""
+        try:
+            self._file.message_stamps(found, "session_message", None, ids)
+        except DamagedFile:
+            found.stamps["message"].clear()
+
+    def _message(self, message_id: str, row: Row | None, source_id: int, stamp: int | None) -> MessageDocuments:
         """Take one row; None lies in a damaged place."""
         if row is None:
             lost = self._file.problem("message", "session_message", message_id, DAMAGE)
@@ -79,4 +104,5 @@ class SqliteV2:
             parts=(),
             row_type=name_of(row["type"]),
             seq=row["seq"] if isinstance(row["seq"], int) else 0,
+            stamp=stamp,
         )

@@ -1,0 +1,141 @@
+"""What the index holds of some documents when they are looked at again."""
+
+from dataclasses import dataclass
+
+import duckdb
+
+from indexer.batch import KEPT_SIGN, TWIN
+from indexer.changes import Changes
+from indexer import parsers
+from indexer.resolve import MessageCopy
+from indexer.rows import DocumentRow, EpochMs
+
+# by kind (project, session, message, orphan) and id
+Key = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class KnownCopy:
+    """The copy of a project or session that the index holds.
+
+    Attributes:
+        source_id: None for one that is only named by other rows.
+        updated_at: In ms; -1 if it records none.
+    """
+
+    source_id: int | None
+    updated_at: int
+    generation: int
+    content_hash: int
+    is_deleted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the index holds of some documents.
+
+    Attributes:
+        session_of: Message to session.
+        orphaned: Messages of which the index has parts and no row.
+        failures: Time of the first failure of a document that failed.
+        kept: Documents that failed and that the index has in an earlier version.
+        twins: Message to the ledger rows of its parts that were left out for the same parts of other messages.
+        failed_owners: Projects, sessions and messages of which documents failed.
+    """
+
+    projects: dict[str, KnownCopy]
+    sessions: dict[str, KnownCopy]
+    messages: dict[str, MessageCopy]
+    session_of: dict[str, str]
+    deleted_messages: set[str]
+    orphaned: set[str]
+    failures: dict[tuple[int, str], EpochMs]
+    kept: set[tuple[int, str]]
+    twins: dict[str, list[DocumentRow]]
+    failed_owners: set[str]
+
+
+def stored_stamp(stamp: int | None) -> int | None:
+    """Put the parser's version into the lowest byte of a stamp: what an older parser read is read again."""
+    return None if stamp is None else stamp & ~0xFF | parsers.PARSER_VERSION
+
+
+def read_known(con: duckdb.DuckDBPyConnection, changes: Changes) -> Known:
+    """Read what the index holds of the documents that are named.
+
+    Args:
+        con: The index.
+        changes: Names projects, sessions and messages.
+    """
+    messages: dict[str, MessageCopy] = {}
+    session_of: dict[str, str] = {}
+    deleted: set[str] = set()
+    ids = {"ids": list(changes.messages)}
+    for message_id, session_id, is_deleted, *copy in con.execute(
+        """
+        SELECT message_id, session_id, deleted_at IS NOT NULL,
+               source_id, generation, completed_at IS NOT NULL OR error_name IS NOT NULL,
+               coalesce(epoch_ms(recorded_until), -1), content_hash, seq
+        FROM messages WHERE message_id IN (SELECT unnest($ids::VARCHAR[]))
+        """,
+        ids,
+    ).fetchall():
+        messages[message_id] = MessageCopy(*copy)
+        session_of[message_id] = session_id
+        if is_deleted:
+            deleted.add(message_id)
+    orphaned = con.execute(
+        """
+        SELECT DISTINCT message_id FROM parts
+        WHERE is_orphan AND deleted_at IS NULL AND message_id IN (SELECT unnest($ids::VARCHAR[]))
+        """,
+        ids,
+    ).fetchall()
+    failures: dict[tuple[int, str], EpochMs] = {}
+    kept: set[tuple[int, str]] = set()
+    twins: dict[str, list[DocumentRow]] = {}
+    ledger = _ledger(con, [*changes.projects, *changes.sessions, *changes.messages])
+    for row in ledger:
+        failures[row.source_id, row.key] = row.first_seen_at
+        if KEPT_SIGN in row.reason:
+            kept.add((row.source_id, row.key))
+        if row.key.startswith(TWIN):
+            twins.setdefault(row.owner_id, []).append(row)
+    return Known(
+        projects=_copies(con, "project", changes.projects),
+        sessions=_copies(con, "session", changes.sessions),
+        messages=messages,
+        session_of=session_of,
+        deleted_messages=deleted,
+        orphaned={message_id for (message_id,) in orphaned},
+        failures=failures,
+        kept=kept,
+        twins=twins,
+        failed_owners={row.owner_id for row in ledger},
+    )
+
+
+def _copies(con: duckdb.DuckDBPyConnection, kind: str, ids: set[str]) -> dict[str, KnownCopy]:
+    """Read the rows of projects or sessions."""
+    rows = con.execute(
+        f"""
+        SELECT {kind}_id, source_id, coalesce(epoch_ms(updated_at), -1), generation, content_hash,
+               deleted_at IS NOT NULL
+        FROM {kind}s WHERE {kind}_id IN (SELECT unnest($ids::VARCHAR[]))
+        """,
+        {"ids": list(ids)},
+    ).fetchall()
+    return {document_id: KnownCopy(*values) for document_id, *values in rows}
+
+
+def _ledger(con: duckdb.DuckDBPyConnection, owners: list[str]) -> list[DocumentRow]:
+    """Read the entries of documents that could not be read, or only in part."""
+    rows = con.execute(
+        """
+        SELECT source_id, key, owner_id, document_kind, state, reason, size_bytes,
+               epoch_ms(first_seen_at), epoch_ms(last_seen_at)
+        FROM documents WHERE owner_id IN (SELECT unnest($owners::VARCHAR[]))
+        """,
+        {"owners": owners},
+    ).fetchall()
+    return [DocumentRow(*values) for values in rows]

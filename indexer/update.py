@@ -1,0 +1,575 @@
+"""Look at documents that may have changed, choose the copies that count, and write what is new: the one way in.
+
+A first load, a restart and a live change differ only in how many documents they name (`changes.py`).
+"""
+
+import logging
+import queue
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
+
+from indexer.batch import ELSEWHERE, KEPT, LEFT_OUT, THE_REST, Batch, twin_failure, write_batch
+from indexer.changes import Changes
+from indexer.database import Database
+from indexer.documents import Document, Generation, MessageDocuments
+from indexer.exceptions import SourceUnusable
+from indexer.json_values import printable
+from indexer.known import KnownCopy, read_known, stored_stamp
+from indexer.parsers import (
+    ParsedMessage,
+    ParseFailure,
+    content_hash,
+    parse_message,
+    parse_project,
+    parse_session,
+    unreadable,
+)
+from indexer.resolve import MessageCopy, best_parse, is_newer, newest_message
+from indexer.rows import DocumentRow, EpochMs, ProjectRow, SessionRow, StampRow
+from indexer.session_messages import parse_session_message
+from indexer.storages import Storage, held_by_lost, now_ms
+
+log = logging.getLogger(__name__)
+
+MESSAGES_PER_READ = 100
+BATCHES_AHEAD = 2  # read while one is written; each holds up to 8 MB of text
+
+ProjectOrSession = TypeVar("ProjectOrSession", ProjectRow, SessionRow)
+Copies = list[tuple[Storage, MessageDocuments]]
+
+
+@dataclass(slots=True)
+class Applied:
+    """What became of changes.
+
+    Attributes:
+        written: Messages that were new or changed.
+        deleted: Messages and sessions that OpenCode deleted.
+        unreadable: Documents without a row.
+        is_visible: Anything that readers see was written.
+        postponed: Documents that are being written right now, to look at again in a moment.
+        is_everything_due: A storage came into use, which changes what is told of all others.
+    """
+
+    written: int = 0
+    deleted: int = 0
+    unreadable: int = 0
+    is_visible: bool = False
+    postponed: Changes = field(default_factory=Changes)
+    is_everything_due: bool = False
+
+
+def apply(
+    database: Database,
+    storages: Sequence[Storage],
+    changes: Changes,
+    *,
+    may_postpone: bool,
+    on_batch: Callable[[int], None] | None = None,
+) -> Applied:
+    """Bring the index up to date with documents that may have changed.
+
+    Every named document is read in every storage that has it. What exists in several is taken from one of them, never
+    summed. Unchanged documents cost a read and no write.
+
+    Args:
+        database: The index.
+        storages: All of them. One that cannot be read says so from then on; its rows stay.
+        changes: What to look at.
+        may_postpone: Leave out files that cannot be read while they are being written. Else they count as unreadable.
+        on_batch: Called after every transaction with the number of messages that were looked at in it.
+
+    Returns:
+        What was found.
+    """
+    is_used = [storage.is_used for storage in storages]
+    changes = _with_touched_sessions(database, storages, changes)
+    update = _Update(database, storages, changes, may_postpone=may_postpone)
+    batches = update.batches()
+    if len(changes.messages) > MESSAGES_PER_READ:
+        batches = _read_ahead(batches)
+    done = Applied()
+    for batch in batches:
+        done.is_visible |= write_batch(database, batch, now_ms())
+        done.written += len(batch.messages)
+        done.deleted += len(batch.gone_messages) + len(batch.gone_sessions)
+        done.unreadable += sum(row.state == "unreadable" for row in batch.failures)
+        if on_batch:
+            on_batch(batch.documents_done)
+    done.postponed = update.postponed
+    done.is_everything_due = is_used != [storage.is_used for storage in storages]
+    return done
+
+
+def _with_touched_sessions(database: Database, storages: Sequence[Storage], changes: Changes) -> Changes:
+    """Find out which messages of touched sessions look different, or are gone."""
+    named = Changes()
+    named.add(changes)
+    if not changes.touched_sessions:
+        return named
+    listed: set[str] = set()
+    for storage in storages:
+        if storage.problem:
+            continue
+        try:
+            found = storage.source.messages_of(changes.touched_sessions)
+        except SourceUnusable as error:
+            storage.lose(error)
+            continue
+        ids = [*found.messages, *found.orphans]
+        listed.update(ids)
+        stored = dict(
+            database.con.execute(
+                """
+                SELECT document_id, stamp FROM read_stamps
+                WHERE source_id = $source_id AND document_kind IN ('message', 'orphan')
+                  AND document_id IN (SELECT unnest($ids::VARCHAR[]))
+                """,
+                {"source_id": storage.source_id, "ids": ids},
+            ).fetchall()
+        )
+        for message_id in ids:
+            stamp = stored_stamp(found.stamps["message"].get(message_id))
+            if stamp is None or stamp != stored.get(message_id):
+                named.add(Changes(messages={message_id: found.messages.get(message_id)}))
+    held = database.con.execute(
+        """
+        SELECT message_id FROM messages
+        WHERE session_id IN (SELECT unnest($ids::VARCHAR[])) AND deleted_at IS NULL
+        UNION
+        SELECT message_id FROM parts
+        WHERE session_id IN (SELECT unnest($ids::VARCHAR[])) AND is_orphan AND deleted_at IS NULL
+        """,
+        {"ids": list(changes.touched_sessions)},
+    ).fetchall()
+    named.add(Changes(messages=dict.fromkeys(message_id for (message_id,) in held if message_id not in listed)))
+    named.touched_sessions.clear()
+    return named
+
+
+class _Update:
+    """One look at some documents."""
+
+    def __init__(
+        self, database: Database, storages: Sequence[Storage], changes: Changes, *, may_postpone: bool
+    ) -> None:
+        """Read what the index holds of them; no document is read yet."""
+        self._database = database
+        self._storages = storages
+        self._changes = changes
+        self._may_postpone = may_postpone
+        self._started = now_ms()
+        self._known = read_known(database.con, changes)
+        self._held_messages = held_by_lost(database, storages, "message", changes.messages)
+        self._held_sessions = held_by_lost(database, storages, "session", changes.sessions)
+        rows = database.con.execute("SELECT source_id FROM sources").fetchall()
+        self._numbered = {source_id for (source_id,) in rows}
+        self._session_order: dict[str, int] = {}
+        self.postponed = Changes()
+
+    @property
+    def _usable(self) -> list[Storage]:
+        """List the storages that could be read so far."""
+        return [storage for storage in self._storages if not storage.problem]
+
+    @property
+    def _usable_ids(self) -> set[int]:
+        """Number the storages that could be read so far."""
+        return {storage.source_id for storage in self._usable}
+
+    @property
+    def _complete_ids(self) -> set[int]:
+        """Number the storages of which everything can be listed: what they lack is gone."""
+        return {storage.source_id for storage in self._usable if storage.is_complete}
+
+    def batches(self) -> Iterator[Batch]:
+        """Read and parse everything, projects and sessions first, then messages, newest session first."""
+        batch = Batch()
+        self._add_projects(batch)
+        self._add_sessions(batch)
+        if len(self._changes.messages) > MESSAGES_PER_READ:  # pages list sessions before their messages are there
+            yield batch
+            batch = Batch()
+        for message_ids in self._chunks():
+            copies = self._read(message_ids)
+            for message_id in message_ids:
+                self._resolve(batch, message_id, copies.get(message_id, []))
+                if batch.is_full:
+                    yield batch
+                    batch = Batch()
+            batch.documents_done += len(message_ids)
+        yield batch
+
+    # --- projects and sessions
+
+    def _add_projects(self, batch: Batch) -> None:
+        """Read projects and add those that are new, changed or gone."""
+        copies = self._documents(self._changes.projects, lambda storage, ids: storage.source.projects(ids))
+        rows: dict[str, ProjectRow] = {}
+        for project_id in self._changes.projects:
+            for storage, document in copies.get(project_id, []):
+                parsed = parse_project(document, storage.source_id, storage.source.generation)
+                if self._is_postponed(document.stamp, storage, parsed.failures):
+                    self.postponed.projects.add(project_id)
+                    break
+                otherwise = KEPT if project_id in self._known.projects else LEFT_OUT
+                self._note(batch, storage, project_id, parsed.failures, otherwise)
+                if parsed.row is not None:
+                    _keep_newer(rows, project_id, parsed.row)
+            else:
+                self._stamp(batch, "project", project_id, copies.get(project_id, []))
+                if project_id not in copies:
+                    self._forget_failures(batch, project_id)
+        batch.projects = [row for row in rows.values() if self._is_news(row, self._known.projects.get(row.project_id))]
+        batch.gone_projects = self._gone(self._changes.projects, copies, self._known.projects)
+
+    def _add_sessions(self, batch: Batch) -> None:
+        """Read sessions and add those that are new, changed or gone."""
+        copies = self._documents(self._changes.sessions, lambda storage, ids: storage.source.sessions(ids))
+        rows: dict[str, SessionRow] = {}
+        for session_id in self._changes.sessions:
+            for storage, document in copies.get(session_id, []):
+                holders = [other for other, _ in copies[session_id]]
+                is_missing = self._is_missing(storage, session_id, holders, self._held_sessions)
+                parsed = parse_session(
+                    document, storage.source_id, storage.source.generation, is_missing_in_newer=is_missing
+                )
+                if self._is_postponed(document.stamp, storage, parsed.failures):
+                    self.postponed.sessions.add(session_id)
+                    break
+                otherwise = KEPT if session_id in self._known.sessions else LEFT_OUT
+                self._note(batch, storage, session_id, parsed.failures, otherwise)
+                if parsed.row is not None:
+                    _keep_newer(rows, session_id, parsed.row)
+            else:
+                self._stamp(batch, "session", session_id, copies.get(session_id, []))
+                if session_id not in copies:
+                    self._forget_failures(batch, session_id)
+        batch.sessions = [row for row in rows.values() if self._is_news(row, self._known.sessions.get(row.session_id))]
+        batch.gone_sessions = self._gone(self._changes.sessions, copies, self._known.sessions)
+        self._session_order = {key: -(row.updated_at or row.created_at or 0) for key, row in rows.items()}
+
+    def _documents(
+        self, ids: set[str], read: Callable[[Storage, set[str]], Iterable[Document]]
+    ) -> dict[str, list[tuple[Storage, Document]]]:
+        """Read every copy of some projects or sessions."""
+        copies: dict[str, list[tuple[Storage, Document]]] = {}
+        for storage in self._usable if ids else []:
+            try:
+                for document in read(storage, ids):
+                    copies.setdefault(document.document_id, []).append((storage, document))
+                    storage.is_used |= document.kind == "session"
+            except SourceUnusable as error:
+                storage.lose(error)
+        return copies
+
+    def _is_news(self, row: ProjectRow | SessionRow, known: KnownCopy | None) -> bool:
+        """Tell whether the index lacks a project or session, or has another version that does not come first."""
+        if known is None or known.is_deleted or known.source_id is None:
+            return True
+        is_same = known.content_hash == row.content_hash
+        if known.source_id == row.source_id:
+            return not is_same
+        is_elsewhere = known.source_id not in self._usable_ids
+        # the same content elsewhere: the folder was renamed, or this is a copy of it
+        return not is_elsewhere or is_same or is_newer(row, known.updated_at, known.generation, known.content_hash)
+
+    def _gone(self, ids: set[str], copies: Mapping[str, Sequence[object]], known: Mapping[str, KnownCopy]) -> list[str]:
+        """List what the index holds and no storage has any more."""
+        complete = self._complete_ids
+        return sorted(
+            document_id
+            for document_id in ids
+            if document_id not in copies
+            and document_id in known
+            and not known[document_id].is_deleted
+            and known[document_id].source_id in complete
+        )
+
+    # --- messages
+
+    def _chunks(self) -> Iterator[dict[str, str | None]]:
+        """Group the messages, a few at a time: by session, newest session first, orphaned parts last."""
+        ordered = sorted(
+            ((message_id, self._session_of(message_id)) for message_id in self._changes.messages),
+            key=lambda found: (not found[1], self._session_order.get(found[1] or "", 0), found[1] or "", found[0]),
+        )
+        for start in range(0, len(ordered), MESSAGES_PER_READ):
+            yield dict(ordered[start : start + MESSAGES_PER_READ])
+
+    def _session_of(self, message_id: str) -> str | None:
+        """Return the session of a message, as the index has it where the change does not name it."""
+        named = self._changes.messages[message_id]
+        return named or self._known.session_of.get(message_id, named)
+
+    def _read(self, message_ids: Mapping[str, str | None]) -> dict[str, Copies]:
+        """Read every copy of some messages."""
+        copies: dict[str, Copies] = {}
+        for storage in self._usable:
+            try:
+                found = storage.source.messages(message_ids, storage.source_id)
+            except SourceUnusable as error:
+                storage.lose(error)
+                self._held_messages |= held_by_lost(self._database, [storage], "message", message_ids)
+                continue
+            for documents in found:
+                copies.setdefault(documents.message_id, []).append((storage, documents))
+        return copies
+
+    def _is_missing(
+        self, storage: Storage, document_id: str, holders: Sequence[Storage], held: Mapping[int, set[str]]
+    ) -> bool:
+        """Tell whether a document exists only in this older storage, beside a newer one that is in use."""
+        return storage.is_beside_newer and not any(
+            newer in holders or document_id in held.get(newer.source_id, ()) for newer in storage.newer
+        )
+
+    def _is_missing_message(self, storage: Storage, message_id: str, copies: Copies) -> bool:
+        """Tell whether a message exists only in this older storage; parts alone are no message."""
+        holders = [other for other, documents in copies if documents.message is not None]
+        return self._is_missing(storage, message_id, holders, self._held_messages)
+
+    def _resolve(self, batch: Batch, message_id: str, copies: Copies) -> None:
+        """Choose the copy of a message that counts, and add it to the batch unless the index has it already."""
+        known = self._known.messages.get(message_id)
+        is_deleted = message_id in self._known.deleted_messages
+        is_orphaned = all(documents.message is None for _, documents in copies)
+        if is_orphaned and known is not None and not is_deleted and known.source_id not in self._complete_ids:
+            return  # its storage cannot be read right now
+        if self._is_unchanged(batch, message_id, copies):
+            self._stamp_message(batch, message_id, copies)
+            return
+        parsed = [self._parse(storage, documents, message_id, copies) for storage, documents in copies]
+        for (storage, documents), candidate in zip(copies, parsed, strict=True):
+            if self._is_postponed(documents.stamp, storage, candidate.failures):
+                self.postponed.add(Changes(messages={message_id: documents.session_id or self._session_of(message_id)}))
+                return
+        self._stamp_message(batch, message_id, copies)
+        if is_orphaned:
+            self._add_orphans(batch, message_id, copies, parsed)
+            return
+        chosen = best_parse(parsed)
+        is_kept = known is not None and (chosen.message is None or (not is_deleted and self._is_worse(chosen, known)))
+        for (storage, _), candidate in zip(copies, parsed, strict=True):
+            otherwise = KEPT if is_kept else LEFT_OUT
+            if candidate.message is None and chosen.message is not None:
+                otherwise = ELSEWHERE
+            self._note(batch, storage, message_id, candidate.failures, otherwise)
+        if is_kept:
+            return
+        if chosen.message is not None:
+            copy = MessageCopy.of(chosen.message)
+            if known is not None and not is_deleted:
+                is_elsewhere = known.source_id not in self._usable_ids
+                is_same = copy.content_hash == known.content_hash and copy.seq == known.seq
+                if is_same and copy.source_id == known.source_id:
+                    twins = self._known.twins.get(message_id, ())
+                    batch.failures += (replace(row, last_seen_at=self._started) for row in twins)
+                    return
+                if is_elsewhere and newest_message([known, copy]) == 0:
+                    if is_same:
+                        batch.moved[message_id] = copy.source_id
+                    return
+            batch.messages.append(chosen.message)
+        if known is not None:
+            batch.rewritten.append(message_id)
+            if chosen.message is not None and chosen.message.generation != known.generation:
+                batch.superseded.append(message_id)
+        self._add_parts(batch, copies[0][0], message_id, chosen)
+
+    def _is_unchanged(self, batch: Batch, message_id: str, copies: Copies) -> bool:
+        """Tell whether the index has the only copy of a message as it is, without parsing it."""
+        known = self._known.messages.get(message_id)
+        is_settled = message_id not in self._known.deleted_messages and message_id not in self._known.failed_owners
+        if len(copies) != 1 or known is None or not is_settled:
+            return False
+        storage, documents = copies[0]
+        is_missing = self._is_missing_message(storage, message_id, copies)
+        is_same = content_hash(documents, is_missing_in_newer=is_missing) == known.content_hash
+        if not is_same or known.seq != documents.seq or documents.message is None:
+            return False
+        if known.source_id not in self._usable_ids:
+            batch.moved[message_id] = storage.source_id  # the folder was renamed, or this is a copy of it
+        return True
+
+    def _parse(self, storage: Storage, documents: MessageDocuments, message_id: str, copies: Copies) -> ParsedMessage:
+        """Parse one copy of a message."""
+        parse = parse_session_message if documents.row_type is not None else parse_message
+        return parse(documents, is_missing_in_newer=self._is_missing_message(storage, message_id, copies))
+
+    def _add_orphans(self, batch: Batch, message_id: str, copies: Copies, parsed: Sequence[ParsedMessage]) -> None:
+        """Add what is left of a message that no storage has: the parts that lie there still, or nothing."""
+        is_known = message_id in self._known.messages
+        if is_known and message_id not in self._known.deleted_messages:
+            batch.gone_messages.append(message_id)
+        if not copies:
+            # orphans do not tell their storage: only when all can be read, they are gone
+            if message_id in self._known.orphaned and self._numbered <= self._complete_ids:
+                batch.gone_messages.append(message_id)
+            self._forget_failures(batch, message_id)
+            return
+        for (storage, _), candidate in zip(copies, parsed, strict=True):
+            self._note(batch, storage, message_id, candidate.failures, LEFT_OUT)
+        if is_known or message_id in self._known.orphaned:
+            batch.rewritten.append(message_id)
+        self._add_parts(batch, copies[0][0], message_id, best_parse(parsed))
+
+    def _is_worse(self, chosen: ParsedMessage, known: MessageCopy) -> bool:
+        """Tell whether parts of a message are unreadable now that could be read before.
+
+        The version that the index has stays then until a good one comes, unless the message ended since. What could
+        never be read makes no version worse.
+        """
+        assert chosen.message is not None, "an unreadable message is always worse"
+        copy = MessageCopy.of(chosen.message)
+        if copy.source_id != known.source_id or (copy.is_finished and not known.is_finished):
+            return False
+        lost = {(copy.source_id, failure.key) for failure in chosen.failures if not failure.is_partial}
+        return any(document in self._known.kept or document not in self._known.failures for document in lost)
+
+    def _add_parts(self, batch: Batch, storage: Storage, message_id: str, chosen: ParsedMessage) -> None:
+        """Add the parts of a message to a batch, but for those whose id another message of the batch has."""
+        owners = {row.part_id: batch.part_owners.setdefault(row.part_id, message_id) for row in chosen.parts}
+        twins = {part_id: owner for part_id, owner in owners.items() if owner != message_id}
+        batch.failures += (
+            twin_failure(part_id, message_id, owner, storage.source_id, self._started)
+            for part_id, owner in twins.items()
+        )
+        batch.part_sources[message_id] = storage.source_id
+        batch.parts += (row for row in chosen.parts if row.part_id not in twins)
+        batch.bodies += (row for row in chosen.bodies if row.part_id not in twins)
+        batch.text_bytes += sum(row.size_bytes for row in chosen.parts)
+
+    # --- what was looked at, and what could not be read
+
+    def _is_postponed(self, stamp: int | None, storage: Storage, failures: Iterable[ParseFailure]) -> bool:
+        """Tell whether a file cannot be read because it is being rewritten right now: 1.x writes in place."""
+        is_live = self._may_postpone and stamp is None and storage.source.generation == Generation.JSON_TREE
+        return is_live and any(not failure.is_partial and failure.size_bytes is not None for failure in failures)
+
+    def _stamp(self, batch: Batch, kind: str, document_id: str, copies: Iterable[tuple[Storage, Document]]) -> None:
+        """Note what a project or session looked like."""
+        batch.looked_at(kind, document_id, self._usable_ids)
+        batch.stamps += (
+            StampRow(storage.source_id, kind, document_id, stored_stamp(document.stamp), None)
+            for storage, document in copies
+        )
+
+    def _stamp_message(self, batch: Batch, message_id: str, copies: Copies) -> None:
+        """Note what a message looked like, and how many parts it has where these are documents of their own."""
+        batch.looked_at("message", message_id, self._usable_ids)
+        for storage, documents in copies:
+            kind = "orphan" if documents.message is None else "message"
+            parts = len(documents.parts) if documents.row_type is None else None
+            stamp = stored_stamp(documents.stamp)
+            batch.stamps.append(StampRow(storage.source_id, kind, message_id, stamp, parts))
+
+    def _forget_failures(self, batch: Batch, owner_id: str) -> None:
+        """Take the entries of a document that was looked at out of the ledger."""
+        if owner_id in self._known.failed_owners:
+            batch.mended += ((source_id, owner_id) for source_id in sorted(self._usable_ids))
+
+    def _note(
+        self, batch: Batch, storage: Storage, owner_id: str, failures: Iterable[ParseFailure], otherwise: str
+    ) -> None:
+        """Put failures into the ledger, in place of earlier ones of the same owner.
+
+        Args:
+            batch: Where they are written with.
+            storage: Where the documents are.
+            owner_id: The project, session or message that they belong to.
+            failures: What could not be read, or not all of it.
+            otherwise: What happens next to a document without a row.
+        """
+        self._forget_failures(batch, owner_id)
+        for failure in failures:
+            first = self._known.failures.get((storage.source_id, failure.key), self._started)
+            batch.failures.append(ledger_row(storage, owner_id, failure, otherwise, first, self._started))
+
+
+def listing_rows(storage: Storage, problems: Sequence[Document], now: EpochMs) -> list[DocumentRow]:
+    """Describe what a storage holds and cannot list; it belongs to no document."""
+    return [ledger_row(storage, "", unreadable(problem, problem.problem), LEFT_OUT, now, now) for problem in problems]
+
+
+def ledger_row(
+    storage: Storage, owner_id: str, failure: ParseFailure, otherwise: str, first_ms: EpochMs, now: EpochMs
+) -> DocumentRow:
+    """Describe something that could not be read, or only in part, and log it when it is new.
+
+    Args:
+        storage: Where it is.
+        owner_id: The project, session or message that it belongs to; empty if to none.
+        failure: What is wrong.
+        otherwise: What happens next to a document without a row.
+        first_ms: When it was first seen.
+        now: When it was seen now.
+    """
+    if failure.is_partial:
+        state, level, reason = "partial", logging.INFO, f"Read in part: {failure.reason}. {THE_REST}"
+    else:
+        state, level = "unreadable", logging.WARNING
+        reason = f"The {failure.document_kind} {failure.reason}. {otherwise}"
+    log.log(level, "%s: %s", printable(f"{storage.source.data_dir}: {failure.key}"), reason)
+    return DocumentRow(
+        source_id=storage.source_id,
+        key=failure.key,
+        owner_id=owner_id,
+        document_kind=failure.document_kind,
+        state=state,
+        reason=reason,
+        size_bytes=failure.size_bytes,
+        first_seen_at=first_ms,
+        last_seen_at=now,
+    )
+
+
+def _keep_newer(rows: dict[str, ProjectOrSession], key: str, row: ProjectOrSession) -> None:
+    """Keep the copy of a project or session that comes first."""
+    other = rows.get(key)
+    if other is None or is_newer(
+        row, -1 if other.updated_at is None else other.updated_at, other.generation, other.content_hash
+    ):
+        rows[key] = row
+
+
+def _read_ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
+    """Run an iterator in a thread of its own, a few batches ahead.
+
+    Its errors are raised here; when the caller stops early, the thread ends before this returns.
+    """
+    waiting: queue.Queue[Batch | BaseException | None] = queue.Queue(BATCHES_AHEAD)
+    stopped = threading.Event()
+
+    def put(item: Batch | BaseException | None) -> bool:
+        """Hand an item over; False once nobody wants it."""
+        while not stopped.is_set():
+            try:
+                waiting.put(item, timeout=0.1)
+            except queue.Full:
+                continue
+            return True
+        return False
+
+    def read() -> None:
+        """Read until the end, an error, or nobody wants more."""
+        try:
+            for batch in batches:
+                if not put(batch):
+                    return
+            put(None)
+        except BaseException as error:  # noqa: BLE001 (raised again in the caller's thread)
+            put(error)
+
+    reader = threading.Thread(target=read, name="reader", daemon=True)
+    reader.start()
+    try:
+        while (item := waiting.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        stopped.set()
+        reader.join()
