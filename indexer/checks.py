@@ -399,7 +399,7 @@ def _only_here(con: duckdb.DuckDBPyConnection | None) -> str:
     if con is None:
         return "Without it a new index lacks what OpenCode deleted before now."
     deleted = number(con, "SELECT count(*) FROM messages WHERE deleted_at IS NOT NULL")
-    return f"Until it is written again, {_messages(deleted)} {'is' if deleted == 1 else 'are'} in this index alone."
+    return f"Until it is written again, {_messages(deleted)} are in this index alone."
 
 
 def _messages(count: int) -> str:

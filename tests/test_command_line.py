@@ -162,7 +162,7 @@ def test_command_line_wrong_usage_ends_with_2(arguments: tuple[str, ...]) -> Non
     assert "Usage" in done.stderr
 
 
-@pytest.mark.parametrize("command", ["bulk", "run", "status", "totals", "backfill", "migrate", "rollback"])
+@pytest.mark.parametrize("command", ["bulk", "run", "status", "check", "totals", "backfill", "migrate", "rollback"])
 def test_help_explains_every_command(command: str) -> None:
     """The help names the default of what it takes."""
     overview, details = indexer("--help"), indexer(command, "--help")

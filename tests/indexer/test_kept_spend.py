@@ -257,7 +257,7 @@ def test_save_writes_only_when_something_deleted_changed(load: Load, data_dir: P
 
     assert again is False
     assert file.stat().st_ino == first
-    delete(data_dir, "message/ses_b/msg_b2.json")
+    delete(data_dir, "message/ses_b/msg_b2.json", "part/msg_b2")
     load()
     kept = kept_spend.verify(file)
     assert kept is not None
