@@ -148,11 +148,6 @@ def status() -> health.IndexStatus:
     return load(health.status)
 
 
-def revision() -> str:
-    """Return the name of the pinned revision."""
-    return _key()
-
-
 def zone() -> str:
     """Return the viewer's time zone, UTC if the browser names none or one that cannot be used."""
     name = st.context.timezone or "UTC"

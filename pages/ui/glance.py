@@ -112,7 +112,7 @@ def last_sessions(scope: Scope) -> None:
         _link(frame.SESSIONS, "All sessions", {"sort": "last active"})
     styled, config = tables.last_sessions(rows, scope.tz)
     ids = [row.session_id for row in rows]
-    key = tables.key("overview_sessions", scope, data.revision())
+    key = tables.key("overview_sessions", scope, ids)
     _openable(styled, config, key, "Last active sessions", lambda: _open_session(ids, key))
     st.caption("Tick a row to open the session. A row holds its child sessions.")
 
@@ -125,7 +125,7 @@ def agents(found: Overview, scope: Scope) -> None:
         _link(frame.COSTS, "Costs by agent", {"by": "agent"})
     styled, config = tables.agents(rows)
     names = [row.agent or "" for row in rows]
-    key = tables.key("overview_agents", scope, data.revision())
+    key = tables.key("overview_agents", scope, names)
     _openable(styled, config, key, title, lambda: _open_agent(names, key))
     st.caption("Tick a row to see what the agent cost, by model.")
 
@@ -142,7 +142,7 @@ def slowest_tools(scope: Scope) -> None:
     styled, config = tables.tools(rows)
     st.dataframe(
         styled,
-        key=tables.key("overview_tools", scope, data.revision()),
+        key=tables.key("overview_tools", scope),
         hide_index=True,
         column_config=config,
         placeholder=display.MISSING,
@@ -164,7 +164,7 @@ def newest_errors(scope: Scope) -> None:
         return
     styled, config = tables.errors(rows, scope.tz)
     ids = [row.session_id for row in rows]
-    key = tables.key("overview_errors", scope, data.revision())
+    key = tables.key("overview_errors", scope, ids)
     _openable(styled, config, key, "Newest errors", lambda: _open_session(ids, key))
     st.caption("Tick a row to open its session. Answers that you cut short are not listed.")
 

@@ -192,7 +192,7 @@ def _speed(found: Indexing, heard: Activity, now: datetime) -> None:
         delay,
         "Delay",
         _length(heard.delay(now)) if heard.waiting_since else "None",
-        "no change seen yet" if took is None else f"last change: shown after {display.duration(took)}",
+        "no change seen yet" if took is None else f"last one took {display.duration(took)}",
         "How long the oldest change that was noticed has been waiting to be shown. None: all of them are shown. Below "
         "it, how long the last change took from being noticed to being shown.",
     )

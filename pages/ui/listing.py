@@ -78,7 +78,8 @@ def table(scope: Scope, fold: bool, sort: str, total: SessionsTotal) -> None:
     page = _page((scope, fold, sort), pages)
     rows = data.load(sessions.session_rows, scope, fold, sort, PAGE_ROWS, (page - 1) * PAGE_ROWS)
     styled, config = tables.sessions(rows, scope, fold)
-    key = tables.key("sessions_rows", scope, fold, sort, page, data.revision(), st.session_state.get(_CLOSED, 0))
+    ids = [row.session_id for row in rows]
+    key = tables.key("sessions_rows", scope, fold, sort, page, ids, st.session_state.get(_CLOSED, 0))
     st.dataframe(
         styled,
         key=key,
@@ -86,7 +87,7 @@ def table(scope: Scope, fold: bool, sort: str, total: SessionsTotal) -> None:
         column_config=config,
         placeholder=display.MISSING,
         height="content" if len(rows) <= 18 else 660,
-        on_select=lambda: _open([row.session_id for row in rows], key),
+        on_select=lambda: _open(ids, key),
         selection_mode="single-row",
         alt="Sessions",
     )

@@ -182,7 +182,7 @@ def view(by: str, scope: Scope, totals: CostTotals) -> CostView:
         ranking_title=f"Dearest {ranked_by}s" if len(top) <= most else f"The {most} dearest {ranked_by}s",
         ranking_alt=f"Bars of the recorded cost of the dearest {ranked_by}s, with their share.",
         table_title=_table_title(by, totals, len(rows), page, pages),
-        table_key=tables.key("costs_rows", by, scope, page, data.revision()),
+        table_key=tables.key("costs_rows", by, scope, page, [row.key for row in rows]),
         csv=_csv(by, scope),
         file_name=export.file_name(f"costs_by-{by}", scope, totals.first_at, totals.last_at),
     )

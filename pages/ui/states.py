@@ -17,6 +17,8 @@ _TITLES: dict[type[exceptions.IndexUnavailable], str] = {
     exceptions.IndexNewer: "The index is newer than this dashboard",
     exceptions.IndexForeign: "This file is not an index",
     exceptions.IndexBroken: "The index cannot be opened",
+    exceptions.IndexDamaged: "The index is damaged",
+    exceptions.IndexUnavailable: "The index cannot be used",
 }
 _HINTS: dict[type[exceptions.IndexUnavailable], tuple[str, str | None]] = {
     exceptions.IndexMissing: (
@@ -33,6 +35,8 @@ _HINTS: dict[type[exceptions.IndexUnavailable], tuple[str, str | None]] = {
         "ANALYTICS_DB=~/opencode-analytics.duckdb make run",
     ),
     exceptions.IndexBroken: ("Start the indexer: it publishes the index anew.", BUILD),
+    exceptions.IndexDamaged: ("Start the indexer: it sets the damaged file aside and builds the index anew.", BUILD),
+    exceptions.IndexUnavailable: ("Start the indexer.", BUILD),
 }
 
 
@@ -43,9 +47,10 @@ def unavailable(error: exceptions.IndexUnavailable, is_usable: Callable[[], bool
         error: What happened.
         is_usable: Tells whether the index can be read by now.
     """
-    hint, command = _HINTS.get(type(error), ("Start the indexer.", BUILD))
+    kind = next(kind for kind in type(error).__mro__ if kind in _TITLES)
+    hint, command = _HINTS[kind]
     with st.container(border=True, key="unavailable"):
-        st.title(_TITLES.get(type(error), "The index cannot be used"), anchor=False)
+        st.title(_TITLES[kind], anchor=False)
         st.text(str(error))
         st.text(hint)
         if command:

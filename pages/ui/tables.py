@@ -37,7 +37,10 @@ _Config = dict[str, "ColumnConfig"]
 
 
 def key(name: str, *parts: object) -> str:
-    """Make the key of a table: another one for other data, so that a selected row number never meets other rows."""
+    """Make the key of a table: another one for other rows, so that a selected row number never meets another row.
+
+    Not for another revision: a table whose rows are the same keeps its tick and its place.
+    """
     return f"{name}_{hashlib.sha256(repr(parts).encode('utf-8', 'replace')).hexdigest()[:12]}"
 
 

@@ -210,3 +210,11 @@ def test_condensed_keeps_the_sum() -> None:
 
     assert len(short) <= 24 and sum(short) == 88
     assert charts.condensed([1.0, 2.0]) == [1.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("number", "text"), [(0, "0"), (0.01, "<0.1"), (0.44, "0.4"), (9.94, "9.9"), (9.96, "10"), (1234.4, "1,234")]
+)
+def test_rate_is_written_short(number: float, text: str) -> None:
+    """A little is more than nothing; a lot needs no decimals."""
+    assert display.rate(number) == text

@@ -150,7 +150,7 @@ def test_indexer_that_follows_says_how_fast(open_app: OpenApp, tmp_path: Path, m
     assert (numbers["Delay"], numbers["Waiting"], numbers["Documents per second"]) == ("1.2 s", "3", "4.5")
     assert numbers["Everything compared"] == "just now"
     besides = [str(metric.delta) for metric in app.metric]
-    assert "last change: shown after 120 ms" in besides and "took 2.1 s, next in 48 s" in besides
+    assert "last one took 120 ms" in besides and "took 2.1 s, next in 48 s" in besides
     sources = app.dataframe[0].value
     assert list(sources["Followed"]) == ["scanned now and then", "checked all the time"]
     assert list(sources["State"]) == ["read", "nothing there yet"]

@@ -1,6 +1,7 @@
 """What the dashboard shows when the index is missing, foreign, of another version, empty, partial or the sample."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import duckdb
@@ -9,6 +10,7 @@ from streamlit.testing.v1 import AppTest
 
 from indexer.database import Database
 from indexer.publish import Publisher
+from pages.ui import data
 from tests.builders import assistant, session, user, write_json_tree
 from tests.pages.conftest import ROOT, OpenApp, change, headline, index, texts
 
@@ -82,7 +84,7 @@ def test_pages_file_that_is_no_database_is_named(open_app: OpenApp, tmp_path: Pa
     app = open_app(path)
 
     assert not app.exception
-    assert app.title[0].value in ("This file is not an index", "The index cannot be opened")
+    assert app.title[0].value in ("This file is not an index", "The index cannot be opened", "The index is damaged")
 
 
 def test_pages_empty_index_says_no_data_was_found(open_app: OpenApp, tmp_path: Path) -> None:
@@ -164,6 +166,75 @@ def test_pages_newer_data_is_offered_and_shown_on_refresh(open_app: OpenApp, tmp
 
     assert (before, headline(app)["Cost, recorded (USD)"]) == ("$1.00", "$3.00")
     assert label == "New data · Refresh"
+
+
+def test_pages_pinned_revision_outlives_many_newer_ones(open_app: OpenApp, tmp_path: Path) -> None:
+    """An indexer that publishes all the time does not move a page that nobody refreshed."""
+    app = open_app(*DOCS, range="all")
+    for number in range(6):
+        change(tmp_path / "index.duckdb", f"UPDATE messages SET cost_recorded_usd = {number + 2}")
+        app.run()
+
+    app.multiselect(key="agent").set_value(["build"]).run()  # asks what was not asked before
+    before = headline(app)["Cost, recorded (USD)"]
+    app.button(key="refresh").click().run()
+
+    assert (before, headline(app)["Cost, recorded (USD)"]) == ("$1.00", "$7.00")
+    assert app.multiselect(key="agent").value == ["build"]
+
+
+def test_pages_first_pass_killed_is_not_in_progress(
+    open_app: OpenApp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its phase says that it runs, but nothing was heard of it for a minute."""
+    path = index(tmp_path / "killed.duckdb", write_json_tree(tmp_path / "opencode", DOCS))
+    change(path, "UPDATE sync_state SET phase = 'bulk', last_full_pass_at = NULL")
+    later = data.now() + timedelta(minutes=1)
+    monkeypatch.setattr(data, "now", lambda: later)
+
+    app = open_app(path, range="all")
+
+    assert "was interrupted" in app.warning[0].value
+
+
+def test_pages_first_pass_killed_before_anything_was_read_says_how_to_go_on(
+    open_app: OpenApp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing comes by itself any more."""
+    path = tmp_path / "begun.duckdb"
+    with Database.open(path) as database:
+        publisher = Publisher(database)
+        database.set_phase("bulk", "test")
+        publisher.close()
+    later = data.now() + timedelta(minutes=1)
+    monkeypatch.setattr(data, "now", lambda: later)
+
+    app = open_app(path)
+
+    assert "Indexing was interrupted" in texts(app)
+    assert [code.value for code in app.code] == ["python -m indexer run"]
+
+
+@pytest.mark.parametrize(
+    ("phase", "words"),
+    [
+        ("real-time", "following 1 source"),
+        ("bulk", "reading 1 source"),
+        ("stopped", "1 source, not followed: no indexer runs"),
+        ("failed", "1 source, not followed: the indexer failed"),
+    ],
+)
+def test_overview_says_whether_new_data_comes(phase: str, words: str, open_app: OpenApp, tmp_path: Path) -> None:
+    """Beside the time of the data."""
+    path = index(tmp_path / "phase.duckdb", write_json_tree(tmp_path / "opencode", DOCS))
+    with Database.open(path) as database:
+        publisher = Publisher(database)
+        database.set_phase(phase, "test")
+        publisher.close()
+
+    app = open_app(path, page="overview", range="all")
+
+    assert any(words in caption.value for caption in app.caption if "Data as of" in caption.value)
 
 
 @pytest.mark.parametrize("page", ["overview", "costs", "sessions"])

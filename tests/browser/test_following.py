@@ -1,0 +1,198 @@
+"""Pages that stay open while an indexer works: what they show changes by itself, and takes nothing away."""
+
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, ViewportSize
+
+from indexer.activity import Activity, Watched, take_retry_request, write_activity
+from indexer.database import Database
+from indexer.publish import Publisher
+from tests.browser import running
+from tests.browser.conftest import ARTIFACTS
+from tests.browser.visit import PHONE, WIDE, Visit, visiting
+from tests.builders import Doc, assistant, damaged, part, session, user, write_json_tree
+
+BAD = [damaged(part(f"prt_bad{number}", "text"), b"{") for number in range(3)]
+DOCS = [session(), user(), assistant(cost=1), *BAD]
+MAIN = '[data-testid="stMain"]'
+LIMIT = "The limit of watched folders is too low. Raise it with: sudo sysctl fs.inotify.max_user_watches=524288"
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """An index whose indexer is played by the test.
+
+    Attributes:
+        index: What the dashboard opens.
+        storage: OpenCode's data folder.
+    """
+
+    index: Path
+    storage: Path
+
+    def add(self, *docs: Doc) -> None:
+        """Let OpenCode write documents, and index them."""
+        write_json_tree(self.storage, docs)
+        running.indexer("bulk", "--data", str(self.storage), "--db", str(self.index))
+
+    def enter(self, phase: str, state: str = "") -> None:
+        """Publish a phase, and what it comes with, as assignments of `sync_state`."""
+        with Database.open(self.index) as database:
+            publisher = Publisher(database)
+            database.set_phase(phase, f"test of {phase}")
+            if state:
+                with database.transaction() as con:
+                    con.execute(f"UPDATE sync_state SET {state}")
+            publisher.close()
+
+    def say(self, **words: Any) -> None:
+        """Speak as an indexer that follows and has nothing to do, but for what is given."""
+        now = int(time.time() * 1000)
+        said = Activity(
+            pid=1,
+            at_ms=now + 15_000,  # it is heard for 45 s
+            phase="real-time",
+            queue=0,
+            waiting_since_ms=None,
+            latency_ms=120,
+            documents_per_second=4.5,
+            watched=(Watched(str(self.storage / "storage"), "scanning", LIMIT),),
+            next_comparison_at_ms=now + 48_000,
+            last_comparison_ms=2_100,
+            problem=None,
+        )
+        write_activity(self.index, replace(said, **words))
+
+
+@pytest.fixture
+def played(tmp_path: Path) -> Played:
+    """An index of a few documents, three of them bad, that is followed."""
+    made = Played(tmp_path / "index.duckdb", tmp_path / "opencode")
+    made.add(*DOCS)
+    made.enter("real-time")
+    made.say()
+    return made
+
+
+@pytest.fixture
+def visit(browser: Browser, played: Played) -> Iterator[Visit]:
+    """A tab on that index; it must end without an error."""
+    with running.dashboard(played.index) as base, visiting(browser, base) as tab:
+        yield tab
+        assert not tab.has_exception()
+        assert tab.errors == []
+        assert tab.foreign == []
+
+
+def _top(visit: Visit, selector: str) -> float:
+    """Return how far below the window's top an element is, in pixels: what a person sees as the scroll position."""
+    top: float = visit.page.locator(selector).evaluate("element => element.getBoundingClientRect().top")
+    return top
+
+
+def test_indexer_page_follows_activity_and_revision_by_itself(visit: Visit, played: Played) -> None:
+    """Numbers, phase and tables change; the ticked row, the scroll position and the page itself stay."""
+    page = visit.page
+    visit.open("/indexer")
+    page.evaluate("window.isSamePage = true")
+    page.locator(".st-key-indexer_problems").get_by_test_id("stDataFrame").click(position={"x": 16, "y": 52})
+    page.locator(".st-key-indexer_problems").get_by_test_id("stCode").first.wait_for()
+    ticked = page.locator(".st-key-indexer_problems").get_by_test_id("stCode").first.inner_text()
+    page.evaluate(f"document.querySelector('{MAIN}').scrollTop = 300")
+    at = _top(visit, ".st-key-indexer_problems")
+    before = visit.metric("Messages"), visit.metric("Waiting")
+
+    played.add(assistant("msg_9", created=1_767_225_900_000, cost=2))
+    played.enter("real-time")
+    played.say(queue=7)
+    page.get_by_test_id("stMetric").filter(has_text="Waiting").get_by_text("7", exact=True).wait_for()
+    page.get_by_test_id("stMetric").filter(has_text="Messages").get_by_text("3", exact=True).wait_for()
+    played.enter("bulk", "documents_total = 4000, documents_done = 1234")
+    played.say(phase="bulk")
+    page.get_by_text("1,234 of 4,000 messages read").wait_for()
+    visit.settle()
+
+    assert before == ("2", "0")
+    assert page.evaluate("window.isSamePage")
+    assert _top(visit, ".st-key-indexer_problems") == pytest.approx(at, abs=3)
+    assert page.locator(".st-key-indexer_problems").get_by_test_id("stCode").first.inner_text() == ticked
+
+
+def test_indexer_page_retry_button_leaves_a_request(visit: Visit, played: Played) -> None:
+    """A click reaches the indexer, once, and is answered."""
+    visit.open("/indexer")
+    before = take_retry_request(played.index)
+
+    visit.page.get_by_role("button", name="Read again").click()
+    visit.page.get_by_text("Asked at").wait_for()
+
+    assert (before, take_retry_request(played.index), take_retry_request(played.index)) == (False, True, False)
+
+
+def test_costs_newer_data_is_offered_and_keeps_the_filters(visit: Visit, played: Played) -> None:
+    """The numbers stay until the click; then they are the newest, under the same filter and grouping."""
+    visit.open("/costs?range=all&by=agent&agent=build")
+    before = visit.metric("Cost, recorded")
+
+    played.add(
+        assistant("msg_9", created=1_767_225_900_000, cost=2),
+        part("prt_9", "text", "msg_9", text="new"),
+        assistant("msg_10", created=1_767_225_901_000, cost=64, agent="plan"),
+    )
+    pill = visit.page.get_by_role("button", name=re.compile(r"new parts? · Refresh"))
+    pill.wait_for()
+    still = visit.metric("Cost, recorded")
+    pill.click()
+    visit.page.get_by_test_id("stMetric").filter(has_text="$3.00").first.wait_for()
+    visit.settle()
+
+    assert (before, still) == ("$1.00", "$1.00")
+    assert pill.count() == 0
+    assert "agent=build" in visit.page.url and "by=agent" in visit.page.url
+
+
+def test_overview_follows_by_itself_and_stays_where_it_is(visit: Visit, played: Played) -> None:
+    """It says that the sources are followed, shows what is new without a click, and does not scroll."""
+    page = visit.page
+    page.set_viewport_size({"width": 900, "height": 500})
+    visit.open("/overview?range=all")
+    page.get_by_text("following 1 source").wait_for()
+    page.evaluate(f"document.querySelector('{MAIN}').scrollTop = 250")
+    at = _top(visit, ".st-key-overview_agents")
+
+    played.add(assistant("msg_9", created=1_767_225_900_000, cost=2))
+    page.get_by_test_id("stMetric").filter(has_text="$3.00").first.wait_for()
+    played.say(phase="stopped")
+    page.get_by_text("not followed: no indexer runs").wait_for()
+    visit.settle()
+
+    assert _top(visit, ".st-key-overview_agents") == pytest.approx(at, abs=3)
+    assert page.get_by_role("button", name="Refresh").count() == 0
+
+
+@pytest.mark.parametrize(("theme", "size"), [("light", WIDE), ("dark", WIDE), ("light", PHONE), ("dark", PHONE)])
+@pytest.mark.parametrize("phase", ["real-time", "bulk"])
+def test_indexer_page_of_an_indexer_at_work_is_sound(
+    browser: Browser, played: Played, phase: str, theme: str, size: ViewportSize
+) -> None:
+    """With everything it can show at once: progress, a problem, a way of following, bad documents."""
+    played.enter(phase, "documents_total = 4000, documents_done = 1234")
+    played.say(phase=phase, queue=213, problem="The disk of /home/ada is full. Free at least 200 MB.")
+    with running.dashboard(played.index) as base, visiting(browser, base, size=size, theme=theme) as visit:
+        visit.open("/indexer")
+        visit.page.screenshot(path=ARTIFACTS / "screenshots" / f"indexer-{phase}-{theme}-{size['width']}.png")
+        violations = Axe().run(visit.page, options={"runOnly": ["wcag2a", "wcag2aa"]})
+
+        assert "The disk of /home/ada is full" in visit.text()
+        assert not visit.has_exception()
+        assert visit.errors == []
+        assert visit.foreign == []
+        assert violations.response["violations"] == [], violations.generate_report()
+        assert visit.page.evaluate("document.scrollingElement.scrollWidth <= window.innerWidth"), "scrolls sideways"
