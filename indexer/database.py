@@ -80,8 +80,9 @@ class Database:
     Threads: one thread at a time holds `lock`. Transactions, publishing and compaction take it, so that a publisher
     never copies a file in the middle of a commit. `con` is for the thread that holds `lock`, or for the only thread
     that writes. Any other thread reads through `with database.cursor() as con:`, at any time and briefly: it sees what
-    is committed, and neither waits for transactions and publications nor disturbs them. It must not write, nor call
-    anything that takes `lock`. A cursor of its own from `con.cursor()` would be closed under it by a compaction.
+    is committed and does not wait for transactions, but checkpoints wait for it. It must not write, nor call anything
+    that takes `lock`. A cursor of its own from `con.cursor()` would make checkpoints fail, and would be closed under it
+    by a compaction.
 
     Failures: what the world outside does to the files (a full disk, say) comes as `IndexUnwritable`. The transaction
     left nothing, what is published stays. Go on with the same object if `is_usable`; else close it and open it anew.
@@ -116,9 +117,11 @@ class Database:
         self.commits = 0
         self._exchanging = threading.RLock()  # taken after `lock`, never before
         self._cleanup = ExitStack()
+        if not self.work_path.exists():
+            _make_file(path, is_sample=bool(is_sample))
         self._open_file()
         try:
-            if not _tables(self.con):
+            if not _tables(self.con):  # versions before this one made it in place, and may have been killed
                 _create(self.con, bool(is_sample))
             check_schema(self.con, path, is_older_usable=True)
             migrations.check_history(self.con, migrations.known(), path)
@@ -271,7 +274,8 @@ class Database:
         Raises:
             IndexUnwritable: The disk is full, or the like. Nothing is lost, and the connection is not usable any more.
         """
-        with self.lock, self.explained("written"):
+        # A query of another thread that begins just now would make it fail.
+        with self.lock, self._exchanging, self.explained("written"):
             self.con.execute("CHECKPOINT index_db")
 
     def exchange(self, fresh: Path) -> None:
@@ -490,7 +494,7 @@ class Database:
             log.warning("the damage cannot be noted for the next start: %s", failure)
 
     def _open_file(self) -> None:
-        """Open the working file, or create it.
+        """Open the working file.
 
         Raises:
             IndexUnavailable: It cannot be opened.
@@ -817,6 +821,25 @@ def contents(con: duckdb.DuckDBPyConnection, name: str) -> list[tuple[str, int, 
         count, digest = con.execute(sql).fetchone() or (0, 0)
         found.append((table, int(count), int(digest)))
     return found
+
+
+def _make_file(path: Path, *, is_sample: bool) -> None:
+    """Make an empty working file, all or nothing: one that cannot be opened did hold something, then."""
+    fresh = private_folder(path) / "new.duckdb"
+    try:
+        for leftover in (fresh, _wal(fresh)):
+            leftover.unlink(missing_ok=True)
+        con = attach(fresh, path, f"STORAGE_VERSION '{STORAGE_VERSION}'", _writer_settings(fresh.parent))
+        try:
+            _create(con, is_sample)
+            con.execute("CHECKPOINT index_db")  # closing would keep its errors to itself
+        finally:
+            con.close()
+        os.replace(fresh, _work_path(path))
+    except duckdb.Error as error:
+        raise _not_openable(path, error) from error
+    except OSError as error:
+        raise _folder_unusable(fresh.parent, error) from error
 
 
 def _create(con: duckdb.DuckDBPyConnection, is_sample: bool) -> None:

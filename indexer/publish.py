@@ -31,7 +31,7 @@ import duckdb
 from indexer import compaction, failures, settings
 from indexer.activity import Activity, read_activity, request_retry
 from indexer.database import Database, absolute, attach, check_schema, copy_file, file_stamp, private_folder
-from indexer.exceptions import IndexBroken, IndexMissing, IndexUnavailable, IndexUnwritable
+from indexer.exceptions import IndexBroken, IndexDamaged, IndexMissing, IndexUnavailable, IndexUnwritable
 
 log = logging.getLogger(__name__)
 
@@ -698,7 +698,12 @@ def _open_file(file: Path, path: Path, key: str) -> Snapshot:
     """
     folder = private_folder(path)
     spill = (folder if folder.is_dir() else Path(tempfile.gettempdir())) / f"spill-{uuid.uuid4().hex}"
-    con = attach(file, path, "READ_ONLY", {"memory_limit": "512MB", "temp_directory": str(spill)})
+    try:
+        con = attach(file, path, "READ_ONLY", {"memory_limit": "512MB", "temp_directory": str(spill)})
+    except (IndexDamaged, IndexUnwritable) as error:  # what the writer does about its own file
+        raise IndexBroken(
+            f"The index at {path} cannot be opened ({error.__cause__}). Start the indexer: it publishes it anew."
+        ) from error
     try:
         check_schema(con, path)
         # Not possible before ATTACH. From here on no query reaches another file, or raises its own limits.
