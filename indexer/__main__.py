@@ -4,8 +4,7 @@ import json
 import logging
 import signal
 import sys
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -17,11 +16,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from indexer import backfill as filling
-from indexer import bulk_loader, checks, comparison, settings
+from indexer import checks, comparison, service, settings
+from indexer.bulk_loader import BulkResult
 from indexer.database import SCHEMA_VERSION, Database, MigrationResult
 from indexer.exceptions import AnotherIndexerRuns, IndexUnavailable
 from indexer.publish import IndexReader, Publisher
-from indexer.sources import Source
 from indexer.status import report
 from indexer.totals import read_totals
 
@@ -75,15 +74,13 @@ def bulk(
     """Read everything once, then exit. Run it again at any time: only what changed is written."""
     _configure_log(verbose)
     _stop_on_signals()
-    sources = _sources(data)
-    with _explained(), _open(db, sample) as (database, publisher):
-        try:
-            code = _full_pass(database, publisher, sources)
-        except KeyboardInterrupt:
-            database.set_phase("stopped", "interrupted; the next start goes on")
-            log.info("interrupted: what was read is kept, the next start goes on")
-            raise typer.Exit(INTERRUPTED) from None
-        database.set_phase("stopped", "full pass complete")
+    folders = _folders(data)
+    try:
+        with _explained(), _open(db, sample) as (database, publisher), _progress() as progress:
+            code = _report(service.read_once(database, publisher, folders, progress))
+    except KeyboardInterrupt:
+        log.info("interrupted: what was read is kept, the next start goes on")
+        raise typer.Exit(INTERRUPTED) from None
     raise typer.Exit(code)
 
 
@@ -91,23 +88,19 @@ def bulk(
 def run(
     data: DataOption = None, db: DbOption = None, sample: SampleOption = False, verbose: VerboseOption = False
 ) -> None:
-    """Read everything once, then stay until stopped with Ctrl-C."""
+    """Read everything, then follow every change until stopped with Ctrl-C."""
     _configure_log(verbose)
     _stop_on_signals()
-    sources = _sources(data)
-    with _explained(), _open(db, sample) as (database, publisher):
-        try:
-            code = _full_pass(database, publisher, sources)
-            message = (
-                "full pass complete" if code == DONE else "full pass complete, but for sources that could not be read"
-            )
-            database.set_phase("waiting", f"{message}; start again to read what is new")
-            publisher.publish()
-            log.info("ready; stop with Ctrl-C")
-            threading.Event().wait()
-        except KeyboardInterrupt:
-            database.set_phase("stopped", "stopped by the user")
-            log.info("stopped")
+    folders = _folders(data)
+
+    def ready(result: BulkResult) -> None:
+        """Tell that from now on nothing has to be done."""
+        _report(result)
+        log.info("following changes; stop with Ctrl-C")
+
+    with _explained():
+        service.keep_following(settings.index_path(db), lambda: _open(db, sample), folders, _progress, ready)
+    log.info("stopped")
 
 
 @app.command()
@@ -216,22 +209,18 @@ def _print_migration(done: MigrationResult, database: Database) -> None:
     print(f"{database.path} is at schema version {done.after}{nothing}")
 
 
-def _sources(data: list[Path] | None) -> list[Source]:
-    """List the storages to read; end with a message where there is none at all."""
+def _folders(data: list[Path] | None) -> list[Path]:
+    """List the data folders; end with a message where there is no storage at all."""
     folders = settings.data_dirs(data or ())
     if not any(settings.has_source(folder) for folder in folders):
         names = ", ".join(map(str, folders))
         log.error("No OpenCode data in %s. Name OpenCode's data folder with --data or OPENCODE_DATA_DIR.", names)
         raise typer.Exit(UNUSABLE)
-    return bulk_loader.find_sources(folders)
+    return folders
 
 
-def _full_pass(database: Database, publisher: Publisher, sources: Sequence[Source]) -> int:
-    """Run one full pass and report it; return the exit code."""
-    for source in sources:
-        log.info("reading %s", source.path)
-    with _progress() as progress:
-        result = bulk_loader.load(database, publisher, sources, progress)
+def _report(result: BulkResult) -> int:
+    """Tell what a full pass found; return the exit code."""
     log.info(
         "%d sessions and %d messages in %d sources, %d messages new or changed, %d documents unreadable",
         result.sessions,
@@ -333,6 +322,7 @@ def _configure_log(verbose: bool, normally: int = logging.INFO) -> None:
         format="%(asctime)s %(levelname)s %(message)s",
         stream=sys.stderr,
     )
+    logging.getLogger("filelock").setLevel(logging.INFO)  # a wait for a lock asks many times
 
 
 if __name__ == "__main__":

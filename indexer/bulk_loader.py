@@ -12,7 +12,7 @@ from indexer.publish import Publisher
 from indexer.rows import DocumentRow
 from indexer.sources import Source
 from indexer.storages import Storage, find_sources, now_ms, open_storages, record_storages
-from indexer.survey import survey
+from indexer.survey import Survey, read_indexed, survey
 
 __all__ = ["BulkResult", "find_sources", "load"]
 
@@ -78,8 +78,7 @@ def _pass(
     database: Database, publisher: Publisher, storages: Sequence[Storage], progress: Progress, is_trusting: bool
 ) -> BulkResult:
     """Compare everything and look at what differs."""
-    file_stamps = {storage.source_id: storage.source.file_stamp() for storage in storages}
-    found = survey(database, storages, is_trusting=is_trusting, with_failed=True)
+    found = survey(read_indexed(database), storages, is_trusting=is_trusting, with_failed=True)
     total, done = len(found.changes.messages), 0
     with database.transaction() as con:
         con.execute("UPDATE sync_state SET documents_total = $total, documents_done = 0", {"total": total})
@@ -102,20 +101,8 @@ def _pass(
         applied = update.apply(database, storages, applied.postponed, may_postpone=not is_last)
         written, unreadable = written + applied.written, unreadable + applied.unreadable
     with database.transaction() as con:
-        record_storages(database, storages)
-        con.execute(
-            "UPDATE sync_state SET last_full_pass_at = make_timestamp_ms($now), "
-            "last_reconciled_at = make_timestamp_ms($now)",
-            {"now": now_ms()},
-        )
-        for storage in storages:
-            con.execute(
-                "UPDATE sources SET file_stamp = $stamp WHERE source_id = $source_id",
-                {
-                    "stamp": None if storage.problem else file_stamps[storage.source_id],
-                    "source_id": storage.source_id,
-                },
-            )
+        con.execute("UPDATE sync_state SET last_full_pass_at = make_timestamp_ms($now)", {"now": now_ms()})
+        record_comparison(database, storages, found)
     return BulkResult(
         sources=sum(not storage.problem for storage in storages),
         problems=tuple(storage.problem for storage in storages if storage.problem),
@@ -124,6 +111,18 @@ def _pass(
         written=written,
         unreadable=unreadable,
     )
+
+
+def record_comparison(database: Database, storages: Sequence[Storage], found: Survey) -> None:
+    """Record that everything was compared and looked at; to be called inside a transaction."""
+    record_storages(database, storages)
+    database.con.execute("UPDATE sync_state SET last_reconciled_at = make_timestamp_ms($now)", {"now": now_ms()})
+    for storage in storages:
+        stamp = None if storage.problem else found.file_stamps[storage.source_id]
+        database.con.execute(
+            "UPDATE sources SET file_stamp = $stamp WHERE source_id = $source_id",
+            {"stamp": stamp, "source_id": storage.source_id},
+        )
 
 
 def record_listing(database: Database, storages: Sequence[Storage], problems: dict[int, list[Document]]) -> None:

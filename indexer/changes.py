@@ -4,6 +4,8 @@ To look at a document that did not change costs a read, so every watcher may nam
 what one misses after all (lost events), the next comparison of everything finds.
 """
 
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 
@@ -43,3 +45,49 @@ class Changes:
         for message_id, session_id in other.messages.items():
             if session_id or message_id not in self.messages:
                 self.messages[message_id] = session_id
+
+
+class ChangeQueue:
+    """Changes that wait to be looked at; what is named twice meanwhile is looked at once. Any thread may use it."""
+
+    def __init__(self, clock: Callable[[], int]) -> None:
+        """Begin empty.
+
+        Args:
+            clock: Milliseconds since 1970.
+        """
+        self._clock = clock
+        self._news = threading.Condition()
+        self._waiting = Changes()
+        self._since_ms: int | None = None
+
+    def put(self, changes: Changes) -> None:
+        """Add changes."""
+        if not changes:
+            return
+        with self._news:
+            self._waiting.add(changes)
+            self._since_ms = self._since_ms or self._clock()
+            self._news.notify_all()
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait until there is something; tell whether there is."""
+        with self._news:
+            return self._news.wait_for(lambda: bool(self._waiting), timeout_s)
+
+    def take(self) -> tuple[Changes, int | None]:
+        """Take everything out.
+
+        Returns:
+            The changes, and when the first of them was noticed, ms since 1970; None if there are none.
+        """
+        with self._news:
+            taken, since_ms = self._waiting, self._since_ms
+            self._waiting, self._since_ms = Changes(), None
+            return taken, since_ms
+
+    @property
+    def waiting(self) -> tuple[int, int | None]:
+        """Count what waits, and tell since when the oldest does."""
+        with self._news:
+            return len(self._waiting) + self._waiting.is_everything, self._since_ms

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import duckdb
 
+from indexer import parsers
 from indexer.batch import KEPT_SIGN, TWIN
 from indexer.changes import Changes
-from indexer import parsers
 from indexer.resolve import MessageCopy
 from indexer.rows import DocumentRow, EpochMs
 

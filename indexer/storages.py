@@ -20,7 +20,7 @@ from indexer.sources.sqlite_v2 import SqliteV2
 
 log = logging.getLogger(__name__)
 
-GONE = "It held sessions before and was not found now. Rows read before stay; it is looked for by itself and at every start."
+GONE = "It held sessions before and was not found now. Rows read before stay; it is looked for again and again."
 
 
 @dataclass(slots=True)
@@ -32,6 +32,7 @@ class Storage:
         is_complete: Everything in it could be listed; else what is not found may still be there.
         newer: The newer storages of the same data folder.
         is_used: It holds any session: an empty database is no newer storage.
+        told: What was wrong with it before, as the index has it.
         held_before: Numbers of the storages in the same file: while it cannot be read, the index knows what they held.
     """
 
@@ -41,6 +42,7 @@ class Storage:
     is_complete: bool = True
     newer: list["Storage"] = field(default_factory=list)
     is_used: bool = False
+    told: str | None = None
     held_before: tuple[int, ...] = ()
 
     @property
@@ -56,7 +58,7 @@ class Storage:
     def lose(self, error: SourceUnusable) -> None:
         """Give the storage up for now: what the index has from it stays as it is."""
         self.problem = str(error)
-        log.warning("%s", printable(self.problem))
+        log.log(logging.DEBUG if self.problem == self.told else logging.WARNING, "%s", printable(self.problem))
 
 
 def find_sources(data_dirs: Sequence[Path]) -> list[Source]:
@@ -104,9 +106,10 @@ def open_storages(database: Database, sources: Sequence[Source]) -> list[Storage
         ]
     for storage in storages:
         rows = database.con.execute(
-            "SELECT source_id FROM sources WHERE path = $path", {"path": storage.identity[1]}
+            "SELECT source_id, reason FROM sources WHERE path = $path ORDER BY source_id", {"path": storage.identity[1]}
         ).fetchall()
-        storage.held_before = tuple(sorted(source_id for (source_id,) in rows))
+        storage.held_before = tuple(source_id for source_id, _ in rows)
+        storage.told = dict(rows)[storage.source_id]
         storage.is_used = _held_sessions(database, storage.held_before)
     return storages
 

@@ -24,18 +24,20 @@ class Survey:
     Attributes:
         changes: What to look at.
         problems: What cannot be listed, by number of the storage.
+        file_stamps: What changes with every write to a storage, by its number; None where nothing tells.
         sessions: In all storages that could be read.
         messages: In all storages that could be read.
     """
 
     changes: Changes = field(default_factory=Changes)
     problems: dict[int, list[Document]] = field(default_factory=dict)
+    file_stamps: dict[int, str | None] = field(default_factory=dict)
     sessions: int = 0
     messages: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class _Indexed:
+class Indexed:
     """What the index holds, by id.
 
     Attributes:
@@ -55,11 +57,11 @@ class _Indexed:
     failed: list[tuple[str, str]]
 
 
-def survey(database: Database, storages: Sequence[Storage], *, is_trusting: bool, with_failed: bool) -> Survey:
-    """Find what to look at.
+def survey(indexed: Indexed, storages: Sequence[Storage], *, is_trusting: bool, with_failed: bool) -> Survey:
+    """Find what to look at. It uses no database, so it may run in a thread of its own.
 
     Args:
-        database: The index; it is read at the beginning only.
+        indexed: What the index holds.
         storages: What to list. One that cannot be read says so from then on, and nothing of it counts as gone.
         is_trusting: Take rows of a database with the same update times for unchanged. Else they are read again unless
             the whole file is unchanged: whoever edits a database by hand need not touch these.
@@ -68,17 +70,15 @@ def survey(database: Database, storages: Sequence[Storage], *, is_trusting: bool
     Returns:
         What was found.
     """
-    with database.lock:
-        indexed = _read_indexed(database)
     found = Survey()
     inventories: list[tuple[Storage, Inventory]] = []
     for storage in storages:
+        found.file_stamps[storage.source_id] = storage.source.file_stamp()  # before it is listed: later writes differ
         with_stamps = any((storage.source_id, kind) in indexed.stamps for kind in ("message", "orphan", "session"))
         inventory = take_inventory(storage, with_stamps=with_stamps)
         if storage.problem:
             continue
-        is_known = is_trusting or isinstance(storage.source, JsonTree) or _is_same_file(storage, indexed)
-        if not is_known:
+        if not (is_trusting or isinstance(storage.source, JsonTree) or _is_same_file(storage, found, indexed)):
             inventory.stamps["message"].clear()
         inventories.append((storage, inventory))
         found.problems[storage.source_id] = inventory.problems
@@ -96,12 +96,11 @@ def survey(database: Database, storages: Sequence[Storage], *, is_trusting: bool
 def failed_documents(database: Database) -> Changes:
     """Name everything that could not be read, or only in part."""
     changes = Changes()
-    with database.lock:
-        _add_failed(changes, _read_indexed(database))
+    _add_failed(changes, read_indexed(database))
     return changes
 
 
-def _read_indexed(database: Database) -> _Indexed:
+def read_indexed(database: Database) -> Indexed:
     """Read what the index holds."""
     con = database.con
     stamps: Stamps = {}
@@ -121,7 +120,7 @@ def _read_indexed(database: Database) -> _Indexed:
     orphans = con.execute("SELECT DISTINCT message_id FROM parts WHERE is_orphan AND deleted_at IS NULL").fetchall()
     files = con.execute("SELECT source_id, file_stamp FROM sources WHERE file_stamp IS NOT NULL").fetchall()
     failed = con.execute("SELECT DISTINCT document_kind, owner_id FROM documents WHERE owner_id <> ''").fetchall()
-    return _Indexed(
+    return Indexed(
         stamps=stamps,
         file_stamps=dict(files),
         projects=project_ids,
@@ -132,13 +131,13 @@ def _read_indexed(database: Database) -> _Indexed:
     )
 
 
-def _is_same_file(storage: Storage, indexed: _Indexed) -> bool:
+def _is_same_file(storage: Storage, found: Survey, indexed: Indexed) -> bool:
     """Tell whether a database file was not written since the last complete pass."""
-    stamp = storage.source.file_stamp()
+    stamp = found.file_stamps[storage.source_id]
     return stamp is not None and stamp == indexed.file_stamps.get(storage.source_id)
 
 
-def _compare(changes: Changes, storage: Storage, inventory: Inventory, indexed: _Indexed) -> None:
+def _compare(changes: Changes, storage: Storage, inventory: Inventory, indexed: Indexed) -> None:
     """Name what is new in a storage, looks different, or is not there any more."""
     of_kind = {
         kind: indexed.stamps.get((storage.source_id, kind), {}) for kind in ("project", "session", "message", "orphan")
@@ -171,7 +170,7 @@ def _is_changed(stored: int | None, stamp: int | None) -> bool:
     return stored is None or stored_stamp(stamp) != stored
 
 
-def _add_gone(changes: Changes, inventories: Sequence[tuple[Storage, Inventory]], indexed: _Indexed) -> None:
+def _add_gone(changes: Changes, inventories: Sequence[tuple[Storage, Inventory]], indexed: Indexed) -> None:
     """Name what the index holds and no storage lists: whether it is gone is told when it is looked at."""
     changes.projects |= indexed.projects.difference(*(inventory.projects for _, inventory in inventories))
     changes.sessions |= indexed.sessions.keys() - {
@@ -184,7 +183,7 @@ def _add_gone(changes: Changes, inventories: Sequence[tuple[Storage, Inventory]]
         changes.messages.setdefault(message_id, None)
 
 
-def _add_wrong_flags(changes: Changes, inventories: Sequence[tuple[Storage, Inventory]], indexed: _Indexed) -> None:
+def _add_wrong_flags(changes: Changes, inventories: Sequence[tuple[Storage, Inventory]], indexed: Indexed) -> None:
     """Name what should be flagged as missing in a newer storage and is not, or the other way round."""
     for storage, inventory in inventories:
         newer = [other for found, other in inventories if found in storage.newer]
@@ -202,7 +201,7 @@ def _add_wrong_flags(changes: Changes, inventories: Sequence[tuple[Storage, Inve
                 changes.messages[message_id] = session_id
 
 
-def _add_failed(changes: Changes, indexed: _Indexed, inventories: Sequence[tuple[Storage, Inventory]] = ()) -> None:
+def _add_failed(changes: Changes, indexed: Indexed, inventories: Sequence[tuple[Storage, Inventory]] = ()) -> None:
     """Name what could not be read, or only in part."""
     for kind, owner_id in indexed.failed:
         if kind == "project":

@@ -1,0 +1,261 @@
+"""Follows OpenCode in real time: waits for the full pass, then writes every change within a fraction of a second.
+
+One thread writes. Others only notice what changes (`watching.py`), list folders for the comparison of everything, or
+tell what goes on (`reporter.py`); none of them touches the database.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from indexer import kept_spend, update
+from indexer.activity import take_retry_request
+from indexer.bulk_loader import Progress, record_comparison, record_listing
+from indexer.changes import ChangeQueue, Changes
+from indexer.database import Database
+from indexer.exceptions import BulkInterrupted
+from indexer.publish import Publisher
+from indexer.reporter import Reporter
+from indexer.storages import Storage, find_sources, now_ms, open_storages, record_storages
+from indexer.survey import Survey, failed_documents, read_indexed, survey
+from indexer.sync_state import SyncState
+from indexer.watching import Watch
+
+log = logging.getLogger(__name__)
+
+IDLE_S = 0.1  # between two looks at the queue
+GATHER_S = 0.05  # after the first change: others of the same moment are written with it
+PAUSE_S = 0.15  # between two batches: a streamed answer rewrites its file for every word
+POSTPONED_S = 0.25
+COUNTS_S = 10.0  # how often the numbers of a storage are recorded while they change
+COMPARE_LEAST_S = 60.0
+COMPARE_SHARE = 250  # a comparison takes at most one part in so many of the time
+SCAN_LEAST_S = 2.0  # without events, comparisons are all there is
+SCAN_SHARE = 20
+LOST_S = 5.0  # until a storage that could not be read is tried again
+
+
+class Follower:
+    """Follows the storages of some data folders until it is stopped.
+
+    Attributes:
+        failure: What ended it, if it was not stopped.
+    """
+
+    def __init__(self, database: Database, publisher: Publisher, sync: SyncState, data_dirs: Sequence[Path]) -> None:
+        """Prepare; nothing is watched yet.
+
+        Args:
+            database: The index. From the end of the full pass on only this follower writes it, until it is stopped.
+            publisher: Makes it visible.
+            sync: Tells when the full pass is over.
+            data_dirs: OpenCode data folders, absolute.
+        """
+        self.failure: BaseException | None = None
+        self.queue = ChangeQueue(now_ms)
+        self._database = database
+        self._publisher = publisher
+        self._sync = sync
+        self._data_dirs = data_dirs
+        self._watch = Watch(data_dirs, self.queue)
+        self.reporter = Reporter(database, publisher, self.queue, self._watch)
+        self._storages: list[Storage] = []
+        self._postponed = Changes()
+        self._postponed_until = 0.0
+        self._comparison: _Comparison | None = None
+        self._compare_at = float("inf")  # while one runs, when the next one has to follow it
+        self._counts_at = float("inf")
+        self._stopping = threading.Event()
+        self._finished = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="follower", daemon=True)
+
+    def start(self) -> None:
+        """Begin to watch, before the full pass lists anything: what changes from here on is looked at after it."""
+        self._watch.start()
+        self.reporter.start()
+        self._thread.start()
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait until it ended, or some seconds; tell whether it did."""
+        return self._finished.wait(timeout_s)
+
+    def stop(self) -> None:
+        """End everything; what was noticed and not written is found by the next start."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        self._watch.stop()
+        if self._comparison is not None:
+            self._comparison.join()
+        for storage in self._storages:
+            storage.source.close()
+
+    def tell_end(self) -> None:
+        """Tell the last phase, once it is recorded."""
+        self.reporter.stop()
+
+    def counted(self, progress: Progress) -> Progress:
+        """Count the messages of the full pass, too."""
+        before = 0
+
+        def count(done: int, total: int) -> None:
+            """Count and pass on."""
+            nonlocal before
+            self.reporter.note_written(done - before)
+            before = done
+            progress(done, total)
+
+        return count
+
+    def _run(self) -> None:
+        """Follow until stopped, or something fails."""
+        try:
+            self._sync.wait_for_bulk_completion()
+            self._follow()
+        except BulkInterrupted as error:
+            log.debug("%s", error)  # whoever ran the pass tells why
+        except BaseException as error:  # noqa: BLE001 (raised again by whoever waits for it)
+            self.failure = error
+        finally:
+            self._finished.set()
+
+    def _follow(self) -> None:
+        """Write what changes."""
+        self._storages = open_storages(self._database, find_sources(self._data_dirs))
+        self._plan_comparison(0.0)
+        while not self._stopping.is_set():
+            is_busy = self._step()
+            self._publisher.publish_if_due()
+            self._publisher.compact_if_due(is_idle=not is_busy)
+
+    def _step(self) -> bool:
+        """Do what is due; tell whether anything was."""
+        self._take_comparison()
+        if take_retry_request(self._database.path):
+            self.queue.put(failed_documents(self._database))
+        if time.monotonic() >= self._postponed_until and self._postponed:
+            postponed, self._postponed = self._postponed, Changes()
+            self.queue.put(postponed)
+        if time.monotonic() >= self._counts_at:
+            self._record_counts()
+        if time.monotonic() >= self._compare_at:
+            self._begin_comparison()
+        if not self.queue.wait(IDLE_S):
+            return False
+        time.sleep(GATHER_S)
+        changes, since_ms = self.queue.take()
+        if changes.is_everything:
+            self._compare_at = 0.0
+        self._look_at(changes, since_ms)
+        self._stopping.wait(PAUSE_S)
+        return True
+
+    def _look_at(self, changes: Changes, since_ms: int | None) -> None:
+        """Look at what changed, and show it."""
+        started = time.monotonic()
+        named = len(changes)
+        if not named:
+            return
+        done = update.apply(self._database, self._storages, changes, may_postpone=True, on_batch=self._note_progress)
+        if done.postponed:
+            self._postponed.add(done.postponed)
+            self._postponed_until = time.monotonic() + POSTPONED_S
+        if done.is_everything_due:
+            self._compare_at = 0.0
+        if any(storage.problem for storage in self._storages):
+            self._compare_at = min(self._compare_at, time.monotonic() + LOST_S)
+        if not done.is_visible:
+            return
+        self._counts_at = min(self._counts_at, time.monotonic() + COUNTS_S)
+        if done.deleted:
+            kept_spend.save(self._database.con, self._database.path)
+        self._publisher.publish_if_due()
+        self.reporter.note_batch(done.written, since_ms)
+        log.info(
+            "%d documents looked at, %d messages written, %d rows deleted in OpenCode, in %.0f ms",
+            named,
+            done.written,
+            done.deleted,
+            1000 * (time.monotonic() - started),
+        )
+
+    def _note_progress(self, messages: int) -> None:
+        """Show what a long row of changes has brought so far."""
+        self._publisher.publish_if_due()
+
+    def _record_counts(self) -> None:
+        """Record what the storages hold now."""
+        self._counts_at = float("inf")
+        with self._database.transaction() as con:
+            record_storages(self._database, self._storages)
+            con.execute("UPDATE sync_state SET documents_total = NULL")
+
+    # --- comparing everything
+
+    def _plan_comparison(self, took_s: float) -> None:
+        """Decide when everything is compared again: rarely where that takes long, soon where nothing else tells."""
+        is_by_events = self._watch.is_by_events
+        least_s, share = (COMPARE_LEAST_S, COMPARE_SHARE) if is_by_events else (SCAN_LEAST_S, SCAN_SHARE)
+        wait_s = max(least_s, share * took_s)
+        if any(storage.problem for storage in self._storages):
+            wait_s = min(wait_s, max(LOST_S, SCAN_SHARE * took_s))
+        self._compare_at = min(self._compare_at, time.monotonic() + wait_s)
+        self.reporter.note_comparison(took_s, wait_s)
+
+    def _begin_comparison(self) -> None:
+        """List everything in a thread of its own, so that changes are written meanwhile."""
+        if self._comparison is None:
+            storages = open_storages(self._database, find_sources(self._data_dirs))
+            self._comparison = _Comparison(self._database, storages)
+            self._comparison.start()
+            self._compare_at = float("inf")
+
+    def _take_comparison(self) -> None:
+        """Look at what a comparison found, once it ended."""
+        comparison = self._comparison
+        if comparison is None or comparison.is_alive():
+            return
+        self._comparison = None
+        if comparison.failure is not None:
+            raise comparison.failure
+        for storage in self._storages:
+            storage.source.close()
+        self._storages = comparison.storages
+        found = comparison.found
+        record_listing(self._database, self._storages, found.problems)
+        changes = found.changes
+        if len(changes):
+            self._look_at(changes, now_ms())
+        with self._database.transaction(is_visible=False):
+            record_comparison(self._database, self._storages, found)
+        self._plan_comparison(comparison.took_s)
+
+
+class _Comparison(threading.Thread):
+    """Compares everything with what the index held when it began.
+
+    Attributes:
+        storages: What was listed; whoever takes the result closes them.
+        found: The result.
+        failure: What went wrong instead.
+    """
+
+    def __init__(self, database: Database, storages: list[Storage]) -> None:
+        """Read what the index holds."""
+        super().__init__(name="comparison", daemon=True)
+        self.storages = storages
+        self.found = Survey()
+        self.failure: BaseException | None = None
+        self.took_s = 0.0
+        self._indexed = read_indexed(database)
+
+    def run(self) -> None:
+        """List and compare."""
+        started = time.monotonic()
+        try:
+            self.found = survey(self._indexed, self.storages, is_trusting=True, with_failed=False)
+        except BaseException as error:  # noqa: BLE001 (raised again by whoever takes the result)
+            self.failure = error
+        self.took_s = time.monotonic() - started

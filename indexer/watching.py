@@ -1,0 +1,135 @@
+"""Notices what changes in the storages of some data folders and puts it into a queue: names only, no content."""
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from indexer.activity import Watched
+from indexer.changes import ChangeQueue, Changes
+from indexer.exceptions import SourceUnusable
+from indexer.json_values import clean, printable
+from indexer.settings import database_files
+from indexer.sources.sqlite_changes import DatabaseChanges
+from indexer.watcher import TreeWatcher
+
+log = logging.getLogger(__name__)
+
+POLL_S = 0.1
+LOOK_S = 2.0  # for databases that come and go, and for those that could not be read
+
+
+class Watch:
+    """Watches folders and databases, also those that are not there yet, from threads of its own until it is stopped."""
+
+    def __init__(self, data_dirs: Sequence[Path], queue: ChangeQueue) -> None:
+        """Watch nothing yet.
+
+        Args:
+            data_dirs: OpenCode data folders, absolute.
+            queue: Takes what changed.
+        """
+        self._data_dirs = data_dirs
+        self._queue = queue
+        self._trees = [TreeWatcher(data_dir / "storage", queue.put) for data_dir in data_dirs]
+        self._databases: dict[Path, DatabaseChanges] = {}
+        self._unusable: dict[Path, str] = {}
+        self._look_at = 0.0
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
+
+    def start(self) -> None:
+        """Begin; what changes after this returned is noticed."""
+        for tree in self._trees:
+            tree.start()
+        self._find_databases(is_first=True)
+        self._poll()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End all threads."""
+        self._stopping.set()
+        for tree in self._trees:
+            tree.stop()
+        if self._thread.is_alive():
+            self._thread.join()
+        for database in self._databases.values():
+            database.close()
+
+    @property
+    def is_by_events(self) -> bool:
+        """Tell whether every tree that is there reports what happens; else it has to be looked through often."""
+        return all(tree.state.is_by_events for tree, _ in self._present_trees())
+
+    @property
+    def watched(self) -> tuple[Watched, ...]:
+        """List what is followed, and how."""
+        trees = [
+            Watched(
+                clean(str(path)),
+                "events" if tree.state.is_by_events else "scanning",
+                printable_reason(tree.state.reason),
+            )
+            for tree, path in self._present_trees()
+        ]
+        databases = [Watched(clean(str(path)), "polling", self._unusable.get(path)) for path in sorted(self._databases)]
+        return (*databases, *trees)
+
+    def _present_trees(self) -> list[tuple[TreeWatcher, Path]]:
+        """List the trees that are there: newer clients have the folder, too, but no sessions in it."""
+        pairs = ((tree, data_dir / "storage") for tree, data_dir in zip(self._trees, self._data_dirs, strict=True))
+        return [
+            (tree, path) for tree, path in pairs if os.path.isdir(path / "session") or os.path.isdir(path / "message")
+        ]
+
+    def _run(self) -> None:
+        """Look at the databases again and again."""
+        while not self._stopping.wait(POLL_S):
+            if time.monotonic() >= self._look_at:
+                self._find_databases(is_first=False)
+            self._poll()
+
+    def _find_databases(self, *, is_first: bool) -> None:
+        """Take up databases that came, let go of those that went; either changes what counts of the others."""
+        self._look_at = time.monotonic() + LOOK_S
+        found = {path for data_dir in self._data_dirs for path in _database_files(data_dir)}
+        for path in self._databases.keys() - found:
+            self._databases.pop(path).close()
+            self._unusable.pop(path, None)
+            self._queue.put(Changes(is_everything=True))
+        for path in found - self._databases.keys():
+            self._databases[path] = DatabaseChanges(path)
+            if not is_first:
+                self._queue.put(Changes(is_everything=True))
+
+    def _poll(self) -> None:
+        """Ask every database what changed; one that cannot be read is asked again with the next look."""
+        is_look = time.monotonic() >= self._look_at - LOOK_S + POLL_S / 2
+        for path, database in self._databases.items():
+            if path in self._unusable and not is_look:
+                continue
+            try:
+                self._queue.put(database.poll())
+            except SourceUnusable as error:
+                if path not in self._unusable:
+                    log.warning("%s", printable(str(error)))
+                    self._queue.put(Changes(is_everything=True))  # so that the index says so, too
+                self._unusable[path] = str(error)
+            else:
+                self._unusable.pop(path, None)
+
+
+def printable_reason(reason: str | None) -> str | None:
+    """Make a reason fit for any output."""
+    return None if reason is None else printable(reason)
+
+
+def _database_files(data_dir: Path) -> list[Path]:
+    """List the databases of a folder; none while it cannot be listed."""
+    try:
+        return database_files(data_dir)
+    except OSError as error:
+        log.debug("%s cannot be listed: %s", data_dir, error)
+        return []
