@@ -18,13 +18,13 @@ from filelock import FileLock, Timeout
 
 from indexer import kept_spend, settings
 from indexer.activity import Activity, is_running, read_activity
-from indexer.bulk_loader import find_sources
 from indexer.comparison import SAMPLE, Comparison, compare
 from indexer.database import attach, check_schema, contents, private_folder
 from indexer.exceptions import IndexForeign, IndexMissing, IndexNewer, IndexOlder, IndexUnavailable
 from indexer.invariants import DELETED_TEXTS, DERIVED, REFERENCES, broken, number
 from indexer.kept_spend import Unusable, kept_spend_path
 from indexer.publish import IndexReader
+from indexer.storages import GONE, find_sources
 
 OK, NOTE, PROBLEM = "ok", "note", "problem"
 
@@ -343,7 +343,9 @@ def _check_recorded_sources(place: Place, con: duckdb.DuckDBPyConnection, writer
     ).fetchall()
     remedy = None if writer.is_there else place.command("bulk")
     return [
-        Check("source", PROBLEM, reason if path in reason else f"{path}: {reason}", remedy) for path, reason in rows
+        # who removed the JSON tree after OpenCode migrated it need not do anything
+        Check("source", NOTE if reason == GONE else PROBLEM, reason if path in reason else f"{path}: {reason}", remedy)
+        for path, reason in rows
     ]
 
 
@@ -445,7 +447,7 @@ def _check_sources(place: Place, reader: IndexReader, sample: int | None) -> lis
         differences &= again.differences
     checks = [Check("source", PROBLEM, reason, _bulk_unless_running(place)) for reason in found.unusable]
     checks += [
-        Check("source", PROBLEM, f"{path} held sessions before and is not there now. Its rows stay.")
+        Check("source", NOTE, f"{path} held sessions before and is not there now. Its rows stay.")
         for path in found.absent
     ]
     return [*checks, _judge(place, replace(found, differences=differences))]
