@@ -58,6 +58,7 @@ _GONE_PREFIX = "gone-"  # of revisions being removed
 
 _TEXTS_KEPT = timedelta(minutes=8)  # deleted ones, in the file: 10 minutes are promised, and it takes some
 _COMPACTION_SHARE = 0.05  # of the time
+_QUIET_S = 10.0  # since the last revision, while sessions are followed
 _COMPACTION_RETRY_S = 60.0
 _UNUSED_SHARE = 0.30
 _MIN_COMPACTED_BYTES = 32 << 20
@@ -197,8 +198,9 @@ class Publisher:
     def compact_if_due(self, *, is_idle: bool, now: datetime | None = None) -> bool:
         """Compact if it is time. Call it between transactions, as often as `publish_if_due`.
 
-        Texts that were deleted are wiped out as soon as nothing else is to do, within a twentieth of the time, and 8
-        minutes after the deletion in any case. Space is given back when nothing else is to do and a third is unused.
+        Texts that were deleted are wiped out as soon as nothing else is to do and, in the phase `real-time`, nothing
+        was published for 10 s; within a twentieth of the time; and 8 minutes after the deletion in any case. Space is
+        given back on the same conditions, when more than 30 % of a file worth it is unused.
 
         Args:
             is_idle: Whether nothing waits to be written.
@@ -261,7 +263,9 @@ class Publisher:
             if deleted_at and abs(now - deleted_at) >= _TEXTS_KEPT:
                 return True
             rest = self._compaction_cost_s * (1 / _COMPACTION_SHARE - 1)
-            if not is_idle or self._clock() < self._compaction_ended_at + rest:
+            # Nothing is written meanwhile: not in the middle of a session that is being followed.
+            quiet = _QUIET_S if self._database.phase == "real-time" else 0.0
+            if not is_idle or self._clock() < max(self._compaction_ended_at + rest, self._ended_at + quiet):
                 return False
             if deleted_at:
                 return True

@@ -263,6 +263,25 @@ def test_compact_if_due_deleted_text_waits_until_idle_or_eight_minutes(database:
     assert outcomes == [False, True, True, True]
 
 
+def test_compact_if_due_while_following_waits_for_ten_quiet_seconds(database: Database) -> None:
+    """A session that is being answered is not held up, unless it goes on for 8 minutes."""
+    clock = Clock()
+    publisher = Publisher(database, clock=clock)
+    database.set_phase("real-time", "following")
+    outcomes = []
+    for seconds in (0.0, 9.9, 9.9, 10.1):
+        if seconds != 10.1:
+            delete_text(database, "gone")
+        publisher.publish()
+        clock.now += seconds
+        outcomes.append(publisher.compact_if_due(is_idle=True, now=NOW))
+    delete_text(database, "gone")
+    publisher.publish()
+    outcomes.append(publisher.compact_if_due(is_idle=False, now=NOW + timedelta(minutes=8)))
+
+    assert outcomes == [False, False, False, True, True]
+
+
 def test_compact_if_due_takes_a_twentieth_of_the_time(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """Deletions that follow each other do not keep the indexer busy."""
     clock = Clock()
