@@ -116,6 +116,8 @@ class Publisher:
         self._ended_at = self._base_ended_at = float("-inf")
         self._cost_s = self._base_cost_s = 0.0
         self._deleted_at: datetime | None = None  # `texts_deleted_at` of the last publication
+        self._waiting_since: datetime | None = None  # `texts_deleted_at` in the working file
+        self._read_at_commit: int | None = None  # `_waiting_since` was
         self._is_wiped = False  # whether older revisions may stay; never those of an earlier run
         self._compaction_ended_at = self._compaction_retry_at = float("-inf")
         self._compaction_cost_s = 0.0
@@ -143,7 +145,7 @@ class Publisher:
             self._database.check_in_place()
             started = self._clock()
             with self._database.explained("published"):
-                deleted_at = compaction.texts_deleted_at(self._database)
+                deleted_at = self._texts_deleted_at()
                 if self._use_links:
                     self._publish_revision(new_base)
                 else:
@@ -188,6 +190,7 @@ class Publisher:
             started = self._clock()
             try:
                 compaction.compact(self._database)
+                self._read_at_commit = None
                 self._revision = None
                 self._is_wiped = False  # also if this publication fails, or the process ends: the next one does it
                 self.publish(new_base=True)
@@ -241,7 +244,7 @@ class Publisher:
                 return
             self.publish()
             with self._database.explained("read"):
-                deleted_at = compaction.texts_deleted_at(self._database)
+                deleted_at = self._texts_deleted_at()
             if deleted_at is not None:
                 try:
                     self.compact()
@@ -258,7 +261,7 @@ class Publisher:
         if self._clock() < self._compaction_retry_at:
             return False
         with self._database.explained("read"):
-            deleted_at = compaction.texts_deleted_at(self._database)
+            deleted_at = self._texts_deleted_at()
             # A clock that was set back must not put it off.
             if deleted_at and abs(now - deleted_at) >= _TEXTS_KEPT:
                 return True
@@ -274,6 +277,13 @@ class Publisher:
             self._looked_at_base = self._base
             share, size = compaction.free_share(self._database)
             return share > _UNUSED_SHARE and size > _MIN_COMPACTED_BYTES
+
+    def _texts_deleted_at(self) -> datetime | None:
+        """Return since when deleted texts wait. Asked ten times a second, so it is read once per commit."""
+        if self._read_at_commit != self._database.commits:
+            self._waiting_since = compaction.texts_deleted_at(self._database)
+            self._read_at_commit = self._database.commits
+        return self._waiting_since
 
     def _due_at(self, interval_s: float | None) -> float:
         """Return the monotonic time of the next publication."""
