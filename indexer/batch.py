@@ -143,23 +143,25 @@ def write_batch(database: Database, batch: Batch, now: EpochMs) -> bool:
 
 
 def _write_stamps(database: Database, batch: Batch) -> None:
-    """Note what was looked at."""
-    kinds = {"message": ("message", "orphan")}
-    for kind in sorted({kind for kind, _ in batch.looked}):
-        database.con.execute(
-            """
-            DELETE FROM read_stamps
-            WHERE document_kind IN (SELECT unnest($kinds::VARCHAR[]))
-              AND source_id IN (SELECT unnest($sources::INTEGER[]))
-              AND document_id IN (SELECT unnest($ids::VARCHAR[]))
-            """,
-            {
-                "kinds": list(kinds.get(kind, (kind,))),
-                "sources": sorted(batch.looked_sources),
-                "ids": [document_id for found, document_id in batch.looked if found == kind],
-            },
-        )
-    replace_table_rows(database, StampRow, batch.stamps)
+    """Note what was looked at; of a message, parts without it may have been before, or be now."""
+    if not batch.looked:
+        return
+    kinds = {kind for kind, _ in batch.looked}
+    database.con.execute(
+        """
+        DELETE FROM read_stamps
+        WHERE document_kind IN (SELECT unnest($kinds::VARCHAR[]))
+          AND source_id IN (SELECT unnest($sources::INTEGER[]))
+          AND document_id IN (SELECT unnest($ids::VARCHAR[]))
+        """,
+        {
+            "kinds": sorted(kinds | ({"orphan"} if "message" in kinds else set())),
+            "sources": sorted(batch.looked_sources),
+            "ids": [document_id for _, document_id in batch.looked],
+        },
+    )
+    unique = {(row.source_id, row.document_kind, row.document_id): row for row in batch.stamps}
+    database.add_rows(StampRow.TABLE, arrow_table(StampRow, list(unique.values())))
 
 
 @dataclass(frozen=True, slots=True)

@@ -350,6 +350,18 @@ class Database:
         columns = ", ".join(quoted_name(key) for key in keys)
         self.con.register("incoming", rows)
         self.con.execute(f"DELETE FROM {quoted_name(table)} WHERE ({columns}) IN (SELECT {columns} FROM incoming)")
+        self.add_rows(table, rows)
+
+    def add_rows(self, table: str, rows: pyarrow.Table) -> None:
+        """Write rows whose keys are not there; to be called inside a transaction.
+
+        Args:
+            table: Name of a table.
+            rows: As in `replace_rows`.
+        """
+        if not rows.num_rows:
+            return
+        self.con.register("incoming", rows)
         self.con.execute(f"INSERT INTO {quoted_name(table)} BY NAME SELECT * FROM incoming")
         self.con.unregister("incoming")  # after an error the transaction takes no statement; its rollback does this
 

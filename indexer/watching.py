@@ -45,7 +45,6 @@ class Watch:
         for tree in self._trees:
             tree.start()
         self._find_databases(is_first=True)
-        self._poll()
         self._thread.start()
 
     def stop(self) -> None:
@@ -101,24 +100,27 @@ class Watch:
             self._queue.put(Changes(is_everything=True))
         for path in found - self._databases.keys():
             self._databases[path] = DatabaseChanges(path)
+            self._ask(path)  # notes where it stands: what comes after that is noticed
             if not is_first:
                 self._queue.put(Changes(is_everything=True))
 
     def _poll(self) -> None:
         """Ask every database what changed; one that cannot be read is asked again with the next look."""
-        is_look = time.monotonic() >= self._look_at - LOOK_S + POLL_S / 2
-        for path, database in self._databases.items():
-            if path in self._unusable and not is_look:
-                continue
-            try:
-                self._queue.put(database.poll())
-            except SourceUnusable as error:
-                if path not in self._unusable:
-                    log.warning("%s", printable(str(error)))
-                    self._queue.put(Changes(is_everything=True))  # so that the index says so, too
-                self._unusable[path] = str(error)
-            else:
-                self._unusable.pop(path, None)
+        for path in self._databases:
+            if path not in self._unusable or time.monotonic() >= self._look_at - POLL_S:
+                self._ask(path)
+
+    def _ask(self, path: Path) -> None:
+        """Ask one database what changed."""
+        try:
+            self._queue.put(self._databases[path].poll())
+        except SourceUnusable as error:
+            if path not in self._unusable:
+                log.warning("%s", printable(str(error)))
+                self._queue.put(Changes(is_everything=True))  # so that the index says so, too
+            self._unusable[path] = str(error)
+        else:
+            self._unusable.pop(path, None)
 
 
 def printable_reason(reason: str | None) -> str | None:

@@ -221,6 +221,11 @@ class SqliteFile:
                 listed.append((document_id, name_of(row["owner"])))
         return listed
 
+    @property
+    def _wal(self) -> Path:
+        """Where SQLite keeps the write-ahead log: beside the file itself, not beside a link to it."""
+        return Path(f"{os.path.realpath(self.path)}-wal")
+
     def stamp(self) -> str | None:
         """Return what changes with every write to the file or its write-ahead log; None if there is none."""
         try:
@@ -228,7 +233,7 @@ class SqliteFile:
         except OSError:
             return None
         try:
-            wal = self.path.with_name(f"{self.path.name}-wal").stat()
+            wal = self._wal.stat()
         except OSError:
             wal = None
         files = (main, *([wal] if wal and wal.st_size else []))
@@ -302,9 +307,9 @@ class SqliteFile:
         self.close()
         self._copy = tempfile.TemporaryDirectory(prefix="opencode-analytics-")
         try:
-            for name in (self.path.name, f"{self.path.name}-wal"):
-                if (original := self.path.with_name(name)).exists():
-                    shutil.copyfile(original, Path(self._copy.name) / name)
+            shutil.copyfile(self.path, Path(self._copy.name) / self.path.name)
+            if self._wal.exists():
+                shutil.copyfile(self._wal, Path(self._copy.name) / f"{self.path.name}-wal")
         except OSError as error:
             raise SourceUnusable(
                 f"Cannot read {self.shown}: {error.strerror}. Check its permissions. {NEXT}"
