@@ -13,7 +13,7 @@ from indexer import bulk_loader, kept_spend
 from indexer.activity import Activity, write_activity
 from indexer.bulk_loader import BulkResult, Progress
 from indexer.database import Database
-from indexer.exceptions import AnotherIndexerRuns, IndexUnavailable, IndexUnwritable
+from indexer.exceptions import AnotherIndexerRuns, IndexDamaged, IndexUnavailable, IndexUnwritable
 from indexer.json_values import printable
 from indexer.live import Follower
 from indexer.publish import Publisher
@@ -110,7 +110,7 @@ def keep_following(
     show_progress: ShowProgress,
     on_ready: Callable[[BulkResult], object],
 ) -> None:
-    """Follow like `follow`; after a full disk wait, open the index anew and go on.
+    """Follow like `follow`; after a full disk or a damaged index wait, open it anew and go on.
 
     Args:
         index: What readers open.
@@ -129,7 +129,7 @@ def keep_following(
                 wait_s = max(wait_s, RETRY_LEAST_S)
                 follow(database, publisher, folders, show_progress, on_ready)
             return
-        except IndexUnwritable as error:
+        except (IndexUnwritable, IndexDamaged) as error:  # opening sets a damaged file aside and reads everything anew
             if not wait_s:
                 raise
             log.error("%s It is tried again in %.0f s.", error, wait_s)
