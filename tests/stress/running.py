@@ -69,9 +69,9 @@ class Child:
         self._thread = threading.Thread(target=self._listen, args=(ours,), name="listener")
         self._thread.start()
 
-    def wait_for_following(self) -> None:
+    def wait_for_following(self, patience_s: float = _PATIENCE_S) -> None:
         """Wait until the full pass is over, and that is published."""
-        self._wait(lambda: child.SWAPPED in "".join(self.said).partition(child.REAL_TIME)[2])
+        self._wait(lambda: child.SWAPPED in "".join(self.said).partition(child.REAL_TIME)[2], patience_s)
 
     def arm(self) -> None:
         """Begin to look out for the target."""
@@ -116,9 +116,9 @@ class Child:
         else:
             self.process.kill()
 
-    def _wait(self, is_met: Callable[[], bool]) -> None:
+    def _wait(self, is_met: Callable[[], bool], patience_s: float = _PATIENCE_S) -> None:
         """Wait for something that it says or does."""
-        deadline = time.monotonic() + _PATIENCE_S
+        deadline = time.monotonic() + patience_s
         while not is_met():
             if time.monotonic() > deadline:
                 raise TimeoutError(f"it said {''.join(self.said[-50:])}; see {self._log}")
