@@ -12,7 +12,7 @@ from pathlib import Path
 
 from indexer import kept_spend, update
 from indexer.activity import take_retry_request
-from indexer.bulk_loader import Progress, record_comparison, record_listing
+from indexer.bulk_loader import record_comparison, record_listing
 from indexer.changes import ChangeQueue, Changes
 from indexer.database import Database
 from indexer.exceptions import BulkInterrupted
@@ -96,23 +96,10 @@ class Follower:
         """Tell the last phase, once it is recorded."""
         self.reporter.stop()
 
-    def counted(self, progress: Progress) -> Progress:
-        """Count the messages of the full pass, too."""
-        before = 0
-
-        def count(done: int, total: int) -> None:
-            """Count and pass on."""
-            nonlocal before
-            self.reporter.note_written(done - before)
-            before = done
-            progress(done, total)
-
-        return count
-
     def _run(self) -> None:
         """Follow until stopped, or something fails."""
         try:
-            self._sync.wait_for_bulk_completion()
+            self._sync.wait_for_bulk_completion(self._stopping)
             self._follow()
         except BulkInterrupted as error:
             log.debug("%s", error)  # whoever ran the pass tells why

@@ -7,6 +7,7 @@ import time
 from collections import deque
 
 from indexer.activity import HEARTBEAT_MS, Activity, write_activity
+from indexer.bulk_loader import Progress
 from indexer.changes import ChangeQueue
 from indexer.database import Database
 from indexer.publish import Publisher
@@ -22,8 +23,17 @@ RATE_WINDOW_S = 60.0
 class Reporter:
     """Tells other processes what the indexer does, from a thread of its own: also during a long transaction."""
 
-    def __init__(self, database: Database, publisher: Publisher, queue: ChangeQueue, watch: Watch) -> None:
-        """Prepare; nothing is told yet."""
+    def __init__(
+        self, database: Database, publisher: Publisher, queue: ChangeQueue | None = None, watch: Watch | None = None
+    ) -> None:
+        """Prepare; nothing is told yet.
+
+        Args:
+            database: The index.
+            publisher: Knows what it could not do.
+            queue: What waits. None: nothing ever does, as a full pass follows nothing.
+            watch: What is followed.
+        """
         self._database = database
         self._publisher = publisher
         self._queue = queue
@@ -49,6 +59,26 @@ class Reporter:
         if self._thread.is_alive():
             self._thread.join()
         self._tell()
+
+    def counted(self, progress: Progress) -> Progress:
+        """Count the messages of a full pass, too.
+
+        Args:
+            progress: Is told as before.
+
+        Returns:
+            What to tell instead.
+        """
+        before = 0
+
+        def count(done: int, total: int) -> None:
+            """Count and pass on."""
+            nonlocal before
+            self.note_written(done - before)
+            before = done
+            progress(done, total)
+
+        return count
 
     def note_written(self, documents: int) -> None:
         """Count documents that were written."""
@@ -85,7 +115,7 @@ class Reporter:
 
     def _activity(self) -> Activity:
         """Describe this moment."""
-        waiting, since_ms = self._queue.waiting
+        waiting, since_ms = self._queue.waiting if self._queue is not None else (0, None)
         now = time.monotonic()
         with self._lock:
             while self._written and self._written[0][0] < now - RATE_WINDOW_S:
@@ -99,7 +129,7 @@ class Reporter:
             waiting_since_ms=since_ms,
             latency_ms=self._latency_ms,
             documents_per_second=round(written / max(1.0, min(RATE_WINDOW_S, now - self._started)), 1),
-            watched=self._watch.watched,
+            watched=self._watch.watched if self._watch is not None else (),
             next_comparison_at_ms=self._next_comparison_at_ms,
             last_comparison_ms=self._last_comparison_ms,
             problem=self._publisher.problem,

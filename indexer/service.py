@@ -17,6 +17,7 @@ from indexer.exceptions import AnotherIndexerRuns, IndexDamaged, IndexUnavailabl
 from indexer.json_values import printable
 from indexer.live import Follower
 from indexer.publish import Publisher
+from indexer.reporter import Reporter
 from indexer.storages import find_sources, now_ms
 from indexer.sync_state import FAILED, REAL_TIME, STOPPED, SyncState
 
@@ -47,14 +48,18 @@ def read_once(database: Database, publisher: Publisher, folders: Sequence[Path],
         KeyboardInterrupt: It was stopped; what was read is kept.
     """
     sync = _begin(database, publisher, folders)
+    reporter = Reporter(database, publisher)
+    reporter.start()
     try:
-        result = bulk_loader.load(database, publisher, find_sources(folders), progress)
+        result = bulk_loader.load(database, publisher, find_sources(folders), reporter.counted(progress))
+        sync.release_bulk_lock()
+        kept_spend.save(database.con, database.path)
+        publisher.compact_if_due(is_idle=True)
     except BaseException as error:
-        _end(database, sync, error, is_bulk=True)
+        _end(database, sync, error, is_bulk=sync.is_bulk_phase())
         raise
-    sync.release_bulk_lock()
-    kept_spend.save(database.con, database.path)
-    publisher.compact_if_due(is_idle=True)
+    finally:
+        reporter.stop()
     return result
 
 
@@ -85,7 +90,7 @@ def follow(
         follower.start()  # it notices what changes from now on, and waits for the end of the pass
         with show_progress() as progress:
             result = bulk_loader.load(
-                database, publisher, find_sources(folders), follower.counted(progress), is_trusting=True
+                database, publisher, find_sources(folders), follower.reporter.counted(progress), is_trusting=True
             )
         on_ready(result)
         unread = ", but for sources that could not be read" if result.problems else ""

@@ -143,19 +143,20 @@ def held_by_lost(
     held: dict[int, set[str]] = {}
     for storage in storages:
         if storage.problem:
-            rows = database.con.execute(
-                f"""
-                SELECT document_id FROM (
-                    SELECT document_id FROM read_stamps
-                    WHERE document_kind = $kind AND source_id IN (SELECT unnest($sources::INTEGER[]))
-                    UNION
-                    SELECT {kind}_id FROM {kind}s  -- an index from before there were stamps
-                    WHERE source_id IN (SELECT unnest($sources::INTEGER[])) AND deleted_at IS NULL
-                ) held(document_id)
-                WHERE document_id IN (SELECT unnest($ids::VARCHAR[]))
-                """,
-                {"kind": kind, "sources": list(storage.held_before), "ids": list(ids)},
-            ).fetchall()
+            with database.cursor() as con:  # whoever asks may be reading ahead, in another thread than the writer
+                rows = con.execute(
+                    f"""
+                    SELECT document_id FROM (
+                        SELECT document_id FROM read_stamps
+                        WHERE document_kind = $kind AND source_id IN (SELECT unnest($sources::INTEGER[]))
+                        UNION
+                        SELECT {kind}_id FROM {kind}s  -- an index from before there were stamps
+                        WHERE source_id IN (SELECT unnest($sources::INTEGER[])) AND deleted_at IS NULL
+                    ) held(document_id)
+                    WHERE document_id IN (SELECT unnest($ids::VARCHAR[]))
+                    """,
+                    {"kind": kind, "sources": list(storage.held_before), "ids": list(ids)},
+                ).fetchall()
             held[storage.source_id] = {document_id for (document_id,) in rows}
     return held
 

@@ -3,7 +3,7 @@
 The lock is the operating system's, so it dies with its process; what it was held for is in the table `sync_state`.
 """
 
-import time
+import threading
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -71,14 +71,20 @@ class SyncState:
         finally:
             self._lock.release()
 
-    def wait_for_bulk_completion(self) -> None:
+    def wait_for_bulk_completion(self, given_up: threading.Event | None = None) -> None:
         """Return once no full pass runs.
 
+        Args:
+            given_up: Ends the waiting, when it is set.
+
         Raises:
-            BulkInterrupted: The pass failed, or its process died; noticed within about a tenth of a second.
+            BulkInterrupted: The pass failed, its process died (noticed within about a tenth of a second), or the
+                waiting was given up.
         """
+        given_up = given_up or threading.Event()
         while not self._is_free():
-            time.sleep(_POLL_S)
+            if given_up.wait(_POLL_S):
+                raise BulkInterrupted(f"The full pass into {self._index} is not waited for any more.")
         phase = self.phase()
         if phase in (BULK, FAILED):
             raise BulkInterrupted(
