@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .DEFAULT_GOAL := help
 
-.PHONY: help run demo test lint format bench screenshots clean
+.PHONY: help run demo test lint format bench stress screenshots clean
 
 help: ## Show this list
 	@echo "OpenCode Analytics: what OpenCode did on this machine and what it cost."; echo
@@ -43,6 +43,9 @@ bench: $(VENV)/.run ## Measure token extraction, the bulk load and the deriving 
 	@scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT && \
 		$(BIN)/python -m tests.corpus --size S --out "$$scratch/opencode" >/dev/null && \
 		$(BIN)/python -m indexer.benchmark --data "$$scratch/opencode" $(ARGS)
+
+stress: $(VENV)/.dev ## Kill the indexer 300 times, hand over 200 times, read while documents arrive (an hour)
+	@$(BIN)/python -m tests.stress $(ARGS)
 
 screenshots: $(VENV)/.dev ## Take the README's screenshots from the sample data (needs Chromium)
 	@$(BIN)/python -m tests.browser.screenshots

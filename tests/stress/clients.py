@@ -74,8 +74,10 @@ def run(folder: Path, binary: Path, tools: Path, version: str, ports: tuple[int,
         try:
             indexer.wait_for_following()
             with Watcher(index) as watcher:
-                steps = _work(lab, labkit, common)
+                before: dict[str, Spend] = {}
+                steps = _work(lab, labkit, common, index, before)
                 problems = _wait_until_equal(index, folder / "fresh.duckdb", data)
+            problems += _changed_by_deletion(index, before)
             problems += watcher.failures + [str(failure) for failure in lab.failures]
             exported = _compare_exports(lab, labkit, binary, index, problems)
         finally:
@@ -86,8 +88,16 @@ def run(folder: Path, binary: Path, tools: Path, version: str, ports: tuple[int,
     return Outcome(steps, *exported, deleted, watcher.opened, problems)
 
 
-def _work(lab: Any, labkit: Any, common: Any) -> list[str]:
-    """Do everything that a person does; return what was done."""
+def _work(lab: Any, labkit: Any, common: Any, index: Path, before: dict[str, Spend]) -> list[str]:
+    """Do everything that a person does; return what was done.
+
+    Args:
+        lab: The client.
+        labkit: Its module.
+        common: Its ready scenarios.
+        index: What is published.
+        before: Takes what messages had cost before they were deleted.
+    """
     say, use, call = labkit.say, labkit.use, labkit.call
     steps = {
         "a streamed answer": lambda: common.qa(
@@ -99,7 +109,10 @@ def _work(lab: Any, labkit: Any, common: Any) -> list[str]:
         "provider errors": lambda: common.retries(lab, "web-ui", "S"),
         "aborts": lambda: common.aborts(lab, "shop-api", "S"),
         "undo: pending, taken back, final by the next prompt": lambda: common.reverts(lab, "shop-api", "S"),
-        "forks, then their original deleted": lambda: _forks(lab, common),
+        "forks, then their original deleted": lambda: _delete(lab, common.forks(lab, "web-ui", "S")[0], index, before),
+        "a long session deleted": lambda: _delete(
+            lab, common.filler(lab, "shop-api", "long", 3, max_steps=5), index, before
+        ),
         "archive, rename, delete with a child": lambda: common.lifecycle(lab, "shop-api", "S"),
         "compaction by hand and by itself": lambda: common.compactions(lab, "shop-api", "S"),
         "parts edited and deleted": lambda: common.custom_prompt(lab, "shop-api", "S"),
@@ -120,14 +133,13 @@ def _work(lab: Any, labkit: Any, common: Any) -> list[str]:
     return list(steps)
 
 
-def _forks(lab: Any, common: Any) -> None:
-    """Fork a session in several ways, then delete the original: what it cost stays, once."""
-    origin = common.forks(lab, "web-ui", "S")[0]
-    _let_pass(1.0)
-    children = lab.adopt_children(origin)
-    origin.call("DELETE", "")
-    doomed = {origin.id, *(child.id for child in children)}
-    doomed |= {key for key, each in lab.sessions.items() if each["parent"] == origin.id}
+def _delete(lab: Any, session: Any, index: Path, before: dict[str, Spend]) -> None:
+    """Delete a session and its children, once the index has them: what they cost stays."""
+    lab.adopt_children(session)
+    doomed = {session.id, *(key for key, each in lab.sessions.items() if each["parent"] == session.id)}
+    _let_pass(3.0)
+    before |= _spent(index, "session_id IN (SELECT unnest($ids::VARCHAR[]))", sorted(doomed))
+    session.call("DELETE", "")
     for session_id in doomed:
         lab.sessions[session_id]["deleted"] = True
 
@@ -163,6 +175,31 @@ def _wait_until_equal(index: Path, fresh: Path, data: Path) -> list[str]:
         time.sleep(1.0)
 
 
+def _changed_by_deletion(index: Path, before: Mapping[str, Spend]) -> list[str]:
+    """List the messages that do not have the numbers any more that they had before they were deleted."""
+    after = _spent(index, "deleted_at IS NOT NULL AND message_id IN (SELECT unnest($ids::VARCHAR[]))", sorted(before))
+    return [
+        f"{key}, deleted: {value}, now {after.get(key)}" for key, value in before.items() if after.get(key) != value
+    ]
+
+
+def _spent(index: Path, where: str, ids: Sequence[str]) -> dict[str, Spend]:
+    """Read tokens and cost of some messages."""
+    reader = IndexReader(index)
+    con = reader.connection()
+    rows = con.execute(
+        f"""
+        SELECT message_id, input_tokens, output_tokens, reasoning_tokens, cache_read_tokens, cache_write_tokens,
+               cost_recorded_usd
+        FROM messages WHERE {where}
+        """,
+        {"ids": ids},
+    ).fetchall()
+    con.close()
+    reader.close()
+    return {row[0]: row[1:] for row in rows}
+
+
 # --- what the client itself says
 
 
@@ -170,24 +207,17 @@ def _compare_exports(lab: Any, labkit: Any, binary: Path, index: Path, problems:
     """Compare the export of every living session with the index; count sessions, messages and parts."""
     reader = IndexReader(index)
     con = reader.connection()
-    living = dict(con.execute("SELECT session_id, generation FROM sessions WHERE deleted_at IS NULL").fetchall())
+    living = {key for (key,) in con.execute("SELECT session_id FROM sessions WHERE deleted_at IS NULL").fetchall()}
     expected = {key: each["project"] for key, each in lab.sessions.items() if not each.get("deleted")}
-    for session_id in expected.keys() ^ living.keys():
+    for session_id in expected.keys() ^ living:
         problems.append(f"{session_id}: {'only the index' if session_id in living else 'only the client'} has it")
     sessions = messages = parts = 0
-    for session_id in sorted(expected.keys() & living.keys()):
-        if living[session_id] == 3:
-            continue  # the export does not know the sessions of the second API
+    for session_id in sorted(expected.keys() & living):
+        if lab.sessions[session_id]["created_via"] == "v2_api":
+            continue  # the export does not know what the second API writes
         spent, part_ids = _exported(_export(lab, binary, labkit.project_dir(expected[session_id]), session_id))
-        rows = con.execute(
-            """
-            SELECT message_id, input_tokens, output_tokens, reasoning_tokens, cache_read_tokens, cache_write_tokens,
-                   cost_recorded_usd
-            FROM messages WHERE session_id = $session_id AND deleted_at IS NULL
-            """,
-            {"session_id": session_id},
-        ).fetchall()
-        indexed: dict[str, Spend] = {row[0]: row[1:] for row in rows}
+        where = "deleted_at IS NULL AND session_id IN (SELECT unnest($ids::VARCHAR[]))"
+        indexed = _spent(index, where, [session_id])
         held = con.execute(
             "SELECT part_id FROM parts WHERE session_id = $session_id AND deleted_at IS NULL AND NOT is_orphan",
             {"session_id": session_id},

@@ -284,13 +284,26 @@ def _parts(index: Path) -> int:
     return int(row[0]) if row else 0
 
 
+def is_soon(outcome: Outcome, median_s: float, p95_s: float) -> bool:
+    """Tell whether rows were seen soon enough, calm and busy."""
+    busy_s = [delay for seen in outcome.busy for delay in seen.delays_s]
+    return all(
+        len(delays_s) > 1 and statistics.median(delays_s) < median_s and _p95(delays_s) < p95_s
+        for delays_s in (outcome.calm_s, busy_s)
+    )
+
+
+def _p95(delays_s: Sequence[float]) -> float:
+    """Return what 95 of 100 keep below."""
+    return statistics.quantiles(delays_s, n=20)[-1]
+
+
 def summary(delays_s: Sequence[float]) -> str:
     """Say how long rows took."""
     if len(delays_s) < 2:
         return "too few"
-    p95 = statistics.quantiles(delays_s, n=20)[-1]
     median = statistics.median(delays_s)
-    return f"median {median:.3f} s, p95 {p95:.3f} s, most {max(delays_s):.3f} s ({len(delays_s)} rows)"
+    return f"median {median:.3f} s, p95 {_p95(delays_s):.3f} s, most {max(delays_s):.3f} s ({len(delays_s)} rows)"
 
 
 def report(outcome: Outcome) -> str:

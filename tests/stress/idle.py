@@ -1,0 +1,109 @@
+"""Measures what the indexer costs while nothing happens: CPU, and the bytes that it reads."""
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from indexer.activity import read_activity
+from tests.stress.running import Child
+
+_SETTLE_S = 20.0  # after the full pass: numbers are recorded, the index is compacted
+_LOOK_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What idling costs.
+
+    Attributes:
+        seconds: How long it was measured.
+        cpu_s: User and system time in it.
+        read_bytes: By read calls: of files, folders and the database.
+        comparisons: Comparisons of everything in that time.
+        comparison_ms: How long the last one took.
+        resident_bytes: Memory at the end.
+        files: In the storage; so their bytes.
+        file_bytes: Of all of them.
+    """
+
+    seconds: float
+    cpu_s: float
+    read_bytes: int
+    comparisons: int
+    comparison_ms: int | None
+    resident_bytes: int
+    files: int
+    file_bytes: int
+
+    @property
+    def share(self) -> float:
+        """Share of one core."""
+        return self.cpu_s / self.seconds
+
+
+def run(folder: Path, data_dirs: Sequence[Path], seconds: float) -> Outcome:
+    """Let the indexer idle, and measure.
+
+    Args:
+        folder: For the index; an empty one.
+        data_dirs: Data folders that nobody writes to.
+        seconds: How long.
+
+    Returns:
+        What it cost.
+    """
+    index = folder / "index.duckdb"
+    indexer = Child(index, data_dirs, folder / "indexer.log")
+    try:
+        indexer.wait_for_following(patience_s=3_600)
+        time.sleep(_SETTLE_S)
+        pid = indexer.process.pid
+        started, cpu_s, read_bytes = time.monotonic(), _cpu_s(pid), _read_bytes(pid)
+        planned: set[int] = set()
+        while (left_s := started + seconds - time.monotonic()) > 0:
+            activity = read_activity(index)
+            if activity and activity.next_comparison_at_ms:
+                planned.add(activity.next_comparison_at_ms)
+            time.sleep(min(left_s, _LOOK_S))
+        sizes = [path.stat().st_size for folder in data_dirs for path in folder.rglob("*") if path.is_file()]
+        return Outcome(
+            seconds=time.monotonic() - started,
+            cpu_s=_cpu_s(pid) - cpu_s,
+            read_bytes=_read_bytes(pid) - read_bytes,
+            comparisons=len(planned) - 1,
+            comparison_ms=activity.last_comparison_ms if activity else None,
+            resident_bytes=_resident_bytes(pid),
+            files=len(sizes),
+            file_bytes=sum(sizes),
+        )
+    finally:
+        indexer.end()
+
+
+def _cpu_s(pid: int) -> float:
+    """Return user and system time of a process, all its threads."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _read_bytes(pid: int) -> int:
+    """Return what a process got from read calls so far."""
+    lines = Path(f"/proc/{pid}/io").read_text().splitlines()
+    return int(dict(line.split(": ") for line in lines)["rchar"])
+
+
+def _resident_bytes(pid: int) -> int:
+    """Return the memory of a process."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def report(outcome: Outcome) -> str:
+    """Say what was measured, in a few lines."""
+    return (
+        f"idle for {outcome.seconds:.0f} s on {outcome.files:,} files of {outcome.file_bytes / 1e6:,.0f} MB: "
+        f"{outcome.cpu_s:.2f} s of CPU, {100 * outcome.share:.2f} % of a core, {outcome.comparisons} comparisons "
+        f"(the last took {outcome.comparison_ms} ms), {outcome.read_bytes / 1e6:.1f} MB read by system calls, "
+        f"{outcome.resident_bytes / 1e6:.0f} MB of memory"
+    )
