@@ -34,6 +34,7 @@ from indexer.storages import Storage, held_by_lost, now_ms
 log = logging.getLogger(__name__)
 
 MESSAGES_PER_READ = 100
+SESSIONS_FIRST = 1_000  # messages from which on sessions are written before them; each write derives them anew
 BATCHES_AHEAD = 2  # read while one is written; each holds up to 8 MB of text
 
 ProjectOrSession = TypeVar("ProjectOrSession", ProjectRow, SessionRow)
@@ -189,7 +190,7 @@ class _Update:
         batch = Batch()
         self._add_projects(batch)
         self._add_sessions(batch)
-        if len(self._changes.messages) > MESSAGES_PER_READ:  # pages list sessions before their messages are there
+        if len(self._changes.messages) > SESSIONS_FIRST:  # pages list sessions before their messages are there
             yield batch
             batch = Batch()
         for message_ids in self._chunks():
@@ -214,7 +215,7 @@ class _Update:
                 if self._is_postponed(document.stamp, storage, parsed.failures):
                     self.postponed.projects.add(project_id)
                     break
-                otherwise = KEPT if project_id in self._known.projects else LEFT_OUT
+                otherwise = _otherwise(self._known.projects.get(project_id))
                 self._note(batch, storage, project_id, parsed.failures, otherwise)
                 if parsed.row is not None:
                     _keep_newer(rows, project_id, parsed.row)
@@ -239,7 +240,7 @@ class _Update:
                 if self._is_postponed(document.stamp, storage, parsed.failures):
                     self.postponed.sessions.add(session_id)
                     break
-                otherwise = KEPT if session_id in self._known.sessions else LEFT_OUT
+                otherwise = _otherwise(self._known.sessions.get(session_id))
                 self._note(batch, storage, session_id, parsed.failures, otherwise)
                 if parsed.row is not None:
                     _keep_newer(rows, session_id, parsed.row)
@@ -524,6 +525,11 @@ def ledger_row(
         first_seen_at=first_ms,
         last_seen_at=now,
     )
+
+
+def _otherwise(known: KnownCopy | None) -> str:
+    """Say what becomes of a project or session that cannot be read."""
+    return LEFT_OUT if known is None or known.source_id is None or known.is_deleted else KEPT
 
 
 def _keep_newer(rows: dict[str, ProjectOrSession], key: str, row: ProjectOrSession) -> None:

@@ -174,13 +174,13 @@ def test_help_explains_every_command(command: str) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_run_stays_until_it_is_stopped(number: signal.Signals, storage: Path, tmp_path: Path) -> None:
-    """Bulk, then wait; Ctrl-C and SIGTERM end it in order."""
+    """Bulk, then following; Ctrl-C and SIGTERM end it in order."""
     db = tmp_path / "a.duckdb"
     command = [sys.executable, "-m", "indexer", "run", "--data", str(storage), "--db", str(db)]
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     for line in process.stderr:
-        if "ready" in line:
+        if "stop with Ctrl-C" in line:
             break
     while_running = json.loads(indexer("status", "--json", "--db", db).stdout)
 
@@ -188,6 +188,6 @@ def test_run_stays_until_it_is_stopped(number: signal.Signals, storage: Path, tm
 
     assert process.wait(timeout=60) == 0
     process.stderr.close()
-    assert while_running["phase"] == "waiting"
+    assert while_running["phase"] == "real-time"
     assert while_running["messages"] == 2
     assert json.loads(indexer("status", "--json", "--db", db).stdout)["phase"] == "stopped"
