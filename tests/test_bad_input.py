@@ -963,7 +963,7 @@ def test_messages_of_a_read_only_folder_with_a_write_ahead_log_come_from_a_copy(
     with without_privileges():
         reader = bulk_loader.find_sources([data_dir])[0]
         found = reader.inventory()
-        documents = reader.messages(sorted(found.messages), 1)
+        documents = reader.messages(dict(sorted(found.messages.items())), 1)
         reader.close()
 
     assert sorted(found.messages) == ["msg_1u", "msg_2a"]
