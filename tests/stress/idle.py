@@ -9,8 +9,10 @@ from pathlib import Path
 from indexer.activity import read_activity
 from tests.stress.running import Child
 
-_SETTLE_S = 20.0  # after the full pass: numbers are recorded, the index is compacted
 _LOOK_S = 5.0
+_QUIET_LOOKS = 9  # after the full pass: numbers are recorded, the index is compacted
+_QUIET_S = 0.1  # of CPU in one look
+_SETTLE_S = 600.0  # at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +20,7 @@ class Outcome:
     """What idling costs.
 
     Attributes:
+        settled_s: CPU time after the full pass, before it was quiet: the index is compacted.
         seconds: How long it was measured.
         cpu_s: User and system time in it.
         read_bytes: By read calls: of files, folders and the database.
@@ -28,6 +31,7 @@ class Outcome:
         file_bytes: Of all of them.
     """
 
+    settled_s: float
     seconds: float
     cpu_s: float
     read_bytes: int
@@ -58,8 +62,8 @@ def run(folder: Path, data_dirs: Sequence[Path], seconds: float) -> Outcome:
     indexer = Child(index, data_dirs, folder / "indexer.log")
     try:
         indexer.wait_for_following(patience_s=3_600)
-        time.sleep(_SETTLE_S)
         pid = indexer.process.pid
+        settled_s = _settle(pid)
         started, cpu_s, read_bytes = time.monotonic(), _cpu_s(pid), _read_bytes(pid)
         planned: set[int] = set()
         while (left_s := started + seconds - time.monotonic()) > 0:
@@ -69,6 +73,7 @@ def run(folder: Path, data_dirs: Sequence[Path], seconds: float) -> Outcome:
             time.sleep(min(left_s, _LOOK_S))
         sizes = [path.stat().st_size for folder in data_dirs for path in folder.rglob("*") if path.is_file()]
         return Outcome(
+            settled_s=settled_s,
             seconds=time.monotonic() - started,
             cpu_s=_cpu_s(pid) - cpu_s,
             read_bytes=_read_bytes(pid) - read_bytes,
@@ -80,6 +85,18 @@ def run(folder: Path, data_dirs: Sequence[Path], seconds: float) -> Outcome:
         )
     finally:
         indexer.end()
+
+
+def _settle(pid: int) -> float:
+    """Wait until a process has had nothing to do for a while; return the CPU time until then."""
+    began = last = _cpu_s(pid)
+    quiet, deadline = 0, time.monotonic() + _SETTLE_S
+    while quiet < _QUIET_LOOKS and time.monotonic() < deadline:
+        time.sleep(_LOOK_S)
+        now = _cpu_s(pid)
+        quiet = quiet + 1 if now - last < _QUIET_S else 0
+        last = now
+    return last - began
 
 
 def _cpu_s(pid: int) -> float:
@@ -105,5 +122,5 @@ def report(outcome: Outcome) -> str:
         f"idle for {outcome.seconds:.0f} s on {outcome.files:,} files of {outcome.file_bytes / 1e6:,.0f} MB: "
         f"{outcome.cpu_s:.2f} s of CPU, {100 * outcome.share:.2f} % of a core, {outcome.comparisons} comparisons "
         f"(the last took {outcome.comparison_ms} ms), {outcome.read_bytes / 1e6:.1f} MB read by system calls, "
-        f"{outcome.resident_bytes / 1e6:.0f} MB of memory"
+        f"{outcome.resident_bytes / 1e6:.0f} MB of memory; before it was quiet: {outcome.settled_s:.1f} s of CPU"
     )

@@ -229,6 +229,7 @@ def _open_plainly(index: Path, seen: Seen) -> None:
     """Open the file as any DuckDB client does."""
     try:
         with duckdb.connect(str(index), read_only=True) as con:
+            con.execute("SET enable_progress_bar = false")
             _check_balance(con, seen, "a plain open")
         seen.plain_opens += 1
     except duckdb.Error as error:
