@@ -303,15 +303,18 @@ def _mark_gone(con: duckdb.DuckDBPyConnection, batch: Batch, now: EpochMs) -> No
 
 def _settle_placeholders(con: duckdb.DuckDBPyConnection, batch: Batch, touched: set[str], now: EpochMs) -> None:
     """Keep rows that only other rows name in step with these: they are there as long as a living row names them."""
-    if batch.gone_messages or batch.gone_sessions or batch.rewritten:
+    if batch.messages or batch.gone_messages or batch.gone_sessions or batch.rewritten:
         sessions = {"sessions": sorted(touched)}
-        con.execute(  # its messages name it still: derive.py adds it anew, as nothing but a name
+        con.execute(  # messages name it still, or again: derive.py adds it anew, as nothing but a name
             """
             DELETE FROM sessions
-            WHERE session_id IN (SELECT unnest($gone::VARCHAR[]))
-              AND session_id IN (SELECT session_id FROM messages WHERE deleted_at IS NULL)
+            WHERE session_id IN (SELECT unnest($sessions::VARCHAR[])) AND NOT is_placeholder AND deleted_at IS NOT NULL
+              AND session_id IN (
+                  SELECT session_id FROM messages
+                  WHERE deleted_at IS NULL AND session_id IN (SELECT unnest($sessions::VARCHAR[]))
+              )
             """,
-            {"gone": batch.gone_sessions},
+            sessions,
         )
         con.execute(
             """

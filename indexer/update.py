@@ -374,9 +374,9 @@ class _Update:
                         batch.moved[message_id] = copy.source_id
                     return
             batch.messages.append(chosen.message)
-        if known is not None:
+        if known is not None or message_id in self._known.orphaned:  # its orphans may be gone by now
             batch.rewritten.append(message_id)
-            if chosen.message is not None and chosen.message.generation != known.generation:
+            if known is not None and chosen.message is not None and chosen.message.generation != known.generation:
                 batch.superseded.append(message_id)
         self._add_parts(batch, copies[0][0], message_id, chosen)
 
