@@ -25,7 +25,8 @@ from indexer.watching import Watch
 
 log = logging.getLogger(__name__)
 
-IDLE_S = 0.1  # between two looks at the queue
+IDLE_S = 0.5  # between two looks at what else is due; a change ends it at once
+BEHIND_S = 0.1  # the same while something has yet to be published
 GATHER_S = 0.05  # after the first change: others of the same moment are written with it
 PAUSE_S = 0.15  # between two batches: a streamed answer rewrites its file for every word
 POSTPONED_S = 0.25
@@ -129,7 +130,7 @@ class Follower:
             self._record_counts()
         if time.monotonic() >= self._compare_at:
             self._begin_comparison()
-        if not self.queue.wait(IDLE_S):
+        if not self.queue.wait(BEHIND_S if self._publisher.is_behind else IDLE_S):
             return False
         time.sleep(GATHER_S)
         changes, since_ms = self.queue.take()

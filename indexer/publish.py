@@ -159,6 +159,11 @@ class Publisher:
             log.debug("published revision %d in %.1f ms", self._revision, 1000 * self._cost_s)
             return True
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether something committed is not visible yet."""
+        return self._revision != self._database.revision
+
     def publish_if_due(self, interval_s: float | None = None) -> bool:
         """Publish if it is time. Call it after every transaction, and about every 100 ms while nothing is written.
 

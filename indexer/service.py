@@ -93,6 +93,7 @@ def follow(
                 database, publisher, find_sources(folders), follower.reporter.counted(progress), is_trusting=True
             )
         on_ready(result)
+        publisher.compact_if_due(is_idle=True)  # a first load leaves a third of the file unused; later it would disturb
         unread = ", but for sources that could not be read" if result.problems else ""
         sync.release_bulk_lock(REAL_TIME, f"everything is read{unread}; following changes")
         is_bulk = False
