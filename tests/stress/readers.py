@@ -43,6 +43,7 @@ class Seen:
     """What one reader saw.
 
     Attributes:
+        began_ns: When it began: rows of before tell nothing.
         reads: Queries that balanced.
         plain_opens: How often the file was opened as any DuckDB client opens it.
         revisions: Different revisions.
@@ -50,6 +51,7 @@ class Seen:
         delays_s: From the write of a row until this reader had it.
     """
 
+    began_ns: int = field(default_factory=time.time_ns)
     reads: int = 0
     plain_opens: int = 0
     revisions: int = 0
@@ -158,7 +160,8 @@ class Prober:
 
 def write(stores: list[Store], prober: Prober, seconds: float, rate: float) -> int:
     """Write documents at a steady rate, those of the prober among them; return how many."""
-    author = Author(stores, seed=time.time_ns() % 1_000_000, talks=8)
+    # more sessions than a machine answers at once would only measure how many there are
+    author = Author(stores, seed=time.time_ns() % 1_000_000, talks=8, most_talks=12)
     before, started = author.written, time.monotonic()
     next_probe = started
     while (now := time.monotonic()) < started + seconds:
@@ -211,8 +214,8 @@ def _note_probes(con: duckdb.DuckDBPyConnection, known: set[str], seen: Seen) ->
     now = time.time_ns()
     rows = con.execute("SELECT message_id FROM messages WHERE starts_with(message_id, $probe)", {"probe": _PROBE})
     new = {str(found) for (found,) in rows.fetchall()} - known
-    if known:  # those of before it began to look tell nothing
-        seen.delays_s += [(now - int(message_id.rpartition("_")[2])) / 1e9 for message_id in new]
+    times = [int(message_id.rpartition("_")[2]) for message_id in new]
+    seen.delays_s += [(now - at) / 1e9 for at in times if at >= seen.began_ns]
     known |= new
 
 
@@ -238,7 +241,7 @@ def _open_plainly(index: Path, seen: Seen) -> None:
 
 def _measure_calm(index: Path, prober: Prober) -> list[float]:
     """Measure how soon a row is seen while nothing else arrives."""
-    reader, seen, known = IndexReader(index), Seen(), {"none yet"}
+    reader, seen, known = IndexReader(index), Seen(), set[str]()
     for _ in range(_CALM_PROBES):
         prober.write()
         deadline = time.monotonic() + 30

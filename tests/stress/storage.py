@@ -79,10 +79,12 @@ class Tree:
 
 
 class Rows:
-    """The database of 1.18; every call is one transaction."""
+    """The database of 1.18; every call is one transaction, and leaves a note in the client's log of events."""
 
     def __init__(self, data_dir: Path, name: str = "opencode.db") -> None:
         """Open it; its tables exist."""
+        self._events = 0
+        self._run = f"{time.time_ns():x}"
         self._con = sqlite3.connect(data_dir / name, isolation_level=None, timeout=30, check_same_thread=False)
         self._con.execute("PRAGMA synchronous = OFF")
 
@@ -96,6 +98,7 @@ class Rows:
             self._con.execute(
                 f"INSERT INTO {doc.kind} ({names}) VALUES ({marks}) ON CONFLICT (id) DO UPDATE SET {changed}", values
             )
+            self._note(doc, "updated")
         self._con.execute("COMMIT")
 
     def remove(self, docs: Iterable[Doc]) -> None:
@@ -103,11 +106,21 @@ class Rows:
         self._con.execute("BEGIN IMMEDIATE")
         for doc in docs:
             self._con.execute(f"DELETE FROM {doc.kind} WHERE id = ?", (doc.id,))
+            self._note(doc, "removed")
+            if doc.kind == "session":
+                self._con.execute("DELETE FROM event WHERE aggregate_id = ?", (doc.id,))
         self._con.execute("COMMIT")
 
     def close(self) -> None:
         """Close it."""
         self._con.close()
+
+    def _note(self, doc: Doc, what: str) -> None:
+        """Log an event; of projects there are none."""
+        if doc.session_id:
+            self._events += 1
+            row = (f"evt_{self._run}{self._events:09}", doc.session_id, self._events, f"{doc.kind}.{what}", "{}")
+            self._con.execute("INSERT INTO event (id, aggregate_id, seq, type, data) VALUES (?, ?, ?, ?, ?)", row)
 
 
 def _columns(doc: Doc) -> dict[str, str | int | None]:
@@ -164,14 +177,16 @@ class Author:
         written: Documents written or removed so far.
     """
 
-    def __init__(self, stores: list[Store], seed: int, talks: int = 6) -> None:
+    def __init__(self, stores: list[Store], seed: int, talks: int = 6, most_talks: int = 24) -> None:
         """Begin a few sessions in every store.
 
         Args:
             stores: Where to write.
             seed: Another seed writes something else.
             talks: How many sessions there are at first.
+            most_talks: How many there are at most.
         """
+        self._most_talks = most_talks
         self.deleted_sessions: set[str] = set()
         self.deleted_messages: set[str] = set()
         self.written = 0
@@ -220,6 +235,8 @@ class Author:
 
     def _begin(self) -> None:
         """Begin a session, now and then as the child of another one in the same store."""
+        if len(self._talks) >= self._most_talks:
+            return
         store = self._rng.choice(self._stores)
         parents = [talk.doc.id for talk in self._talks if talk.store is store and not talk.doc.body.get("parentID")]
         doc = session(self._next("ses"), created=_now())
