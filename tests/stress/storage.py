@@ -79,7 +79,7 @@ class Tree:
 
 
 class Rows:
-    """The database of 1.18; every call is one transaction, and leaves a note in the client's log of events."""
+    """The database of 1.18; every call is one transaction, and is noted in the client's log of events."""
 
     def __init__(self, data_dir: Path, name: str = "opencode.db") -> None:
         """Open it; its tables exist."""
@@ -87,6 +87,8 @@ class Rows:
         self._run = f"{time.time_ns():x}"
         self._con = sqlite3.connect(data_dir / name, isolation_level=None, timeout=30, check_same_thread=False)
         self._con.execute("PRAGMA synchronous = OFF")
+        tables = self._con.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+        self._has_events = ("event",) in tables  # 1.2 has none
 
     def put(self, docs: Iterable[Doc]) -> None:
         """Write rows."""
@@ -107,7 +109,7 @@ class Rows:
         for doc in docs:
             self._con.execute(f"DELETE FROM {doc.kind} WHERE id = ?", (doc.id,))
             self._note(doc, "removed")
-            if doc.kind == "session":
+            if doc.kind == "session" and self._has_events:
                 self._con.execute("DELETE FROM event WHERE aggregate_id = ?", (doc.id,))
         self._con.execute("COMMIT")
 
@@ -117,7 +119,7 @@ class Rows:
 
     def _note(self, doc: Doc, what: str) -> None:
         """Log an event; of projects there are none."""
-        if doc.session_id:
+        if doc.session_id and self._has_events:
             self._events += 1
             row = (f"evt_{self._run}{self._events:09}", doc.session_id, self._events, f"{doc.kind}.{what}", "{}")
             self._con.execute("INSERT INTO event (id, aggregate_id, seq, type, data) VALUES (?, ?, ?, ?, ?)", row)
