@@ -16,7 +16,7 @@ from pathlib import Path
 
 import duckdb
 
-from indexer.database import STORAGE_VERSION, Database, contents, quoted
+from indexer.database import STORAGE_OPTIONS, Database, contents, quoted
 from indexer.exceptions import IndexUnwritable
 
 log = logging.getLogger(__name__)
@@ -119,7 +119,7 @@ def _rewrite(con: duckdb.DuckDBPyConnection, fresh: Path) -> None:
         duckdb.Error, OSError: It did not work.
     """
     # Without a WAL: there is nothing to recover, and it would be as long as all texts.
-    with _attached(con, fresh, f"STORAGE_VERSION '{STORAGE_VERSION}', RECOVERY_MODE no_wal_writes"):
+    with _attached(con, fresh, f"{STORAGE_OPTIONS}, RECOVERY_MODE no_wal_writes"):
         con.execute("SET preserve_insertion_order = true")  # rows in order of arrival are what makes pages fast
         try:
             con.execute("COPY FROM DATABASE index_db TO fresh")

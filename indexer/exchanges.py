@@ -16,13 +16,45 @@ def rebuild(con: duckdb.DuckDBPyConnection, session_ids: list[str]) -> None:
         session_ids: Sessions whose rows changed.
     """
     sessions = {"sessions": session_ids}
-    for table in ("exchanges", "exchange_traces"):
-        con.execute(f"DELETE FROM {table} WHERE session_id IN (SELECT unnest($sessions::VARCHAR[]))", sessions)
     con.execute(_ASSIGN, sessions)
-    con.execute(_TRACES, sessions)
-    con.execute(_EXCHANGES)
+    _write(con, "exchange_traces", "trace_id", _TRACES, sessions)
+    _write(con, "exchanges", "exchange_id", _EXCHANGES, sessions)
     con.execute("DROP TABLE assigned")
     _rebuild_trees(con, session_ids)
+
+
+def _write(con: duckdb.DuckDBPyConnection, table: str, key: str, sql: str, sessions: dict[str, list[str]]) -> None:
+    """Bring the derived rows of some sessions up to date.
+
+    A live change adds a few rows to a session that may have thousands: only what differs is written, for every written
+    row costs its place in two indexes, in the log, and in the copy of it that every reader replays.
+
+    Args:
+        con: The index, inside a transaction.
+        table: With `session_id`.
+        key: Its primary key.
+        sql: The rows as they should be.
+        sessions: Parameters: the sessions.
+    """
+    of_sessions = "session_id IN (SELECT unnest($sessions::VARCHAR[]))"
+    values = sessions if "$sessions" in sql else None
+    if con.execute(f"SELECT 1 FROM {table} WHERE {of_sessions} LIMIT 1", sessions).fetchone() is None:
+        con.execute(f"INSERT INTO {table} BY NAME {sql}", values)
+        return
+    con.execute(f"CREATE OR REPLACE TEMP TABLE wanted AS FROM index_db.{table} LIMIT 0")
+    con.execute(f"INSERT INTO wanted BY NAME {sql}", values)
+    con.execute(
+        f"""
+        DELETE FROM {table} WHERE {of_sessions} AND {key} NOT IN (
+            SELECT {key} FROM (FROM wanted INTERSECT (FROM index_db.{table} WHERE {of_sessions}))
+        )
+        """,
+        sessions,
+    )
+    con.execute(
+        f"INSERT INTO {table} FROM wanted WHERE {key} NOT IN (SELECT {key} FROM {table} WHERE {of_sessions})", sessions
+    )
+    con.execute("DROP TABLE wanted")
 
 
 # Which exchange every message belongs to. `place` orders the messages of a session.
@@ -76,7 +108,6 @@ _ASSIGN = """
 # One trace per part; a step-start and the step-finish after it are one step; one more per message error. A row of the
 # third generation has no step parts: an assistant row is a step of its own, any other row one event.
 _TRACES = """
-    INSERT INTO exchange_traces BY NAME
     WITH steps AS (
         SELECT p.part_id, p.part_type,
                lag(p.part_type) OVER of_message AS type_before,
@@ -156,7 +187,6 @@ _TRACES = """
 """
 
 _EXCHANGES = """
-    INSERT INTO exchanges BY NAME
     WITH typed AS (
         SELECT message_id,
                bool_or(part_type = 'compaction') AS has_compaction,
@@ -258,7 +288,8 @@ def _rebuild_trees(con: duckdb.DuckDBPyConnection, session_ids: list[str]) -> No
     rows = [row for root in roots for row in tree_of(children, root)]
     con.execute(
         "DELETE FROM session_traces WHERE root_session_id IN (SELECT unnest($roots::VARCHAR[]))",
-        {"roots": sorted(members | set(roots))},
+        # a session whose parent came later was a root before
+        {"roots": sorted({*members, *roots, *(session_id for _, session_id, _, _ in rows)})},
     )
     calls = _delegating_parts(con, [session_id for _, session_id, _, parent in rows if parent is not None])
     con.execute(

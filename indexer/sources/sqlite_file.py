@@ -5,7 +5,7 @@ import shutil
 import sqlite3
 import tempfile
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
@@ -14,7 +14,7 @@ import orjson
 from indexer import stamps
 from indexer.documents import Document
 from indexer.exceptions import SourceUnusable
-from indexer.json_values import clean
+from indexer.json_values import clean, fingerprint
 from indexer.sources import NEXT, Inventory
 
 BUSY_TIMEOUT_S = 5.0
@@ -140,7 +140,9 @@ class SqliteFile:
     def composed(self, kind: str, table: str, document_id: str, fields: Mapping[str, object]) -> Document:
         """Write columns as the JSON document that the JSON tree has for them, so that one parser reads both."""
         body = orjson.dumps(fields, default=lambda value: value.decode("utf-8", "replace"))
-        return Document(kind, document_id, f"{self.name}:{table}:{document_id}", body)
+        # some columns change without the update time, so the stamp is of all; they are short
+        stamp = fingerprint([body])
+        return Document(kind, document_id, f"{self.name}:{table}:{document_id}", body, stamp=stamp)
 
     def projects(self, wanted: Collection[str] | None) -> Iterator[Document]:
         """Read project rows; None: all."""
@@ -162,6 +164,12 @@ class SqliteFile:
                     yield self.problem(kind, table, document_id, DAMAGE)
                 else:
                     yield self.composed(kind, table, document_id, fields_of(row))
+
+    def row_stamps(self, found: Inventory, documents: Iterable[Document]) -> None:
+        """Note what projects or sessions look like."""
+        for document in documents:
+            if document.stamp is not None:
+                found.stamps[document.kind][document.document_id] = document.stamp
 
     def message_stamps(
         self, found: Inventory, message_table: str, part_table: str | None, ids: Collection[str]

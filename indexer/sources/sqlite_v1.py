@@ -50,6 +50,7 @@ class SqliteV1:
                 self._file.problem("part", "part", "rows without message", "has no message id that is text")
             )
         if with_stamps:
+            self._file.row_stamps(found, [*self.projects(), *self.sessions()])
             self._add_stamps(found, [*found.messages, *found.orphans])
         return found
 

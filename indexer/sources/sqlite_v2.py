@@ -39,6 +39,7 @@ class SqliteV2:
         rows = self._file.owned_ids(found, "message", "session_message", "session_id", "ORDER BY session_id, seq")
         found.messages = dict(rows)
         if with_stamps:
+            self._file.row_stamps(found, [*self.projects(), *self.sessions()])
             self._add_stamps(found, found.messages)
         return found
 

@@ -233,7 +233,7 @@ def test_publish_long_wal_gets_a_new_base(database: Database, path: Path, reader
     publisher = Publisher(database, clock=Clock())
     publisher.publish()
     with database.transaction() as con:
-        con.execute("INSERT INTO agents SELECT repeat(range::VARCHAR, 100) FROM range(20000)")
+        con.execute("INSERT INTO agents SELECT repeat(range::VARCHAR, 200) FROM range(10000)")
     assert (database.work_path.parent / "work.duckdb.wal").stat().st_size > 4 << 20
 
     publisher.publish()
@@ -249,7 +249,7 @@ def test_publish_long_wal_waits_for_the_bases_share_of_the_time(database: Databa
     publisher.publish()
     clock.step = 0.0
     with database.transaction() as con:
-        con.execute("INSERT INTO agents SELECT repeat(range::VARCHAR, 100) FROM range(20000)")
+        con.execute("INSERT INTO agents SELECT repeat(range::VARCHAR, 200) FROM range(10000)")
 
     publisher.publish()
     soon = len(bases(path))
