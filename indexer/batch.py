@@ -24,8 +24,7 @@ from indexer.rows import (
 MAX_ROWS = 5_000
 MAX_TEXT_BYTES = 8_000_000
 
-KEPT_SIGN = "The version read before is kept"  # tells it in the ledger, whatever follows
-KEPT = f"{KEPT_SIGN}; it is read again when it changes, and at the next start."
+KEPT = "The version read before is kept; it is read again when it changes, and at the next start."
 LEFT_OUT = "It is left out; it is read again when it changes, and at the next start."
 ELSEWHERE = "Another copy of it counts; it is read again when it changes, and at the next start."
 THE_REST = "The rest of it counts; it is read again when it changes, and at the next start."
@@ -196,7 +195,14 @@ def _stale(con: duckdb.DuckDBPyConnection, batch: Batch) -> _Stale:
         SELECT DISTINCT parent_id FROM sessions
         WHERE session_id IN (SELECT unnest($sessions::VARCHAR[])) AND parent_id IS NOT NULL
         """,
-        {"sessions": [*(row.session_id for row in batch.sessions), *batch.gone_sessions]},
+        # messages may turn a deleted session into nothing but a name, without a parent
+        {
+            "sessions": [
+                *(row.session_id for row in batch.sessions),
+                *(row.session_id for row in batch.messages),
+                *batch.gone_sessions,
+            ]
+        },
     ).fetchall()
     return _Stale(
         {*(session_id for session_id, _ in known), *batch.gone_sessions},

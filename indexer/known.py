@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import duckdb
 
 from indexer import parsers
-from indexer.batch import KEPT_SIGN, TWIN
+from indexer.batch import TWIN
 from indexer.changes import Changes
 from indexer.resolve import MessageCopy
 from indexer.rows import DocumentRow, EpochMs
@@ -38,7 +38,6 @@ class Known:
         session_of: Message to session.
         orphaned: Messages of which the index has parts and no row.
         failures: Time of the first failure of a document that failed.
-        kept: Documents that failed and that the index has in an earlier version.
         twins: Message to the ledger rows of its parts that were left out for the same parts of other messages.
         failed_owners: Projects, sessions and messages of which documents failed.
     """
@@ -50,7 +49,6 @@ class Known:
     deleted_messages: set[str]
     orphaned: set[str]
     failures: dict[tuple[int, str], EpochMs]
-    kept: set[tuple[int, str]]
     twins: dict[str, list[DocumentRow]]
     failed_owners: set[str]
 
@@ -92,13 +90,10 @@ def read_known(con: duckdb.DuckDBPyConnection, changes: Changes) -> Known:
         ids,
     ).fetchall()
     failures: dict[tuple[int, str], EpochMs] = {}
-    kept: set[tuple[int, str]] = set()
     twins: dict[str, list[DocumentRow]] = {}
     ledger = _ledger(con, [*changes.projects, *changes.sessions, *changes.messages])
     for row in ledger:
         failures[row.source_id, row.key] = row.first_seen_at
-        if KEPT_SIGN in row.reason:
-            kept.add((row.source_id, row.key))
         if row.key.startswith(TWIN):
             twins.setdefault(row.owner_id, []).append(row)
     return Known(
@@ -109,7 +104,6 @@ def read_known(con: duckdb.DuckDBPyConnection, changes: Changes) -> Known:
         deleted_messages=deleted,
         orphaned={message_id for (message_id,) in orphaned},
         failures=failures,
-        kept=kept,
         twins=twins,
         failed_owners={row.owner_id for row in ledger},
     )

@@ -18,7 +18,7 @@ from indexer.database import Database
 from indexer.exceptions import BulkInterrupted
 from indexer.publish import Publisher
 from indexer.reporter import Reporter
-from indexer.storages import Storage, find_sources, now_ms, open_storages, record_storages
+from indexer.storages import Storage, find_sources, now_ms, open_storages, record_storages, source_states
 from indexer.survey import Survey, failed_documents, read_indexed, survey
 from indexer.sync_state import SyncState
 from indexer.watching import Watch
@@ -111,7 +111,7 @@ class Follower:
 
     def _follow(self) -> None:
         """Write what changes."""
-        self._storages = open_storages(self._database, find_sources(self._data_dirs))
+        self._storages = open_storages(self._database, find_sources(self._data_dirs), self._data_dirs)
         self._plan_comparison(0.0)
         while not self._stopping.is_set():
             is_busy = self._step()
@@ -150,7 +150,7 @@ class Follower:
         if done.postponed:
             self._postponed.add(done.postponed)
             self._postponed_until = time.monotonic() + POSTPONED_S
-        if done.is_everything_due:
+        if done.is_everything_due or (changes.touched_sessions and self._has_new_sources()):
             self._compare_at = 0.0
         if any(storage.problem for storage in self._storages):
             self._compare_at = min(self._compare_at, time.monotonic() + LOST_S)
@@ -168,6 +168,11 @@ class Follower:
             done.deleted,
             1000 * (time.monotonic() - started),
         )
+
+    def _has_new_sources(self) -> bool:
+        """Tell whether a generation came into use: the first row of its table changes nothing else of the file."""
+        known = {(storage.source.kind, storage.source.path) for storage in self._storages}
+        return any((source.kind, source.path) not in known for source in find_sources(self._data_dirs))
 
     def _note_progress(self, messages: int) -> None:
         """Show what a long row of changes has brought so far."""
@@ -195,7 +200,7 @@ class Follower:
     def _begin_comparison(self) -> None:
         """List everything in a thread of its own, so that changes are written meanwhile."""
         if self._comparison is None:
-            storages = open_storages(self._database, find_sources(self._data_dirs))
+            storages = open_storages(self._database, find_sources(self._data_dirs), self._data_dirs)
             self._comparison = _Comparison(self._database, storages)
             self._comparison.start()
             self._compare_at = float("inf")
@@ -216,8 +221,12 @@ class Follower:
         changes = found.changes
         if len(changes):
             self._look_at(changes, now_ms())
+        before = source_states(self._database)
         with self._database.transaction(is_visible=False):
             record_comparison(self._database, self._storages, found)
+        if source_states(self._database) != before:
+            with self._database.transaction():
+                log.info("other storages can be read than before")  # a revision that says so
         self._plan_comparison(comparison.took_s)
 
 

@@ -3,9 +3,11 @@
 import logging
 import os
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import duckdb
 
 from indexer.database import Database
 from indexer.exceptions import SourceUnusable
@@ -84,20 +86,24 @@ def find_sources(data_dirs: Sequence[Path]) -> list[Source]:
     return sources
 
 
-def open_storages(database: Database, sources: Sequence[Source]) -> list[Storage]:
+def open_storages(database: Database, sources: Sequence[Source], data_dirs: Sequence[Path] = ()) -> list[Storage]:
     """Number the sources, and add storages that held rows before: an emptied one is still there.
 
     Args:
         database: The index.
         sources: As `find_sources` lists them.
+        data_dirs: Where they were looked for. Of a folder in which nothing is left, what was there is added, too: its
+            reader tells that it is gone.
 
     Returns:
         Newest generation first in each data folder. What they hold is listed by `take_inventory`.
     """
     now = now_ms()
-    storages = [
-        Storage(source, _source_id(database, source, now)) for source in (*_emptied(database, sources), *sources)
-    ]
+    missing = {clean(str(folder)): folder for folder in data_dirs}
+    for source in sources:
+        missing.pop(clean(str(source.data_dir)), None)
+    every = (*_emptied(database, sources), *_vanished(database, missing), *sources)
+    storages = [Storage(source, _source_id(database, source, now)) for source in every]
     for older in storages:
         older.newer = [
             storage
@@ -187,7 +193,9 @@ def record_storages(database: Database, storages: Sequence[Storage]) -> None:
             """,
             {"problem": storage.problem, "source_id": storage.source_id, "now": now_ms()},
         )
-    folders = {clean(str(storage.source.data_dir)) for storage in storages}
+    folders = sorted({clean(str(storage.source.data_dir)) for storage in storages})
+    source_ids = [storage.source_id for storage in storages]
+    _forget_unused(con, folders, source_ids)
     gone = con.execute(
         """
         UPDATE sources SET state = 'unreadable', reason = $reason
@@ -195,10 +203,36 @@ def record_storages(database: Database, storages: Sequence[Storage]) -> None:
           AND source_id NOT IN (SELECT unnest($ids::INTEGER[])) AND reason IS DISTINCT FROM $reason
         RETURNING kind, path
         """,
-        {"reason": GONE, "folders": sorted(folders), "ids": [storage.source_id for storage in storages]},
+        {"reason": GONE, "folders": folders, "ids": source_ids},
     ).fetchall()
     for kind, path in gone:
         log.info("%s (%s): %s", printable(path), kind, GONE)
+
+
+def _forget_unused(con: duckdb.DuckDBPyConnection, folders: Collection[str], source_ids: Collection[int]) -> None:
+    """Forget storages of some folders that are not there and never were: a folder may have been missing for a while."""
+    unused = con.execute(
+        """
+        DELETE FROM sources
+        WHERE data_dir IN (SELECT unnest($folders::VARCHAR[])) AND source_id NOT IN (SELECT unnest($ids::INTEGER[]))
+          AND sessions = 0 AND messages = 0
+          AND source_id NOT IN (SELECT source_id FROM read_stamps)
+          AND source_id NOT IN (SELECT source_id FROM projects WHERE source_id IS NOT NULL)
+          AND source_id NOT IN (SELECT source_id FROM sessions WHERE source_id IS NOT NULL)
+          AND source_id NOT IN (SELECT source_id FROM messages)
+        RETURNING source_id
+        """,
+        {"folders": list(folders), "ids": list(source_ids)},
+    ).fetchall()
+    con.execute(
+        "DELETE FROM documents WHERE source_id IN (SELECT unnest($ids::INTEGER[]))",
+        {"ids": [source_id for (source_id,) in unused]},
+    )
+
+
+def source_states(database: Database) -> list[tuple[int, str, str | None]]:
+    """List the storages by number, with what is wrong with each."""
+    return database.con.execute("SELECT source_id, state, reason FROM sources ORDER BY source_id").fetchall()
 
 
 def now_ms() -> EpochMs:
@@ -243,6 +277,20 @@ def _emptied(database: Database, sources: Sequence[Source]) -> list[Source]:
     )
     listed = {_identity(source) for source in sources}
     return [source for source in emptied if _identity(source) not in listed]
+
+
+def _vanished(database: Database, folders: Mapping[str, Path]) -> list[Source]:
+    """List the storages that the index knows of folders in which none is left."""
+    rows = database.con.execute(
+        "SELECT kind, path, data_dir FROM sources WHERE data_dir IN (SELECT unnest($folders::VARCHAR[]))",
+        {"folders": list(folders)},
+    ).fetchall()
+    readers: dict[str, Callable[[Path, Path], Source]] = {
+        JsonTree.kind: lambda folder, path: JsonTree(folder),
+        SqliteV1.kind: SqliteV1,
+        SqliteV2.kind: SqliteV2,
+    }
+    return [readers[kind](folders[folder], Path(path)) for kind, path, folder in rows]
 
 
 def _identity(source: Source) -> tuple[str, str]:

@@ -110,32 +110,7 @@ def _with_touched_sessions(database: Database, storages: Sequence[Storage], chan
     named.add(changes)
     if not changes.touched_sessions:
         return named
-    listed: set[str] = set()
-    for storage in storages:
-        if storage.problem:
-            continue
-        try:
-            found = storage.source.messages_of(changes.touched_sessions)
-        except SourceUnusable as error:
-            storage.lose(error)
-            continue
-        ids = [*found.messages, *found.orphans]
-        listed.update(ids)
-        stored = dict(
-            database.con.execute(
-                """
-                SELECT document_id, stamp FROM read_stamps
-                WHERE source_id = $source_id AND document_kind IN ('message', 'orphan')
-                  AND document_id IN (SELECT unnest($ids::VARCHAR[]))
-                """,
-                {"source_id": storage.source_id, "ids": ids},
-            ).fetchall()
-        )
-        for message_id in ids:
-            stamp = stored_stamp(found.stamps["message"].get(message_id))
-            if stamp is None or stamp != stored.get(message_id):
-                named.add(Changes(messages={message_id: found.messages.get(message_id)}))
-    held = database.con.execute(
+    rows = database.con.execute(
         """
         SELECT message_id FROM messages
         WHERE session_id IN (SELECT unnest($ids::VARCHAR[])) AND deleted_at IS NULL
@@ -145,7 +120,35 @@ def _with_touched_sessions(database: Database, storages: Sequence[Storage], chan
         """,
         {"ids": list(changes.touched_sessions)},
     ).fetchall()
-    named.add(Changes(messages=dict.fromkeys(message_id for (message_id,) in held if message_id not in listed)))
+    held = {message_id for (message_id,) in rows}
+    unlisted = set(held)
+    for storage in storages:
+        if storage.problem:
+            continue
+        try:
+            found = storage.source.messages_of(changes.touched_sessions)
+        except SourceUnusable as error:
+            storage.lose(error)
+            continue
+        listed = {*found.messages, *found.orphans}
+        unlisted -= listed
+        stored = dict(
+            database.con.execute(
+                """
+                SELECT document_id, stamp FROM read_stamps
+                WHERE source_id = $source_id AND document_kind IN ('message', 'orphan')
+                  AND document_id IN (SELECT unnest($ids::VARCHAR[]))
+                """,
+                {"source_id": storage.source_id, "ids": [*(listed | held)]},
+            ).fetchall()
+        )
+        for message_id in listed:
+            stamp = stored_stamp(found.stamps["message"].get(message_id))
+            if stamp is None or stamp != stored.get(message_id):
+                named.add(Changes(messages={message_id: found.messages.get(message_id)}))
+        # another storage may have it still: then that copy counts from now on
+        named.add(Changes(messages=dict.fromkeys(stored.keys() - listed)))
+    named.add(Changes(messages=dict.fromkeys(unlisted)))
     named.touched_sessions.clear()
     return named
 
@@ -418,7 +421,7 @@ class _Update:
         self._add_parts(batch, copies[0][0], message_id, best_parse(parsed))
 
     def _is_worse(self, chosen: ParsedMessage, known: MessageCopy) -> bool:
-        """Tell whether parts of a message are unreadable now that could be read before.
+        """Tell whether something of a message is unreadable now, and parts are missing that could be read before.
 
         The version that the index has stays then until a good one comes, unless the message ended since. What could
         never be read makes no version worse.
@@ -427,8 +430,21 @@ class _Update:
         copy = MessageCopy.of(chosen.message)
         if copy.source_id != known.source_id or (copy.is_finished and not known.is_finished):
             return False
-        lost = {(copy.source_id, failure.key) for failure in chosen.failures if not failure.is_partial}
-        return any(document in self._known.kept or document not in self._known.failures for document in lost)
+        if all(failure.is_partial for failure in chosen.failures):
+            return False
+        part_ids = [row.part_id for row in chosen.parts]
+        with self._database.cursor() as con:  # while another thread writes
+            row = con.execute(
+                """
+                SELECT EXISTS (
+                    FROM parts
+                    WHERE message_id = $message_id AND deleted_at IS NULL
+                      AND part_id NOT IN (SELECT unnest($part_ids::VARCHAR[]))
+                )
+                """,
+                {"message_id": chosen.message.message_id, "part_ids": part_ids},
+            ).fetchone()
+        return row is not None and bool(row[0])
 
     def _add_parts(self, batch: Batch, storage: Storage, message_id: str, chosen: ParsedMessage) -> None:
         """Add the parts of a message to a batch, but for those whose id another message of the batch has."""

@@ -123,7 +123,7 @@ class Following:
         until = time.monotonic() + PATIENCE_S
         while (found := differences(self.index, fresh)) and time.monotonic() < until:
             time.sleep(0.05)
-        assert found == {}
+        assert found == {}, "\n".join(f"{table}: {rows}" for table, rows in found.items())
 
     def _run(self) -> None:
         """Follow until stopped."""

@@ -47,8 +47,10 @@ class JsonTree:
             self._list_messages(found, session_id, with_stamps)
         found.orphans = [name for name, _ in self._folders(found, "part") if name not in found.messages]
         if with_stamps:
-            for message_id in (*found.messages, *found.orphans):
+            for message_id in found.messages:
                 self._add_part_stamps(found, message_id)
+            # a deleted session leaves thousands of empty folders
+            found.orphans = [name for name in found.orphans if self._add_part_stamps(found, name)]
         if not found.is_complete and not (found.sessions or found.messages):
             problem = found.problems[0]
             raise SourceUnusable(
@@ -162,15 +164,21 @@ class JsonTree:
                 _add_stamp(found, kind, names[-1], entry)
         return names
 
-    def _add_part_stamps(self, found: Inventory, message_id: str) -> None:
-        """Add what the parts of a message look like; if any does not tell, the message has no stamp."""
+    def _add_part_stamps(self, found: Inventory, message_id: str) -> bool:
+        """Add what the parts of a message look like; if any does not tell, the message has no stamp.
+
+        Returns:
+            Whether there is any part, or something that hides whether there is.
+        """
         trouble = Inventory()
         every = [_stamp(entry.stat) for entry in self._entries(trouble, "part", message_id)]
+        has_parts = bool(every or trouble.problems)
         if message_id in found.messages:
             every.append(found.stamps["message"].pop(message_id, None))
         known = [stamp for stamp in every if stamp is not None]
         if len(known) == len(every) and not trouble.problems:
             found.stamps["message"][message_id] = stamps.combined(known)
+        return has_parts
 
     def _folder(self, *names: str) -> str:
         """Join names to a path inside the tree, as text: 190,000 Path objects would cost more than the reading."""
