@@ -185,10 +185,10 @@ def _stale(con: duckdb.DuckDBPyConnection, batch: Batch) -> _Stale:
         SELECT DISTINCT session_id, fork_key FROM messages
         WHERE message_id IN (SELECT unnest($messages::VARCHAR[]))
         UNION ALL
-        SELECT DISTINCT session_id, NULL FROM parts
-        WHERE is_orphan AND session_id IS NOT NULL AND message_id IN (SELECT unnest($gone::VARCHAR[]))
+        SELECT DISTINCT session_id, NULL FROM parts  -- parts without their message may be of another session
+        WHERE is_orphan AND session_id IS NOT NULL AND message_id IN (SELECT unnest($messages::VARCHAR[]))
         """,
-        {"messages": [*batch.rewritten, *batch.gone_messages], "gone": batch.gone_messages},
+        {"messages": [*batch.rewritten, *batch.gone_messages]},
     ).fetchall()
     parents = con.execute(
         """

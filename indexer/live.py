@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 IDLE_S = 0.5  # between two looks at what else is due; a change ends it at once
 BEHIND_S = 0.1  # the same while something has yet to be published
-GATHER_S = 0.05  # after the first change: others of the same moment are written with it
+GATHER_S = 0.03  # after the first change: others of the same moment are written with it
 PAUSE_S = 0.15  # between two batches: a streamed answer rewrites its file for every word
 POSTPONED_S = 0.25
 COUNTS_S = 10.0  # how often the numbers of a storage are recorded while they change
@@ -35,6 +35,7 @@ COMPARE_LEAST_S = 60.0
 COMPARE_SHARE = 250  # a comparison takes at most one part in so many of the time
 SCAN_LEAST_S = 2.0  # without events, comparisons are all there is
 SCAN_SHARE = 20
+PATIENCE_S = 600.0
 LOST_S = 5.0  # until a storage that could not be read is tried again
 
 
@@ -128,7 +129,7 @@ class Follower:
             self.queue.put(postponed)
         if time.monotonic() >= self._counts_at:
             self._record_counts()
-        if time.monotonic() >= self._compare_at:
+        if self._is_comparison_due():
             self._begin_comparison()
         if not self.queue.wait(BEHIND_S if self._publisher.is_behind else IDLE_S):
             return False
@@ -196,6 +197,12 @@ class Follower:
             wait_s = min(wait_s, max(LOST_S, SCAN_SHARE * took_s))
         self._compare_at = min(self._compare_at, time.monotonic() + wait_s)
         self.reporter.note_comparison(took_s, wait_s)
+
+    def _is_comparison_due(self) -> bool:
+        """Tell whether it is time: a regular one waits for a moment without changes, but not for ever."""
+        late_s = time.monotonic() - self._compare_at
+        is_urgent = self._compare_at == 0.0 or late_s > PATIENCE_S
+        return late_s >= 0 and (is_urgent or not self.queue.waiting[0])
 
     def _begin_comparison(self) -> None:
         """List everything in a thread of its own, so that changes are written meanwhile."""
