@@ -309,8 +309,8 @@ class Publisher:
     def _is_base_stale(self) -> bool:
         """Say whether the base no longer goes with the working WAL.
 
-        A transaction of a whole row group or more in one table writes into the main file. And nobody should have written
-        to a published file, but root can, and its revisions share it.
+        A transaction of a whole row group or more in one table writes into the main file. And nobody should have
+        written to a published file, but root can, and its revisions share it.
         """
         if not self._published or not self._base:
             return True
