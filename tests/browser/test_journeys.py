@@ -137,7 +137,7 @@ def test_demo_a_year_from_now_shows_all_of_the_sample(browser: Browser, tmp_path
     assert demo.stdout is not None
     try:
         lines = []
-        waiting = {"open http", "full pass complete"}
+        waiting = {"open http", "following changes"}
         while waiting:
             lines.append(demo.stdout.readline())
             assert lines[-1], f"the demo ended: {lines}"

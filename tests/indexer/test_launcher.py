@@ -327,7 +327,7 @@ def test_main_no_data_serves_the_sample_until_stopped(
     run = Launched("--port", str(taken_port))
     launched.append(run)
     address = run.read_until("open http://localhost:")
-    run.read_until("full pass complete")
+    run.read_until("following changes")
 
     code = run.end(number)
 
