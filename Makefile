@@ -18,12 +18,20 @@ run: $(VENV)/.run ## Index OpenCode's data and open the dashboard (Ctrl-C ends b
 demo: $(VENV)/.run ## The same with the bundled sample data
 	@$(BIN)/python -m indexer.launcher --demo $(ARGS)
 
-# Three thresholds, because one package's tests must not pay for another's; all three are reported, then the run fails.
+# The browser's tests wait for pages much of the time: they run beside the others, unless ARGS choose some tests.
+# Three thresholds, because one package's tests must not pay for another's; all are reported, then the run fails.
+PYTEST := $(BIN)/coverage run -m pytest
 test: $(VENV)/.dev ## Run all tests; fails below 90 % coverage of indexer and queries, 80 % of pages
 	@$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest $(ARGS)
-	@$(BIN)/coverage combine --quiet
-	@status=0; for limit in indexer:90 queries:90 pages:80; do \
+	@status=0; \
+	if [ -n "$(ARGS)" ]; then $(PYTEST) $(ARGS) || status=1; else \
+		log=$$(mktemp); $(PYTEST) tests/browser >"$$log" 2>&1 & browser=$$!; \
+		trap 'kill $$browser' INT TERM; \
+		$(PYTEST) --ignore=tests/browser || status=1; \
+		wait $$browser || status=1; cat "$$log"; rm -f "$$log"; \
+	fi; \
+	$(BIN)/coverage combine --quiet; \
+	for limit in indexer:90 queries:90 pages:80; do \
 		package=$${limit%:*}; percent=$${limit#*:}; echo; echo "Coverage of $$package, at least $$percent %"; \
 		$(BIN)/coverage report --include="$$package/*" --fail-under="$$percent" || status=1; \
 	done; exit $$status

@@ -130,7 +130,7 @@ def test_demo_a_year_from_now_shows_all_of_the_sample(browser: Browser, tmp_path
     environment = {**os.environ, "HOME": str(tmp_path), "PYTHONPATH": str(tmp_path), "COVERAGE_PROCESS_CONFIG": ""}
     for name in ("XDG_CACHE_HOME", "XDG_DATA_HOME", "ANALYTICS_DB"):
         environment.pop(name, None)
-    command = [sys.executable, "-m", "indexer.launcher", "--demo", "--no-browser"]
+    command = [sys.executable, "-m", "indexer.launcher", "--demo", "--no-browser", "--port", "8651"]
     demo = subprocess.Popen(
         command, cwd=running.ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
