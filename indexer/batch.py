@@ -102,7 +102,10 @@ def write_batch(database: Database, batch: Batch, now: EpochMs) -> bool:
     is_visible = batch.is_visible or (database.phase == "bulk" and batch.documents_done > 0)
     with database.transaction(is_visible=is_visible) as con:
         _write_stamps(database, batch)
-        con.execute("UPDATE sync_state SET documents_done = documents_done + $done", {"done": batch.documents_done})
+        con.execute(  # what is looked at twice is done once; live changes belong to no pass
+            "UPDATE sync_state SET documents_done = least(documents_done + $done, coalesce(documents_total, 0))",
+            {"done": batch.documents_done},
+        )
         if not batch.is_visible:
             return is_visible
         stale = _stale(con, batch)

@@ -174,6 +174,7 @@ def following(index: Path, *data_dirs: Path, progress: Progress | None = None) -
     made = Following(index, data_dirs, progress)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(service, "Follower", made.take_over)
+        patch.setattr(live, "IDLE_S", 0.1)
         patch.setattr(live, "COUNTS_S", 0.1)
         patch.setattr(watching, "LOOK_S", 0.3)
         patch.setattr(watcher, "LOOK_S", 0.2)
