@@ -134,12 +134,14 @@ def measure_derivation(data_dir: Path) -> Derivation:
         def derive_all() -> None:
             """Rebuild the exchanges and traces of every session at once."""
             with database.transaction() as con:
+                exchanges.gather(con, session_ids)
                 exchanges.rebuild(con, session_ids)
 
         def derive_each() -> None:
             """Rebuild the exchanges and traces of one session after another."""
             for session_id in session_ids:
                 with database.transaction() as con:
+                    exchanges.gather(con, [session_id])
                     exchanges.rebuild(con, [session_id])
 
         def refresh_each() -> None:

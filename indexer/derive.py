@@ -8,7 +8,7 @@ from collections.abc import Collection
 
 import duckdb
 
-from indexer import exchanges
+from indexer import exchanges, session_trees, sql
 
 
 def refresh(
@@ -29,12 +29,15 @@ def refresh(
     if not session_ids:
         return
     touched = sorted(session_ids)
+    exchanges.gather(con, touched)
     _add_placeholders(con, touched)
-    _add_names(con, touched)
-    touched = sorted({*touched, *_flag_fork_copies(con, touched, fork_keys)})
+    _add_names(con)
+    if copied := _flag_fork_copies(con, fork_keys):
+        touched = sorted({*touched, *copied})
+        exchanges.gather(con, touched)
     exchanges.rebuild(con, touched)
     _sum_sessions(con, touched)
-    _sum_subtrees(con, sorted({*touched, *parents}))
+    session_trees.rebuild(con, touched, parents)
 
 
 def _add_placeholders(con: duckdb.DuckDBPyConnection, touched: list[str]) -> None:
@@ -44,57 +47,46 @@ def _add_placeholders(con: duckdb.DuckDBPyConnection, touched: list[str]) -> Non
         INSERT INTO sessions BY NAME
         SELECT session_id, TRUE AS is_placeholder, FALSE AS is_missing_in_newer, 0 AS generation, 0 AS content_hash,
                if(bool_and(deleted_at IS NOT NULL), max(deleted_at), NULL) AS deleted_at
-        FROM messages
-        WHERE session_id IN (SELECT unnest($touched::VARCHAR[]))
-          AND session_id NOT IN (SELECT session_id FROM sessions)
-        GROUP BY session_id
-        """,
-        {"touched": touched},
+        FROM own_messages WHERE session_id NOT IN (SELECT session_id FROM sessions) GROUP BY session_id
+        """
     )
     con.execute(
-        """
+        f"""
         INSERT INTO projects BY NAME
         SELECT DISTINCT project_id, 0 AS generation, 0 AS content_hash
         FROM sessions
-        WHERE session_id IN (SELECT unnest($touched::VARCHAR[])) AND project_id IS NOT NULL
+        WHERE session_id IN {sql.texts(touched)} AND project_id IS NOT NULL
           AND project_id NOT IN (SELECT project_id FROM projects)
-        """,
-        {"touched": touched},
+        """
     )
 
 
-def _add_names(con: duckdb.DuckDBPyConnection, touched: list[str]) -> None:
+def _add_names(con: duckdb.DuckDBPyConnection) -> None:
     """Add agents, models and tools that are new."""
     con.execute(
         """
         INSERT INTO agents
-        SELECT DISTINCT agent FROM messages
-        WHERE session_id IN (SELECT unnest($touched::VARCHAR[])) AND agent IS NOT NULL
-          AND agent NOT IN (SELECT name FROM agents)
-        """,
-        {"touched": touched},
+        SELECT DISTINCT agent FROM own_messages WHERE agent IS NOT NULL AND agent NOT IN (SELECT name FROM agents)
+        """
     )
     con.execute(
         """
         INSERT INTO models
-        SELECT DISTINCT provider_id, model_id FROM messages
-        WHERE session_id IN (SELECT unnest($touched::VARCHAR[])) AND provider_id IS NOT NULL AND model_id IS NOT NULL
+        SELECT DISTINCT provider_id, model_id FROM own_messages
+        WHERE provider_id IS NOT NULL AND model_id IS NOT NULL
           AND (provider_id, model_id) NOT IN (SELECT (vendor, model_id) FROM models)
-        """,
-        {"touched": touched},
+        """
     )
     con.execute(
         """
         INSERT INTO tools
-        SELECT DISTINCT tool_name FROM parts
-        WHERE session_id IN (SELECT unnest($touched::VARCHAR[])) AND tool_name IS NOT NULL
-          AND tool_name NOT IN (SELECT tool_name FROM tools)
-        """,
-        {"touched": touched},
+        SELECT DISTINCT tool_name FROM own_parts
+        WHERE tool_name IS NOT NULL AND tool_name NOT IN (SELECT tool_name FROM tools)
+        """
     )
 
 
-def _flag_fork_copies(con: duckdb.DuckDBPyConnection, touched: list[str], fork_keys: Collection[int]) -> list[str]:
+def _flag_fork_copies(con: duckdb.DuckDBPyConnection, fork_keys: Collection[int]) -> list[str]:
     """Tell originals from the copies that forks made (see `fork_key`).
 
     A request that is still there comes before one that OpenCode deleted. The original is in the session that no other
@@ -104,14 +96,21 @@ def _flag_fork_copies(con: duckdb.DuckDBPyConnection, touched: list[str], fork_k
     Returns:
         Ids of the sessions whose flags changed.
     """
+    shared = con.execute(  # most requests have no copy
+        """
+        SELECT fork_key FROM messages
+        WHERE fork_key IN (
+            SELECT fork_key FROM own_messages WHERE fork_key IS NOT NULL UNION SELECT unnest($fork_keys::BIGINT[])
+        )
+        GROUP BY fork_key HAVING min(session_id) <> max(session_id) OR bool_or(is_fork_copy)
+        """,
+        {"fork_keys": list(fork_keys)},
+    ).fetchall()
+    if not shared:
+        return []
     changed = con.execute(
         """
-        WITH keys AS MATERIALIZED (
-            SELECT DISTINCT fork_key FROM messages
-            WHERE session_id IN (SELECT unnest($touched::VARCHAR[])) AND fork_key IS NOT NULL
-            UNION
-            SELECT unnest($fork_keys::BIGINT[])
-        ),
+        WITH keys AS (SELECT unnest($keys::BIGINT[]) AS fork_key),
         members AS MATERIALIZED (
             SELECT m.message_id, m.fork_key, m.session_id, m.is_fork_copy, m.deleted_at IS NOT NULL AS is_deleted,
                    s.created_at, s.fork_session_id
@@ -132,26 +131,21 @@ def _flag_fork_copies(con: duckdb.DuckDBPyConnection, touched: list[str], fork_k
         WHERE messages.message_id = flagged.message_id AND messages.is_fork_copy <> flagged.is_copy
         RETURNING messages.session_id
         """,
-        {"touched": touched, "fork_keys": list(fork_keys)},
+        {"keys": [key for (key,) in shared]},
     ).fetchall()
     return [session_id for (session_id,) in changed]
 
 
 def _sum_sessions(con: duckdb.DuckDBPyConnection, touched: list[str]) -> None:
-    """Rebuild the own numbers of sessions; those of their subtrees follow in `_sum_subtrees`."""
+    """Rebuild the own numbers of sessions, and those of their subtrees as if they were alone."""
+    con.execute(f"DELETE FROM session_stats WHERE session_id IN {sql.texts(touched)}")
     con.execute(
-        "DELETE FROM session_stats WHERE session_id IN (SELECT unnest($touched::VARCHAR[]))", {"touched": touched}
-    )
-    con.execute(
-        """
+        f"""
         INSERT INTO session_stats BY NAME
         WITH target AS MATERIALIZED (
-            SELECT session_id FROM sessions WHERE session_id IN (SELECT unnest($touched::VARCHAR[]))
+            SELECT session_id FROM sessions WHERE session_id IN {sql.texts(touched)}
         ),
-        own AS MATERIALIZED (
-            SELECT *, has_usage AND NOT is_fork_copy AS is_own
-            FROM messages WHERE session_id IN (SELECT session_id FROM target)
-        ),
+        own AS MATERIALIZED (SELECT *, has_usage AND NOT is_fork_copy AS is_own FROM own_messages),
         sums AS (
             SELECT session_id,
                    coalesce(sum(root_tokens) FILTER (is_own), 0) AS root_tokens,
@@ -189,13 +183,13 @@ def _sum_sessions(con: duckdb.DuckDBPyConnection, touched: list[str]) -> None:
         active AS (
             SELECT session_id, count(*) AS exchange_count,
                    sum(greatest(date_diff('millisecond', started_at, ended_at), 0)) AS active_ms
-            FROM exchanges WHERE session_id IN (SELECT session_id FROM target) GROUP BY session_id
+            FROM wanted_exchanges GROUP BY session_id
         ),
         part_counts AS (
             SELECT session_id, count(*) AS part_count,
                    count(*) FILTER (part_type = 'tool') AS tool_calls,
                    count(*) FILTER (is_failed) AS failed_tool_calls
-            FROM parts WHERE session_id IN (SELECT session_id FROM target) GROUP BY session_id
+            FROM own_parts GROUP BY session_id
         )
         SELECT sums.*,
                coalesce(part_count, 0) AS part_count,
@@ -204,63 +198,14 @@ def _sum_sessions(con: duckdb.DuckDBPyConnection, touched: list[str]) -> None:
                coalesce(exchange_count, 0) AS exchange_count,
                coalesce(active_ms, 0) AS active_ms,
                last_agent, last_provider_id, last_model_id,
-               0 AS child_sessions, 0 AS subtree_sessions,
-               0 AS subtree_root_tokens, 0 AS subtree_input_tokens, 0 AS subtree_output_tokens,
-               0 AS subtree_reasoning_tokens, 0 AS subtree_cache_read_tokens,
-               0 AS subtree_cache_write_tokens, 0 AS subtree_total_tokens
+               0 AS child_sessions, 1 AS subtree_sessions,
+               root_tokens AS subtree_root_tokens, input_tokens AS subtree_input_tokens,
+               output_tokens AS subtree_output_tokens, reasoning_tokens AS subtree_reasoning_tokens,
+               cache_read_tokens AS subtree_cache_read_tokens, cache_write_tokens AS subtree_cache_write_tokens,
+               total_tokens AS subtree_total_tokens, cost_recorded_usd AS subtree_cost_recorded_usd
         FROM sums
         LEFT JOIN latest USING (session_id)
         LEFT JOIN active USING (session_id)
         LEFT JOIN part_counts USING (session_id)
-        """,
-        {"touched": touched},
-    )
-
-
-def _sum_subtrees(con: duckdb.DuckDBPyConnection, touched: list[str]) -> None:
-    """Rebuild the subtree numbers of sessions and of everything above them.
-
-    UNION keeps each pair once, so that a cycle of parents ends; a session is in its own subtree once.
-    """
-    con.execute(
         """
-        WITH RECURSIVE above AS (
-            SELECT unnest($touched::VARCHAR[]) AS session_id
-            UNION
-            SELECT s.parent_id FROM above JOIN sessions s USING (session_id) WHERE s.parent_id IS NOT NULL
-        ),
-        tree AS (
-            SELECT session_id AS top_id, session_id FROM above
-            UNION
-            SELECT tree.top_id, s.session_id FROM tree JOIN sessions s ON s.parent_id = tree.session_id
-        ),
-        children AS (SELECT parent_id, count(*) AS child_sessions FROM sessions GROUP BY parent_id),
-        sums AS (
-            SELECT top_id, count(*) AS sessions,
-                   sum(root_tokens) AS root_tokens,
-                   sum(input_tokens) AS input_tokens,
-                   sum(output_tokens) AS output_tokens,
-                   sum(reasoning_tokens) AS reasoning_tokens,
-                   sum(cache_read_tokens) AS cache_read_tokens,
-                   sum(cache_write_tokens) AS cache_write_tokens,
-                   sum(total_tokens) AS total_tokens,
-                   sum(cost_recorded_usd) AS cost_recorded_usd
-            FROM tree JOIN session_stats USING (session_id)
-            GROUP BY top_id
-        )
-        UPDATE session_stats SET
-            child_sessions = coalesce(children.child_sessions, 0),
-            subtree_sessions = sums.sessions,
-            subtree_root_tokens = sums.root_tokens,
-            subtree_input_tokens = sums.input_tokens,
-            subtree_output_tokens = sums.output_tokens,
-            subtree_reasoning_tokens = sums.reasoning_tokens,
-            subtree_cache_read_tokens = sums.cache_read_tokens,
-            subtree_cache_write_tokens = sums.cache_write_tokens,
-            subtree_total_tokens = sums.total_tokens,
-            subtree_cost_recorded_usd = sums.cost_recorded_usd
-        FROM sums LEFT JOIN children ON children.parent_id = sums.top_id
-        WHERE session_stats.session_id = sums.top_id
-        """,
-        {"touched": touched},
     )

@@ -1,29 +1,48 @@
-"""Exchanges, their traces and the trees of sessions ("Plan 45"), rebuilt for whole sessions (DESIGN: docs/metrics.md).
+"""Exchanges and their traces ("Plan 45"), rebuilt for whole sessions (DESIGN: docs/metrics.md).
 
 An exchange is one user message and all messages that answer it. Messages are ordered by time, a session that is wholly
 in the third generation by `seq`; ids only break ties. Inside a message the order is that of the document: part times
 are shown and never sorted by, as old clients stamp a text when it ends.
 """
 
+from collections.abc import Collection
+
 import duckdb
 
+from indexer import sql
 
-def rebuild(con: duckdb.DuckDBPyConnection, session_ids: list[str]) -> None:
-    """Rebuild the exchanges and traces of some sessions, and the trees they are in.
+
+def gather(con: duckdb.DuckDBPyConnection, session_ids: Collection[str]) -> None:
+    """Copy what is derived from into the temporary tables `own_messages` and `own_parts`: one scan serves all.
 
     Args:
         con: The index, inside a transaction.
-        session_ids: Sessions whose rows changed.
+        session_ids: Sessions whose rows changed; at least one.
     """
-    sessions = {"sessions": session_ids}
-    con.execute(_ASSIGN, sessions)
-    _write(con, "exchange_traces", "trace_id", _TRACES, sessions)
-    _write(con, "exchanges", "exchange_id", _EXCHANGES, sessions)
-    con.execute("DROP TABLE assigned")
-    _rebuild_trees(con, session_ids)
+    for table, columns in (("messages", _MESSAGE_COLUMNS), ("parts", _PART_COLUMNS)):
+        con.execute(
+            f"""
+            CREATE OR REPLACE TEMP TABLE own_{table} AS
+            SELECT {columns} FROM index_db.{table} WHERE session_id IN {sql.texts(session_ids)}
+            """
+        )
 
 
-def _write(con: duckdb.DuckDBPyConnection, table: str, key: str, sql: str, sessions: dict[str, list[str]]) -> None:
+def rebuild(con: duckdb.DuckDBPyConnection, session_ids: Collection[str]) -> None:
+    """Rebuild the exchanges and traces of some sessions from what was gathered of them.
+
+    What they should be stays in the temporary tables `wanted_exchange_traces` and `wanted_exchanges`.
+
+    Args:
+        con: The index, inside a transaction.
+        session_ids: The same sessions.
+    """
+    con.execute(_ASSIGN)
+    _write(con, "exchange_traces", "trace_id", _TRACES, session_ids)
+    _write(con, "exchanges", "exchange_id", _EXCHANGES, session_ids)
+
+
+def _write(con: duckdb.DuckDBPyConnection, table: str, key: str, wanted: str, session_ids: Collection[str]) -> None:
     """Bring the derived rows of some sessions up to date.
 
     A live change adds a few rows to a session that may have thousands: only what differs is written, for every written
@@ -33,39 +52,50 @@ def _write(con: duckdb.DuckDBPyConnection, table: str, key: str, sql: str, sessi
         con: The index, inside a transaction.
         table: With `session_id`.
         key: Its primary key.
-        sql: The rows as they should be.
-        sessions: Parameters: the sessions.
+        wanted: The rows as they should be.
+        session_ids: Whose rows they are.
     """
-    of_sessions = "session_id IN (SELECT unnest($sessions::VARCHAR[]))"
-    values = sessions if "$sessions" in sql else None
-    if con.execute(f"SELECT 1 FROM {table} WHERE {of_sessions} LIMIT 1", sessions).fetchone() is None:
-        con.execute(f"INSERT INTO {table} BY NAME {sql}", values)
-        return
-    con.execute(f"CREATE OR REPLACE TEMP TABLE wanted AS FROM index_db.{table} LIMIT 0")
-    con.execute(f"INSERT INTO wanted BY NAME {sql}", values)
     con.execute(
+        f"CREATE OR REPLACE TEMP TABLE wanted_{table} AS (FROM index_db.{table} LIMIT 0) UNION ALL BY NAME ({wanted})"
+    )
+    differing = con.execute(
         f"""
-        DELETE FROM {table} WHERE {of_sessions} AND {key} NOT IN (
-            SELECT {key} FROM (FROM wanted INTERSECT (FROM index_db.{table} WHERE {of_sessions}))
+        SELECT held.place, wanted.{key}
+        FROM wanted_{table} wanted FULL JOIN (
+            SELECT rowid AS place, row FROM index_db.{table} row WHERE session_id IN {sql.texts(session_ids)}
+        ) held ON held.row.{key} = wanted.{key}
+        WHERE wanted IS DISTINCT FROM held.row
+        """
+    ).fetchall()
+    stale = [place for place, _ in differing if place is not None]
+    if stale:
+        con.execute(f"DELETE FROM {table} WHERE rowid IN (SELECT unnest($stale::BIGINT[]))", {"stale": stale})
+    if new := [row_key for _, row_key in differing if row_key is not None]:
+        con.execute(
+            f"INSERT INTO {table} FROM wanted_{table} WHERE {key} IN (SELECT unnest($new::VARCHAR[]))", {"new": new}
         )
-        """,
-        sessions,
-    )
-    con.execute(
-        f"INSERT INTO {table} FROM wanted WHERE {key} NOT IN (SELECT {key} FROM {table} WHERE {of_sessions})", sessions
-    )
-    con.execute("DROP TABLE wanted")
 
+
+_MESSAGE_COLUMNS = """
+    message_id, session_id, role, user_message_id, seq, agent, provider_id, model_id, created_at, completed_at,
+    error_name, has_usage, input_tokens, output_tokens, reasoning_tokens, cache_read_tokens, cache_write_tokens,
+    total_tokens, root_tokens, is_usage_missing, cost_recorded_usd, fork_key, is_fork_copy, generation, recorded_until,
+    deleted_at
+"""
+_PART_COLUMNS = """
+    part_id, message_id, session_id, position, part_type, tool_name, tool_status, title, started_at, ended_at,
+    child_session_id, is_failed, is_unfinished, is_synthetic, is_shell_notice, is_orphan, input_tokens, output_tokens,
+    reasoning_tokens, cache_read_tokens, cache_write_tokens, cost_recorded_usd
+"""
 
 # Which exchange every message belongs to. `place` orders the messages of a session.
 # A row of the third generation has no parent: a user row opens an exchange and an idle row closes it; what a model did
 # after an idle row and before the next user row is an exchange without a prompt.
 _ASSIGN = """
     CREATE OR REPLACE TEMP TABLE assigned AS
-    WITH own AS MATERIALIZED (
-        SELECT * FROM index_db.messages WHERE session_id IN (SELECT unnest($sessions::VARCHAR[]))
+    WITH counted AS (
+        SELECT *, count(*) FILTER (seq IS NULL) OVER (PARTITION BY session_id) AS without_seq FROM own_messages
     ),
-    counted AS (SELECT *, count(*) FILTER (seq IS NULL) OVER (PARTITION BY session_id) AS without_seq FROM own),
     placed AS (
         SELECT * EXCLUDE (without_seq), row_number() OVER (
             PARTITION BY session_id ORDER BY if(without_seq = 0, seq, NULL), created_at NULLS LAST, seq, message_id
@@ -82,7 +112,7 @@ _ASSIGN = """
                first_value(if(p.role = 'user', p.message_id, NULL) IGNORE NULLS) OVER later AS next_user_id,
                parent.message_id AS parent_user_id
         FROM placed p
-        LEFT JOIN own parent
+        LEFT JOIN own_messages parent
             ON parent.message_id = p.user_message_id AND parent.session_id = p.session_id AND parent.role = 'user'
         WINDOW earlier AS (
             PARTITION BY p.session_id ORDER BY p.place ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
@@ -113,9 +143,8 @@ _TRACES = """
                lag(p.part_type) OVER of_message AS type_before,
                lead(p.part_type) OVER of_message AS type_after,
                lead(p.part_id) OVER of_message AS id_after
-        FROM parts p JOIN assigned m USING (message_id)
+        FROM own_parts p
         WHERE p.part_type IN ('step-start', 'step-finish') AND NOT p.is_orphan
-          AND p.session_id IN (SELECT unnest($sessions::VARCHAR[]))  -- said again: the scan skips other sessions
         WINDOW of_message AS (PARTITION BY p.message_id ORDER BY p.position, p.part_id)
     ),
     of_parts AS (
@@ -146,12 +175,12 @@ _TRACES = """
                coalesce(finish.cache_read_tokens, p.cache_read_tokens) AS cache_read_tokens,
                coalesce(finish.cache_write_tokens, p.cache_write_tokens) AS cache_write_tokens,
                coalesce(finish.cost_recorded_usd, p.cost_recorded_usd) AS cost_recorded_usd
-        FROM parts p
+        FROM own_parts p
         JOIN assigned m USING (message_id)
         LEFT JOIN steps ON steps.part_id = p.part_id
-        LEFT JOIN parts finish
+        LEFT JOIN own_parts finish
             ON p.part_type = 'step-start' AND steps.type_after = 'step-finish' AND finish.part_id = steps.id_after
-        WHERE NOT p.is_orphan AND p.session_id IN (SELECT unnest($sessions::VARCHAR[]))
+        WHERE NOT p.is_orphan
           AND NOT coalesce(steps.part_type = 'step-finish' AND steps.type_before = 'step-start', FALSE)
     ),
     of_rows AS (
@@ -194,12 +223,11 @@ _EXCHANGES = """
                bool_or(part_type = 'subtask') AS has_subtask,
                bool_or(part_type IN ('file', 'agent') OR (part_type = 'text' AND NOT is_synthetic)) AS is_typed,
                bool_or(part_type = 'text' AND is_synthetic) AS has_synthetic
-        FROM parts WHERE message_id IN (SELECT message_id FROM assigned WHERE role = 'user') AND NOT is_orphan
-        GROUP BY message_id
+        FROM own_parts WHERE NOT is_orphan GROUP BY message_id
     ),
     traced AS (
         SELECT exchange_id, session_id, count(*) AS trace_count, max(greatest(started_at, ended_at)) AS ended_at
-        FROM exchange_traces WHERE session_id IN (SELECT session_id FROM assigned) GROUP BY ALL
+        FROM wanted_exchange_traces GROUP BY ALL
     ),
     grouped AS (
         SELECT exchange_id, session_id,
@@ -251,112 +279,3 @@ _EXCHANGES = """
     LEFT JOIN typed ON typed.message_id = g.user_message_id
     LEFT JOIN traced ON traced.exchange_id = g.exchange_id AND traced.session_id = g.session_id
 """
-
-
-def _rebuild_trees(con: duckdb.DuckDBPyConnection, session_ids: list[str]) -> None:
-    """Rebuild `session_traces` of every tree that holds, or held, one of the sessions."""
-    held = con.execute(
-        "SELECT DISTINCT root_session_id FROM session_traces WHERE session_id IN (SELECT unnest($sessions::VARCHAR[]))",
-        {"sessions": session_ids},
-    ).fetchall()
-    members = {root for (root,) in held} | set(session_ids)
-    # only the links around these: a history has tens of thousands of sessions
-    linked = con.execute(
-        """
-        WITH RECURSIVE links AS MATERIALIZED (
-            SELECT c.session_id, c.parent_id FROM sessions c JOIN sessions p ON p.session_id = c.parent_id
-        ),
-        neighbours AS MATERIALIZED (
-            SELECT session_id, parent_id AS other_id FROM links
-            UNION ALL
-            SELECT parent_id, session_id FROM links
-        ),
-        near AS (
-            SELECT unnest($members::VARCHAR[]) AS session_id
-            UNION
-            SELECT other_id FROM near JOIN neighbours USING (session_id)
-        )
-        SELECT session_id, parent_id FROM links WHERE session_id IN (SELECT session_id FROM near)
-        """,
-        {"members": sorted(members)},
-    )
-    parents: dict[str, str] = dict(linked.fetchall())
-    roots = sorted({root_of(parents, session_id) for session_id in members})
-    children: dict[str, list[str]] = {}
-    for child, parent in sorted(parents.items()):
-        children.setdefault(parent, []).append(child)
-    rows = [row for root in roots for row in tree_of(children, root)]
-    con.execute(
-        "DELETE FROM session_traces WHERE root_session_id IN (SELECT unnest($roots::VARCHAR[]))",
-        # a session whose parent came later was a root before
-        {"roots": sorted({*members, *roots, *(session_id for _, session_id, _, _ in rows)})},
-    )
-    calls = _delegating_parts(con, [session_id for _, session_id, _, parent in rows if parent is not None])
-    con.execute(
-        """
-        INSERT INTO session_traces
-        SELECT * FROM (
-            SELECT unnest($roots::VARCHAR[]), unnest($sessions::VARCHAR[]) AS session_id, unnest($depths::INTEGER[]),
-                   unnest($parents::VARCHAR[]), unnest($calls::VARCHAR[])
-        ) WHERE session_id IN (SELECT session_id FROM sessions)
-        """,
-        {
-            "roots": [root for root, _, _, _ in rows],
-            "sessions": [session_id for _, session_id, _, _ in rows],
-            "depths": [depth for _, _, depth, _ in rows],
-            "parents": [parent for _, _, _, parent in rows],
-            "calls": [calls.get((session_id, parent)) for _, session_id, _, parent in rows],
-        },
-    )
-
-
-def _delegating_parts(con: duckdb.DuckDBPyConnection, child_ids: list[str]) -> dict[tuple[str, str | None], str]:
-    """Find the first call that runs each child session: (child, session of the call) to part id."""
-    if not child_ids:  # most sessions have none, and the parts are many
-        return {}
-    found = con.execute(
-        """
-        SELECT child_session_id, session_id, min(part_id) FROM parts
-        WHERE child_session_id IN (SELECT unnest($children::VARCHAR[])) GROUP BY ALL
-        """,
-        {"children": child_ids},
-    ).fetchall()
-    return {(child_id, session_id): part_id for child_id, session_id, part_id in found}
-
-
-def root_of(parents: dict[str, str], session_id: str) -> str:
-    """Find the root of a session's tree.
-
-    Args:
-        parents: Session to parent, where the parent exists.
-        session_id: A session.
-
-    Returns:
-        The session above it without a parent. In a cycle of parents, its smallest id: damaged links still make a tree.
-    """
-    path = [session_id]
-    while (above := parents.get(path[-1])) is not None:
-        if above in path:
-            return min(path[path.index(above) :])
-        path.append(above)
-    return path[-1]
-
-
-def tree_of(children: dict[str, list[str]], root: str) -> list[tuple[str, str, int, str | None]]:
-    """List the sessions of a tree.
-
-    Args:
-        children: Session to its child sessions, in order.
-        root: Its root.
-
-    Returns:
-        (root, session, depth, parent), the root first; each session once, also in a cycle.
-    """
-    rows: list[tuple[str, str, int, str | None]] = [(root, root, 0, None)]
-    seen = {root}
-    for _, session_id, depth, _ in rows:  # grows while it is read: breadth first
-        for child in children.get(session_id, []):
-            if child not in seen:
-                seen.add(child)
-                rows.append((root, child, depth + 1, session_id))
-    return rows

@@ -9,7 +9,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from indexer.exchanges import root_of, tree_of
+from indexer.session_trees import root_of, tree_of
 from indexer.publish import IndexReader
 from tests.builders import START_MS, Doc, assistant, part, session, step_finish, tokens, user, write_json_tree
 from tests.conftest import BuildIndex, OpenIndex
