@@ -6,7 +6,7 @@ from operator import attrgetter
 
 import duckdb
 
-from indexer import derive
+from indexer import derive, sql
 from indexer.database import Database
 from indexer.rows import (
     DocumentRow,
@@ -108,14 +108,15 @@ def write_batch(database: Database, batch: Batch, now: EpochMs) -> bool:
         )
         if not batch.is_visible:
             return is_visible
-        stale = _stale(con, batch)
-        stale.sessions.update(_leave_out_twins(con, batch, now))
+        held = _held_parts(con, batch)
+        stale = _stale(con, batch, held)
+        stale.sessions.update(_leave_out_twins(batch, held, now))
         replace_table_rows(database, ProjectRow, batch.projects)
         replace_table_rows(database, SessionRow, batch.sessions)
         replace_table_rows(database, MessageRow, batch.messages)
-        is_text_gone = _drop_gone_parts(con, batch, now)
-        replace_table_rows(database, PartRow, batch.parts)
-        replace_table_rows(database, PartBodyRow, batch.bodies)
+        is_text_gone = _drop_held_parts(con, batch, held, now)
+        add_table_rows(database, PartRow, batch.parts)
+        add_table_rows(database, PartBodyRow, batch.bodies)
         if batch.mended:
             con.execute(
                 """
@@ -150,20 +151,45 @@ def _write_stamps(database: Database, batch: Batch) -> None:
         return
     kinds = {kind for kind, _ in batch.looked}
     database.con.execute(
-        """
+        f"""
         DELETE FROM read_stamps
-        WHERE document_kind IN (SELECT unnest($kinds::VARCHAR[]))
-          AND source_id IN (SELECT unnest($sources::INTEGER[]))
-          AND document_id IN (SELECT unnest($ids::VARCHAR[]))
+        WHERE document_id IN (SELECT unnest($ids::VARCHAR[]))
+          AND document_kind IN {sql.texts(kinds | ({"orphan"} if "message" in kinds else set()))}
+          AND list_contains($sources::INTEGER[], source_id)
         """,
-        {
-            "kinds": sorted(kinds | ({"orphan"} if "message" in kinds else set())),
-            "sources": sorted(batch.looked_sources),
-            "ids": [document_id for _, document_id in batch.looked],
-        },
+        {"sources": sorted(batch.looked_sources), "ids": [document_id for _, document_id in batch.looked]},
     )
     unique = {(row.source_id, row.document_kind, row.document_id): row for row in batch.stamps}
     database.add_rows(StampRow.TABLE, arrow_table(StampRow, list(unique.values())))
+
+
+@dataclass(frozen=True, slots=True)
+class _HeldPart:
+    """A part of the index that a batch may replace.
+
+    Attributes:
+        place: Its row, as long as the transaction lasts.
+    """
+
+    place: int
+    part_id: str
+    message_id: str
+    session_id: str | None
+    is_orphan: bool
+    is_deleted: bool
+
+
+def _held_parts(con: duckdb.DuckDBPyConnection, batch: Batch) -> list[_HeldPart]:
+    """Read which parts of the index have the ids of new ones, or belong to messages that are rewritten or gone."""
+    rows = con.execute(
+        """
+        SELECT rowid, part_id, message_id, session_id, is_orphan, deleted_at IS NOT NULL
+        FROM parts
+        WHERE part_id IN (SELECT unnest($parts::VARCHAR[])) OR message_id IN (SELECT unnest($messages::VARCHAR[]))
+        """,
+        {"parts": [row.part_id for row in batch.parts], "messages": [*batch.rewritten, *batch.gone_messages]},
+    ).fetchall()
+    return [_HeldPart(*row) for row in rows]
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,18 +207,18 @@ class _Stale:
     parents: list[str]
 
 
-def _stale(con: duckdb.DuckDBPyConnection, batch: Batch) -> _Stale:
+def _stale(con: duckdb.DuckDBPyConnection, batch: Batch, held: Sequence[_HeldPart]) -> _Stale:
     """Read what the rows of a batch replace."""
+    replaced = {*batch.rewritten, *batch.gone_messages}
     known = con.execute(
         """
         SELECT DISTINCT session_id, fork_key FROM messages
         WHERE message_id IN (SELECT unnest($messages::VARCHAR[]))
-        UNION ALL
-        SELECT DISTINCT session_id, NULL FROM parts  -- parts without their message may be of another session
-        WHERE is_orphan AND session_id IS NOT NULL AND message_id IN (SELECT unnest($messages::VARCHAR[]))
         """,
-        {"messages": [*batch.rewritten, *batch.gone_messages]},
+        {"messages": list(replaced)},
     ).fetchall()
+    # parts without their message may be of another session
+    orphaned = {part.session_id for part in held if part.is_orphan and part.session_id and part.message_id in replaced}
     parents = con.execute(
         """
         SELECT DISTINCT parent_id FROM sessions
@@ -208,33 +234,27 @@ def _stale(con: duckdb.DuckDBPyConnection, batch: Batch) -> _Stale:
         },
     ).fetchall()
     return _Stale(
-        {*(session_id for session_id, _ in known), *batch.gone_sessions},
+        {*(session_id for session_id, _ in known), *orphaned, *batch.gone_sessions},
         sorted({key for _, key in known if key is not None}),
         sorted(parent_id for (parent_id,) in parents),
     )
 
 
-def _leave_out_twins(con: duckdb.DuckDBPyConnection, batch: Batch, now: EpochMs) -> set[str]:
+def _leave_out_twins(batch: Batch, held: Sequence[_HeldPart], now: EpochMs) -> set[str]:
     """Take parts out of a batch whose id a part of another message has; of a message, not of an orphan.
 
     Returns:
         Sessions that lose an orphan to the batch.
     """
-    taken = con.execute(
-        """
-        SELECT p.part_id, p.message_id, p.session_id, p.is_orphan
-        FROM parts p
-        JOIN (SELECT unnest($parts::VARCHAR[]) AS part_id, unnest($messages::VARCHAR[]) AS message_id) n USING (part_id)
-        WHERE p.message_id <> n.message_id AND p.deleted_at IS NULL
-          AND p.message_id NOT IN (SELECT unnest($rewritten::VARCHAR[]))
-        """,
-        {
-            "parts": [row.part_id for row in batch.parts],
-            "messages": [row.message_id for row in batch.parts],
-            "rewritten": batch.rewritten,
-        },
-    ).fetchall()
-    owners = {part_id: owner for part_id, owner, _, is_orphan in taken if not is_orphan}
+    rewritten, messages = set(batch.rewritten), {row.part_id: row.message_id for row in batch.parts}
+    taken = [
+        part
+        for part in held
+        if part.message_id != messages.get(part.part_id, part.message_id)
+        and not part.is_deleted
+        and part.message_id not in rewritten
+    ]
+    owners = {part.part_id: part.message_id for part in taken if not part.is_orphan}
     batch.failures += [
         twin_failure(row.part_id, row.message_id, owners[row.part_id], batch.part_sources[row.message_id], now)
         for row in batch.parts
@@ -242,7 +262,7 @@ def _leave_out_twins(con: duckdb.DuckDBPyConnection, batch: Batch, now: EpochMs)
     ]
     batch.parts = [row for row in batch.parts if row.part_id not in owners]
     batch.bodies = [row for row in batch.bodies if row.part_id not in owners]
-    return {session_id for _, _, session_id, is_orphan in taken if is_orphan and session_id}
+    return {part.session_id for part in taken if part.is_orphan and part.session_id}
 
 
 def twin_failure(part_id: str, message_id: str, owner_id: str, source_id: int, now: EpochMs) -> DocumentRow:
@@ -312,31 +332,8 @@ def _mark_gone(con: duckdb.DuckDBPyConnection, batch: Batch, now: EpochMs) -> No
 
 def _settle_placeholders(con: duckdb.DuckDBPyConnection, batch: Batch, touched: set[str], now: EpochMs) -> None:
     """Keep rows that only other rows name in step with these: they are there as long as a living row names them."""
-    if batch.messages or batch.gone_messages or batch.gone_sessions or batch.rewritten:
-        sessions = {"sessions": sorted(touched)}
-        con.execute(  # messages name it still, or again: derive.py adds it anew, as nothing but a name
-            """
-            DELETE FROM sessions
-            WHERE session_id IN (SELECT unnest($sessions::VARCHAR[])) AND NOT is_placeholder AND deleted_at IS NOT NULL
-              AND session_id IN (
-                  SELECT session_id FROM messages
-                  WHERE deleted_at IS NULL AND session_id IN (SELECT unnest($sessions::VARCHAR[]))
-              )
-            """,
-            sessions,
-        )
-        con.execute(
-            """
-            UPDATE sessions SET deleted_at = CASE
-                WHEN session_id NOT IN (
-                    SELECT session_id FROM messages
-                    WHERE deleted_at IS NULL AND session_id IN (SELECT unnest($sessions::VARCHAR[]))
-                ) THEN coalesce(deleted_at, make_timestamp_ms($now))
-            END
-            WHERE is_placeholder AND session_id IN (SELECT unnest($sessions::VARCHAR[]))
-            """,
-            sessions | {"now": now},
-        )
+    if touched and (batch.messages or batch.gone_messages or batch.gone_sessions or batch.rewritten):
+        _settle_sessions(con, touched, now)
     if batch.gone_projects:
         con.execute(
             """
@@ -370,27 +367,84 @@ def replace_table_rows(database: Database, row_type: type[RowType], rows: Sequen
         database.replace_rows(row_type.TABLE, row_type.KEYS, arrow_table(row_type, list(unique.values())))
 
 
-def _drop_gone_parts(con: duckdb.DuckDBPyConnection, batch: Batch, now: EpochMs) -> bool:
-    """Flag the parts that rewritten messages no longer have, and remove their texts.
+def add_table_rows(database: Database, row_type: type[RowType], rows: Sequence[RowType]) -> None:
+    """Write rows of one table whose keys are not there; to be called inside a transaction.
+
+    Of rows with one key the last counts.
+    """
+    if rows:
+        unique = dict(zip(map(attrgetter(*row_type.KEYS), rows), rows, strict=True))
+        database.add_rows(row_type.TABLE, arrow_table(row_type, list(unique.values())))
+
+
+def _drop_held_parts(con: duckdb.DuckDBPyConnection, batch: Batch, held: Sequence[_HeldPart], now: EpochMs) -> bool:
+    """Make room for the parts of a batch; flag those that rewritten messages no longer have, and remove their texts.
 
     Returns:
-        Whether there were any.
+        Whether there are any that a message no longer has.
     """
-    if not batch.rewritten:
-        return False
-    con.execute(
-        "DELETE FROM parts WHERE message_id IN (SELECT unnest($messages::VARCHAR[]))", {"messages": batch.superseded}
-    )
-    gone = con.execute(
+    new = {row.part_id for row in batch.parts}
+    rewritten, superseded = set(batch.rewritten), set(batch.superseded)
+    replaced = [part for part in held if part.part_id in new or part.message_id in superseded]
+    gone = [
+        part
+        for part in held
+        if part.part_id not in new and part.message_id in rewritten - superseded and not part.is_deleted
+    ]
+    if replaced:
+        con.execute(
+            "DELETE FROM parts WHERE rowid IN (SELECT unnest($places::BIGINT[]))",
+            {"places": [part.place for part in replaced]},
+        )
+    if gone:
+        con.execute(
+            """
+            UPDATE parts SET deleted_at = make_timestamp_ms($now), error_data = NULL, title = NULL
+            WHERE rowid IN (SELECT unnest($places::BIGINT[]))
+            """,
+            {"places": [part.place for part in gone], "now": now},
+        )
+    if replaced or batch.rewritten:
+        con.execute(
+            """
+            DELETE FROM part_bodies
+            WHERE part_id IN (SELECT unnest($parts::VARCHAR[])) OR message_id IN (SELECT unnest($messages::VARCHAR[]))
+            """,
+            # a row of the third generation has a body and no part
+            {"parts": [part.part_id for part in replaced], "messages": batch.rewritten},
+        )
+    return bool(gone)
+
+
+def _settle_sessions(con: duckdb.DuckDBPyConnection, touched: set[str], now: EpochMs) -> None:
+    """Keep sessions that are gone, or of which nothing but the name is known, in step with their messages."""
+    held = con.execute(
+        f"""
+        SELECT session_id, is_placeholder FROM sessions
+        WHERE session_id IN {sql.texts(touched)} AND (is_placeholder OR deleted_at IS NOT NULL)
         """
-        UPDATE parts SET deleted_at = make_timestamp_ms($now), error_data = NULL, title = NULL
-        WHERE message_id IN (SELECT unnest($messages::VARCHAR[]))
-          AND part_id NOT IN (SELECT unnest($parts::VARCHAR[])) AND deleted_at IS NULL
+    ).fetchall()
+    if not held:
+        return
+    con.execute(  # messages name it still, or again: derive.py adds it anew, as nothing but a name
+        """
+        DELETE FROM sessions
+        WHERE session_id IN (SELECT unnest($gone::VARCHAR[])) AND session_id IN (
+            SELECT session_id FROM messages
+            WHERE deleted_at IS NULL AND session_id IN (SELECT unnest($gone::VARCHAR[]))
+        )
         """,
-        {"messages": batch.rewritten, "parts": [row.part_id for row in batch.parts], "now": now},
-    ).fetchone()
-    con.execute(
-        "DELETE FROM part_bodies WHERE message_id IN (SELECT unnest($messages::VARCHAR[]))",
-        {"messages": batch.rewritten},
+        {"gone": [session_id for session_id, is_placeholder in held if not is_placeholder]},
     )
-    return gone is not None and gone[0] > 0
+    con.execute(
+        """
+        UPDATE sessions SET deleted_at = CASE
+            WHEN session_id NOT IN (
+                SELECT session_id FROM messages
+                WHERE deleted_at IS NULL AND session_id IN (SELECT unnest($named::VARCHAR[]))
+            ) THEN coalesce(deleted_at, make_timestamp_ms($now))
+        END
+        WHERE session_id IN (SELECT unnest($named::VARCHAR[]))
+        """,
+        {"named": [session_id for session_id, is_placeholder in held if is_placeholder], "now": now},
+    )

@@ -76,9 +76,12 @@ def remove_leftovers(folder: Path) -> None:
 
 def texts_deleted_at(database: Database) -> datetime | None:
     """Return since when deleted texts wait to be wiped out of the file; None if none do."""
-    if database.schema_version < 4:  # which knows of none; such an index is published after a rollback
-        return None
-    row = database.con.execute("SELECT texts_deleted_at FROM sync_state").fetchone()
+    try:
+        row = database.con.execute("SELECT texts_deleted_at FROM sync_state").fetchone()
+    except duckdb.BinderException:
+        if database.schema_version < 4:  # which knows of none; such an index is published after a rollback
+            return None
+        raise
     return row[0] if row else None
 
 
