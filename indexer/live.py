@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 IDLE_S = 0.5  # between two looks at what else is due; a change ends it at once
 BEHIND_S = 0.1  # the same while something has yet to be published
 GATHER_S = 0.03  # after the first change: others of the same moment are written with it
-PAUSE_S = 0.15  # between two batches: a streamed answer rewrites its file for every word
+PAUSE_S = 0.15  # from one batch to the next, at least: a streamed answer rewrites its file for every word
 POSTPONED_S = 0.25
 COUNTS_S = 10.0  # how often the numbers of a storage are recorded while they change
 COMPARE_LEAST_S = 60.0
@@ -134,11 +134,13 @@ class Follower:
         if not self.queue.wait(BEHIND_S if self._publisher.is_behind else IDLE_S):
             return False
         time.sleep(GATHER_S)
+        self._watch.look()
+        started = time.monotonic()
         changes, since_ms = self.queue.take()
         if changes.is_everything:
             self._compare_at = 0.0
         self._look_at(changes, since_ms)
-        self._stopping.wait(PAUSE_S)
+        self._stopping.wait(started + PAUSE_S - time.monotonic())
         return True
 
     def _look_at(self, changes: Changes, since_ms: int | None) -> None:
