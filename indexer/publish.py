@@ -44,7 +44,7 @@ _BULK_INTERVAL_S = 3.0
 _COPY_INTERVAL_S = 5.0  # without links every publication copies the whole file
 _BULK_SHARE = 0.10  # of the time, on publishing
 _BASE_SHARE = 0.15  # of the time, on bases
-_MAX_WAL_BYTES = 4 << 20  # a reader's open replays it: 70 to 400 ms for this much
+_MAX_WAL_BYTES = 1536 << 10  # a reader's open replays it: 30 ms and another 45 for each MB
 _MAX_WAL_TRANSACTIONS = 2_000
 _LONGEST_WAL_BYTES = 16 << 20  # what is shipped at most, while a new base would take more than its share
 # Between two publications of bulk. What is not checkpointed is spilt to disk beyond the memory limit; checkpoints of
