@@ -1,6 +1,7 @@
 """Readers that query without pause while documents arrive: no error, no torn read, and how soon a row is seen."""
 
 import multiprocessing
+import os
 import random
 import statistics
 import time
@@ -23,6 +24,7 @@ _CALM_PROBES = 60
 _PROBE = "msg_probe"
 _PLAIN_OPEN_S = 1.0
 _PROBE_S = 0.4
+_LOOK_S = 0.005
 
 # One transaction writes all of these, so a difference is half of one.
 _BALANCE = """
@@ -66,7 +68,7 @@ class Outcome:
     Attributes:
         parts: In the index at the end.
         calm_s: Delays while only one document arrived at a time.
-        busy: One entry per reader, while many arrived.
+        busy: One entry per reader while many arrived, and one of who only looked for new rows.
         seconds: How long.
         written: Documents written in that time.
         problems: All that is wrong.
@@ -102,9 +104,8 @@ def run(folder: Path, data_dirs: Sequence[Path], seconds: float, rate: float) ->
         calm = _measure_calm(index, prober)
         results: multiprocessing.Queue[Seen] = context.Queue()
         stopping = context.Event()
-        readers = [
-            context.Process(target=read, args=(index, stopping, results, number == 0)) for number in range(READERS)
-        ]
+        readers = [context.Process(target=read, args=(index, stopping, results)) for _ in range(READERS)]
+        readers.append(context.Process(target=watch, args=(index, stopping, results)))
         for reader in readers:
             reader.start()
         started = time.monotonic()
@@ -178,25 +179,48 @@ def write(stores: list[Store], prober: Prober, seconds: float, rate: float) -> i
 # --- reading
 
 
-def read(index: Path, stopping: Event, results: "multiprocessing.Queue[Seen]", is_newest: bool) -> None:
+def watch(index: Path, stopping: Event, results: "multiprocessing.Queue[Seen]") -> None:
+    """Look for the rows of the prober in every revision until told to stop; the body of a process beside the readers.
+
+    It does nothing else, so that it tells how soon a reader can have a row, not how long the readers' queries take.
+
+    Args:
+        index: What is published.
+        stopping: Tells to stop.
+        results: Takes what was seen.
+    """
+    if hasattr(os, "setsid"):
+        os.setsid()  # a program of its own, as far as Linux shares the processor out by session
+    seen, known, revisions = Seen(), set[str](), set[int]()
+    reader = IndexReader(index)
+    while not stopping.is_set():
+        try:
+            _note_new(reader, known, seen)
+        except (duckdb.Error, IndexUnavailable) as error:
+            seen.problems.append(f"{type(error).__name__}: {error}")
+        revisions.add(reader.snapshot().revision)
+        time.sleep(_LOOK_S)
+    reader.close()
+    seen.revisions = len(revisions)
+    results.put(seen)
+
+
+def read(index: Path, stopping: Event, results: "multiprocessing.Queue[Seen]") -> None:
     """Read without pause until told to stop; the body of a reader process.
 
     Args:
         index: What is published.
         stopping: Tells to stop.
         results: Takes what was seen.
-        is_newest: Wait for the newest revision each time, and look for the rows of the prober.
     """
-    seen, known, revisions = Seen(), set[str](), set[int]()
+    seen, revisions = Seen(), set[int]()
     reader = IndexReader(index)
     plain_at = time.monotonic()
     while not stopping.is_set():
         try:
-            snapshot = reader.refresh() if is_newest else reader.snapshot()
+            snapshot = reader.snapshot()
             revisions.add(snapshot.revision)
             con = snapshot.cursor()
-            if is_newest:
-                _note_probes(con, known, seen)
             _check_balance(con, seen, f"revision {snapshot.revision}")
             con.close()
         except (duckdb.Error, IndexUnavailable) as error:
@@ -209,14 +233,16 @@ def read(index: Path, stopping: Event, results: "multiprocessing.Queue[Seen]", i
     results.put(seen)
 
 
-def _note_probes(con: duckdb.DuckDBPyConnection, known: set[str], seen: Seen) -> None:
-    """Note how long rows took that were not there before."""
+def _note_new(reader: IndexReader, known: set[str], seen: Seen) -> None:
+    """Note how long rows took that were not there before; the newest revision is opened if it is another one."""
+    con = reader.refresh().cursor()
     now = time.time_ns()
     rows = con.execute("SELECT message_id FROM messages WHERE starts_with(message_id, $probe)", {"probe": _PROBE})
     new = {str(found) for (found,) in rows.fetchall()} - known
     times = [int(message_id.rpartition("_")[2]) for message_id in new]
     seen.delays_s += [(now - at) / 1e9 for at in times if at >= seen.began_ns]
     known |= new
+    con.close()
 
 
 def _check_balance(con: duckdb.DuckDBPyConnection, seen: Seen, where: str) -> None:
@@ -246,10 +272,8 @@ def _measure_calm(index: Path, prober: Prober) -> list[float]:
         prober.write()
         deadline = time.monotonic() + 30
         while prober.written[-1] not in known and time.monotonic() < deadline:
-            con = reader.refresh().cursor()
-            _note_probes(con, known, seen)
-            con.close()
-            time.sleep(0.005)
+            _note_new(reader, known, seen)
+            time.sleep(_LOOK_S)
         time.sleep(random.uniform(0.05, 0.4))
     reader.close()
     return seen.delays_s
@@ -316,7 +340,7 @@ def report(outcome: Outcome) -> str:
     verdict = "\n".join(f"  {problem}" for problem in outcome.problems[:20]) or "  no error, no torn read, nothing lost"
     return (
         f"{outcome.parts} parts; {outcome.written} documents in {outcome.seconds:.0f} s "
-        f"({outcome.written / outcome.seconds:.0f} a second), {len(outcome.busy)} readers: "
+        f"({outcome.written / outcome.seconds:.0f} a second), {READERS} readers: "
         f"{sum(seen.reads for seen in outcome.busy)} reads that balance, "
         f"{sum(seen.plain_opens for seen in outcome.busy)} plain opens, "
         f"up to {max(seen.revisions for seen in outcome.busy)} revisions\n"

@@ -63,6 +63,7 @@ class Child:
                 stdout=output,
                 stderr=output,
                 pass_fds=[theirs],
+                start_new_session=True,  # as the launcher starts it: Linux shares the processor out by session
                 env=os.environ | {child.PIPE: str(theirs)} | self._hold(target),
             )
         os.close(theirs)
