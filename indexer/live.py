@@ -131,9 +131,11 @@ class Follower:
             self._record_counts()
         if self._is_comparison_due():
             self._begin_comparison()
+        was_empty = not self.queue.waiting[0]
         if not self.queue.wait(BEHIND_S if self._publisher.is_behind else IDLE_S):
             return False
-        time.sleep(GATHER_S)
+        if was_empty:
+            time.sleep(GATHER_S)
         self._watch.look()
         started = time.monotonic()
         changes, since_ms = self.queue.take()
