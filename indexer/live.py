@@ -136,7 +136,6 @@ class Follower:
             return False
         if was_empty:
             time.sleep(GATHER_S)
-        self._watch.look()
         started = time.monotonic()
         changes, since_ms = self.queue.take()
         if changes.is_everything:

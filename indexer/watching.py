@@ -37,7 +37,6 @@ class Watch:
         self._databases: dict[Path, DatabaseChanges] = {}
         self._unusable: dict[Path, str] = {}
         self._look_at = 0.0
-        self._asking = threading.Lock()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
 
@@ -47,15 +46,6 @@ class Watch:
             tree.start()
         self._find_databases(is_first=True)
         self._thread.start()
-
-    def look(self) -> None:
-        """Ask the databases what changed since the last look, from any thread.
-
-        While changes wait for their turn, nobody else asks: what they name is read as it is then, and looks would take
-        their time from who reads.
-        """
-        with self._asking:
-            self._poll()
 
     def stop(self) -> None:
         """End all threads."""
@@ -96,11 +86,9 @@ class Watch:
     def _run(self) -> None:
         """Look at the databases again and again."""
         while not self._stopping.wait(POLL_S):
-            with self._asking:
-                if time.monotonic() >= self._look_at:
-                    self._find_databases(is_first=False)
-            if not self._queue.waiting[0]:
-                self.look()
+            if time.monotonic() >= self._look_at:
+                self._find_databases(is_first=False)
+            self._poll()
 
     def _find_databases(self, *, is_first: bool) -> None:
         """Take up databases that came, let go of those that went; either changes what counts of the others."""
