@@ -247,12 +247,14 @@ class DatabaseChanges:
         settling = {name for name, at in seen.changed_at.items() if seen.looked_at - at < SETTLING_S}
         named = settling | changed
         seen.changed_at = {
-            name: at for name, at in seen.changed_at.items() if now - at < ACTIVE_S and name not in changed
+            name: at for name, at in seen.changed_at.items() if seen.looked_at - at < ACTIVE_S and name not in changed
         } | dict.fromkeys(changed, now)
-        watched = [name for name in list(seen.changed_at)[-MOST_ACTIVE:] if name not in named]
-        before, seen.signatures = seen.signatures, self._signatures(seen, watched)
+        newest = set(list(seen.changed_at)[-MOST_ACTIVE:])
+        before = seen.signatures  # compared once more, however long nobody looked and whatever else changed meanwhile
+        found = self._signatures(seen, [n for n in seen.changed_at if n not in named and (n in newest or n in before)])
+        seen.signatures = {name: signature for name, signature in found.items() if name in newest}
         # a session that was named without a look at its rows is named once more, for what it did since
-        differing = {name for name in watched if before.get(name) != seen.signatures[name]}
+        differing = {name for name, signature in found.items() if before.get(name) != signature}
         for name in differing & before.keys():
             del seen.changed_at[name]
             seen.changed_at[name] = now

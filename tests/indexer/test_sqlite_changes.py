@@ -364,6 +364,22 @@ def test_poll_session_that_is_no_longer_watched_is_still_named_by_new_rows(store
     assert (unseen, store.poll()) == (Changes(), touched("ses_11"))
 
 
+@pytest.mark.parametrize("gap_s", [30.0, 2 * sqlite_changes.ACTIVE_S])
+@pytest.mark.parametrize("others", [0, sqlite_changes.MOST_ACTIVE + 8])
+def test_poll_after_a_long_gap_compares_what_was_watched(store: Store, gap_s: float, others: int) -> None:
+    """However long nobody looked, and whatever else changed: a tool may have ended meanwhile, without new rows."""
+    names = [f"ses_more_{number}" for number in range(others)]
+    store.write(*[session(name) for name in names])
+    store.write(part("prt_new", "tool", "msg_ses_11_2", "ses_11"))
+    store.poll()
+    store.pass_by(20)
+    store.run("UPDATE part SET time_updated = 7 WHERE id = 'prt_new'")
+    store.run("UPDATE session SET time_updated = 1 WHERE id LIKE 'ses_more%'")
+    store.clock.now += gap_s
+
+    assert "ses_11" in store.poll().touched_sessions
+
+
 def test_poll_flood_names_all_and_watches_few(store: Store) -> None:
     """As when a migration stamps every row."""
     store.write(*[session(f"ses_more_{number}") for number in range(500)])
