@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 
 import duckdb
+import pyarrow
 
 from indexer import derive, sql
 from indexer.database import Database
@@ -115,8 +116,8 @@ def write_batch(database: Database, batch: Batch, now: EpochMs) -> bool:
         replace_table_rows(database, SessionRow, batch.sessions)
         replace_table_rows(database, MessageRow, batch.messages)
         is_text_gone = _drop_held_parts(con, batch, held, now)
-        add_table_rows(database, PartRow, batch.parts)
-        add_table_rows(database, PartBodyRow, batch.bodies)
+        _add_table_rows(database, PartRow, batch.parts)
+        _add_table_rows(database, PartBodyRow, batch.bodies)
         if batch.mended:
             con.execute(
                 """
@@ -363,18 +364,19 @@ def replace_table_rows(database: Database, row_type: type[RowType], rows: Sequen
     Of rows with one key the last counts: two would spoil the batch.
     """
     if rows:
-        unique = dict(zip(map(attrgetter(*row_type.KEYS), rows), rows, strict=True))
-        database.replace_rows(row_type.TABLE, row_type.KEYS, arrow_table(row_type, list(unique.values())))
+        database.replace_rows(row_type.TABLE, row_type.KEYS, _unique_rows(row_type, rows))
 
 
-def add_table_rows(database: Database, row_type: type[RowType], rows: Sequence[RowType]) -> None:
-    """Write rows of one table whose keys are not there; to be called inside a transaction.
-
-    Of rows with one key the last counts.
-    """
+def _add_table_rows(database: Database, row_type: type[RowType], rows: Sequence[RowType]) -> None:
+    """Write the rows of one table, in place of those that were removed before."""
     if rows:
-        unique = dict(zip(map(attrgetter(*row_type.KEYS), rows), rows, strict=True))
-        database.add_rows(row_type.TABLE, arrow_table(row_type, list(unique.values())))
+        database.add_rows(row_type.TABLE, _unique_rows(row_type, rows))
+
+
+def _unique_rows(row_type: type[RowType], rows: Sequence[RowType]) -> pyarrow.Table:
+    """Make a table of rows; of those with one key the last counts."""
+    unique = dict(zip(map(attrgetter(*row_type.KEYS), rows), rows, strict=True))
+    return arrow_table(row_type, list(unique.values()))
 
 
 def _drop_held_parts(con: duckdb.DuckDBPyConnection, batch: Batch, held: Sequence[_HeldPart], now: EpochMs) -> bool:
@@ -403,6 +405,23 @@ def _drop_held_parts(con: duckdb.DuckDBPyConnection, batch: Batch, held: Sequenc
             WHERE rowid IN (SELECT unnest($places::BIGINT[]))
             """,
             {"places": [part.place for part in gone], "now": now},
+        )
+    sessions = {row.message_id: row.session_id for row in batch.messages}
+    moved = [
+        (part.place, sessions[part.message_id])
+        for part in held
+        if part.part_id not in new
+        and part.message_id not in superseded
+        and part.session_id != sessions.get(part.message_id, part.session_id)
+    ]
+    if moved:  # they are of their message's session, deleted or not
+        con.execute(
+            """
+            UPDATE parts SET session_id = moved.session_id
+            FROM (SELECT unnest($places::BIGINT[]) AS place, unnest($sessions::VARCHAR[]) AS session_id) moved
+            WHERE parts.rowid = moved.place
+            """,
+            {"places": [place for place, _ in moved], "sessions": [session_id for _, session_id in moved]},
         )
     if replaced or batch.rewritten:
         con.execute(

@@ -3,6 +3,7 @@
 import shutil
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -121,6 +122,24 @@ def test_load_message_that_changes_its_session_is_in_one_exchange(build_index: B
     write_sqlite(data_dir, rows)
 
     assert_as_fresh(build_index, data_dir)
+
+
+def test_load_message_that_changes_its_session_takes_a_deleted_part_along(
+    build_index: BuildIndex, tmp_path: Path
+) -> None:
+    """The part stays in the exchange of its message."""
+    docs = [session(), session("ses_2"), user(), *(part(f"prt_{n}", "text", "msg_1u", text=f"{n}") for n in (1, 2))]
+    data_dir = write_sqlite(tmp_path / "data", docs)
+    build_index(data_dir)
+    for change in ("DELETE FROM part WHERE id = 'prt_2'", "UPDATE part SET session_id = 'ses_2'"):
+        with closing(sqlite3.connect(data_dir / "opencode.db", isolation_level=None)) as client:
+            client.execute(change)
+            client.execute("UPDATE message SET session_id = (SELECT session_id FROM part)")
+        index = build_index(data_dir)
+
+    con = IndexReader(index).connection()
+    traces = con.execute("SELECT trace_id, session_id FROM exchange_traces ORDER BY ALL").fetchall()
+    assert traces == [("prt_1", "ses_2"), ("prt_2", "ses_2")]
 
 
 @pytest.mark.parametrize("max_rows", [1, 5_000])
