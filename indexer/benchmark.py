@@ -136,6 +136,7 @@ def measure_derivation(data_dir: Path) -> Derivation:
             with database.transaction() as con:
                 exchanges.gather(con, session_ids)
                 exchanges.rebuild(con, session_ids)
+                exchanges.forget(con)
 
         def derive_each() -> None:
             """Rebuild the exchanges and traces of one session after another."""
@@ -143,6 +144,7 @@ def measure_derivation(data_dir: Path) -> Derivation:
                 with database.transaction() as con:
                     exchanges.gather(con, [session_id])
                     exchanges.rebuild(con, [session_id])
+                    exchanges.forget(con)
 
         def refresh_each() -> None:
             """Rebuild everything that is derived from one session after another."""

@@ -1,7 +1,8 @@
 """What follows from rows: dimension tables, fork copies and session totals, only for the sessions that a batch touched.
 
-Everything is one SQL statement over narrow rows, so that the first index, a live change and a backfill run the same
-text, and sums stay exact.
+SQL over narrow rows, so that the first index, a live change and a backfill run the same text, and sums stay exact; only
+trees of sessions are walked in Python (`session_trees.py`). `exchanges.gather` copies the rows of the sessions first:
+what follows here reads these copies.
 """
 
 from collections.abc import Collection
@@ -37,6 +38,7 @@ def refresh(
         exchanges.gather(con, touched)
     exchanges.rebuild(con, touched)
     _sum_sessions(con, touched)
+    exchanges.forget(con)
     session_trees.rebuild(con, touched, parents)
 
 

@@ -28,6 +28,12 @@ def gather(con: duckdb.DuckDBPyConnection, session_ids: Collection[str]) -> None
         )
 
 
+def forget(con: duckdb.DuckDBPyConnection) -> None:
+    """Remove what was gathered and made of it: titles that are deleted must not stay anywhere."""
+    for table in ("own_messages", "own_parts", "assigned", "wanted_exchange_traces", "wanted_exchanges"):
+        con.execute(f"DROP TABLE {table}")
+
+
 def rebuild(con: duckdb.DuckDBPyConnection, session_ids: Collection[str]) -> None:
     """Rebuild the exchanges and traces of some sessions from what was gathered of them.
 

@@ -7,7 +7,7 @@ import duckdb
 from indexer import sql
 
 # root, session, depth, parent, part that delegated
-Row = tuple[str, str, int, str | None, str | None]
+TreeRow = tuple[str, str, int, str | None, str | None]
 
 
 def rebuild(con: duckdb.DuckDBPyConnection, session_ids: Collection[str], parents: Collection[str]) -> None:
@@ -56,7 +56,7 @@ def _near(con: duckdb.DuckDBPyConnection, session_ids: Collection[str]) -> tuple
     return seen, near
 
 
-def _write(con: duckdb.DuckDBPyConnection, named: Iterable[str], wanted: set[Row]) -> None:
+def _write(con: duckdb.DuckDBPyConnection, named: Iterable[str], wanted: set[TreeRow]) -> None:
     """Write the trees of connected sessions where they differ from what is there.
 
     Args:
@@ -152,10 +152,12 @@ def _sum_subtrees(con: duckdb.DuckDBPyConnection, children: dict[str, list[str]]
     pairs = [(top, session_id) for top in tops for _, session_id, _, _ in tree_of(children, top)]
     con.execute(
         """
-        WITH tree AS (SELECT unnest($tops::VARCHAR[]) AS top_id, unnest($members::VARCHAR[]) AS session_id),
-        counts AS (SELECT unnest($parents::VARCHAR[]) AS top_id, unnest($children::BIGINT[]) AS child_sessions),
+        WITH tree AS (
+            SELECT unnest($tops::VARCHAR[]) AS top_id, unnest($members::VARCHAR[]) AS session_id,
+                   unnest($children::BIGINT[]) AS children
+        ),
         sums AS (
-            SELECT top_id, any_value(child_sessions) AS child_sessions, count(*) AS sessions,
+            SELECT top_id, children, count(*) AS sessions,
                    sum(root_tokens) AS root_tokens,
                    sum(input_tokens) AS input_tokens,
                    sum(output_tokens) AS output_tokens,
@@ -164,12 +166,11 @@ def _sum_subtrees(con: duckdb.DuckDBPyConnection, children: dict[str, list[str]]
                    sum(cache_write_tokens) AS cache_write_tokens,
                    sum(total_tokens) AS total_tokens,
                    sum(cost_recorded_usd) AS cost_recorded_usd
-            FROM tree JOIN counts USING (top_id) JOIN (SELECT * EXCLUDE (child_sessions) FROM session_stats)
-                USING (session_id)
-            GROUP BY top_id
+            FROM tree JOIN session_stats USING (session_id)
+            GROUP BY top_id, children
         )
         UPDATE session_stats SET
-            child_sessions = sums.child_sessions,
+            child_sessions = sums.children,
             subtree_sessions = sums.sessions,
             subtree_root_tokens = sums.root_tokens,
             subtree_input_tokens = sums.input_tokens,
@@ -184,7 +185,6 @@ def _sum_subtrees(con: duckdb.DuckDBPyConnection, children: dict[str, list[str]]
         {
             "tops": [top for top, _ in pairs],
             "members": [session_id for _, session_id in pairs],
-            "parents": tops,
-            "children": [len(children.get(top, ())) for top in tops],
+            "children": [len(children.get(top, ())) for top, _ in pairs],
         },
     )
