@@ -104,8 +104,8 @@ def run(folder: Path, data_dirs: Sequence[Path], seconds: float, rate: float) ->
         calm = _measure_calm(index, prober)
         results: multiprocessing.Queue[Seen] = context.Queue()
         stopping = context.Event()
-        readers = [context.Process(target=read, args=(index, stopping, results)) for _ in range(READERS)]
-        readers.append(context.Process(target=watch, args=(index, stopping, results)))
+        readers = [context.Process(target=read, args=(index, stopping, results), daemon=True) for _ in range(READERS)]
+        readers.append(context.Process(target=watch, args=(index, stopping, results), daemon=True))
         for reader in readers:
             reader.start()
         started = time.monotonic()
@@ -196,9 +196,9 @@ def watch(index: Path, stopping: Event, results: "multiprocessing.Queue[Seen]") 
     while not stopping.is_set():
         try:
             _note_new(reader, known, seen)
+            revisions.add(reader.snapshot().revision)
         except (duckdb.Error, IndexUnavailable) as error:
             seen.problems.append(f"{type(error).__name__}: {error}")
-        revisions.add(reader.snapshot().revision)
         time.sleep(_LOOK_S)
     reader.close()
     seen.revisions = len(revisions)
