@@ -370,6 +370,7 @@ def test_poll_after_a_long_gap_compares_what_was_watched(store: Store, gap_s: fl
     """However long nobody looked, and whatever else changed: a tool may have ended meanwhile, without new rows."""
     names = [f"ses_more_{number}" for number in range(others)]
     store.write(*[session(name) for name in names])
+    store.poll()
     store.write(part("prt_new", "tool", "msg_ses_11_2", "ses_11"))
     store.poll()
     store.pass_by(20)
