@@ -142,8 +142,21 @@ def write_batch(database: Database, batch: Batch, now: EpochMs) -> bool:
         if batch.gone_messages or batch.gone_sessions or is_text_gone:
             _mark_gone(con, batch, now)
         _settle_placeholders(con, batch, touched, now)
-        derive.refresh(con, touched, fork_keys=stale.fork_keys, parents=stale.parents)
+        derive.refresh(
+            con,
+            touched,
+            message_ids=_changed_messages(batch, held),
+            fork_keys=stale.fork_keys,
+            parents=stale.parents,
+            hot=database.hot if database.phase == "real-time" else None,
+        )
     return is_visible
+
+
+def _changed_messages(batch: Batch, held: Sequence["_HeldPart"]) -> set[str]:
+    """List the messages that a batch writes, removes, or takes parts from."""
+    changed = {row.message_id for row in batch.messages} | {row.message_id for row in batch.parts}
+    return changed | {part.message_id for part in held} | {*batch.rewritten, *batch.gone_messages}
 
 
 def _write_stamps(database: Database, batch: Batch) -> None:

@@ -21,7 +21,7 @@ import duckdb
 import pyarrow
 from filelock import FileLock, Timeout
 
-from indexer import failures, kept_spend, migrations
+from indexer import failures, kept_spend, migrations, sql
 from indexer.exceptions import (
     AnotherIndexerRuns,
     IndexBroken,
@@ -33,6 +33,7 @@ from indexer.exceptions import (
     IndexUnavailable,
     IndexUnwritable,
 )
+from indexer.hot_sessions import HotSessions
 
 log = logging.getLogger(__name__)
 
@@ -100,6 +101,7 @@ class Database:
         phase: As last set by `set_phase`.
         main_fd: Descriptor of the working file, for copies. Compaction replaces it, too.
         lock: Held during a transaction and while publishing.
+        hot: What the last live changes left in memory; forgotten when a transaction fails.
         in_transaction: Whether a transaction is open right now.
         is_usable: Whether the connection still works. False after a failed checkpoint, or when the file was moved
             away: close it, and open the index anew.
@@ -118,6 +120,7 @@ class Database:
         self.in_transaction = False
         self.is_usable = True
         self.commits = 0
+        self.hot = HotSessions()
         self._exchanging = threading.RLock()  # taken after `lock`, never before
         self._cleanup = ExitStack()
         if not self.work_path.exists():
@@ -364,9 +367,7 @@ class Database:
         """
         if not rows.num_rows:
             return
-        self.con.register("incoming", rows)
-        self.con.execute(f"INSERT INTO {quoted_name(table)} BY NAME SELECT * FROM incoming")
-        self.con.unregister("incoming")  # after an error the transaction takes no statement; its rollback does this
+        sql.insert(self.con, table, rows)
 
     def set_phase(self, phase: str, message: str) -> None:
         """Record what the indexer does from now on.
@@ -376,6 +377,7 @@ class Database:
             message: One line for the history.
         """
         now = _now()
+        self.hot.forget()
         with self.transaction() as con:
             con.execute(
                 "UPDATE sync_state SET phase_since = CASE WHEN phase = $phase THEN phase_since ELSE $now END, "
@@ -475,6 +477,7 @@ class Database:
 
     def _roll_back(self) -> None:
         """Undo the open transaction and read again where the database stands."""
+        self.hot.forget()
         try:
             self.con.execute("ROLLBACK")
             self.con.unregister("incoming")
@@ -571,7 +574,7 @@ def file_stamp(path: Path) -> str:
 
 def quoted(path: Path) -> str:
     """Return a path as an SQL string."""
-    return "'" + str(path).replace("'", "''") + "'"
+    return sql.text(str(path))
 
 
 def quoted_name(name: str) -> str:

@@ -1,55 +1,133 @@
-"""What follows from rows: dimension tables, fork copies and session totals, only for the sessions that a batch touched.
+"""What follows from rows: dimension tables, fork copies, exchanges and session totals, for the sessions that changed.
 
-SQL over narrow rows, so that the first index, a live change and a backfill run the same text, and sums stay exact; only
-trees of sessions are walked in Python (`session_trees.py`). `exchanges.gather` copies the rows of the sessions first:
-what follows here reads these copies.
+This module reads the rows of these sessions, and writes what differs. How it follows from them is told by pure
+functions (`exchanges.py`, `session_numbers.py`), the same for a first index, a live change and a backfill.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Sequence
+from operator import attrgetter
+from typing import TypeVar
 
 import duckdb
 
-from indexer import exchanges, session_trees, sql
+from indexer import session_trees, sql
+from indexer.exchanges import Exchange, Message, Part, Trace
+from indexer.hot_sessions import Difference, HotSessions, SessionState
+from indexer.rows import select_list, tuple_table
+from indexer.session_numbers import SessionNumbers, with_subtree
+
+_SessionRow = TypeVar("_SessionRow", Message, Part, Trace, Exchange)
+_Row = TypeVar("_Row", Message, Part, Trace, Exchange, SessionNumbers)
 
 
 def refresh(
     con: duckdb.DuckDBPyConnection,
     session_ids: Collection[str],
     *,
+    message_ids: Collection[str] = (),
     fork_keys: Collection[int] = (),
     parents: Collection[str] = (),
+    hot: HotSessions | None = None,
 ) -> None:
     """Bring everything derived up to date after rows of some sessions changed, in the same transaction.
 
     Args:
         con: The index, inside a transaction.
         session_ids: Sessions whose own row, messages or parts changed.
+        message_ids: Messages that changed, or whose parts did; only looked at with `hot`.
         fork_keys: Keys that messages had before the change.
         parents: Sessions that were parents of some of these before the change.
+        hot: What is remembered of the changes before. None: all rows of the sessions are read.
     """
     if not session_ids:
         return
-    touched = sorted(session_ids)
-    exchanges.gather(con, touched)
-    _add_placeholders(con, touched)
-    _add_names(con)
-    if copied := _flag_fork_copies(con, fork_keys):
-        touched = sorted({*touched, *copied})
-        exchanges.gather(con, touched)
-    exchanges.rebuild(con, touched)
-    _sum_sessions(con, touched)
-    exchanges.forget(con)
-    session_trees.rebuild(con, touched, parents)
+    _add_placeholders(con, session_ids)
+    flagged = _flag_fork_copies(con, session_ids, fork_keys)
+    touched = sorted({*session_ids, *flagged.values()})
+    changed = {*message_ids, *flagged}
+    memory = HotSessions() if hot is None else hot
+    states, cold = _states(con, touched, changed, memory)
+    held = _held(con, cold)
+    _write(con, touched, [state.derive(changed, held.get(key)) for key, state in states.items()])
+    _write_numbers(con, states, session_trees.rebuild(con, touched, parents))
+    if hot is not None:
+        hot.keep(states.values())
 
 
-def _add_placeholders(con: duckdb.DuckDBPyConnection, touched: list[str]) -> None:
+# --- reading
+
+
+def _states(
+    con: duckdb.DuckDBPyConnection, touched: list[str], changed: Collection[str], hot: HotSessions
+) -> tuple[dict[str, SessionState], list[str]]:
+    """Read the rows of sessions: all of those that are not remembered, else what changed; add names that are new.
+
+    Returns:
+        Session id to its rows; ids of the sessions that were read as a whole.
+    """
+    remembered = {session_id: state for session_id in touched if (state := hot.take(session_id))}
+    cold = [session_id for session_id in touched if session_id not in remembered]
+    conditions = [f"session_id IN {sql.texts(cold)}"] if cold else []
+    if remembered and changed:
+        conditions.append(f"session_id IN {sql.texts(remembered)} AND message_id IN {sql.texts(changed)}")
+    messages = _read(con, Message, "messages", conditions)
+    parts = sorted(_read(con, Part, "parts", conditions), key=attrgetter("position", "part_id"))
+    _add_names(con, messages, parts, hot)
+    states = remembered | {session_id: SessionState(session_id) for session_id in cold}
+    messages_of, parts_of = _by_session(messages), _by_session(parts)
+    for session_id, state in states.items():
+        state.replace(changed, messages_of.get(session_id, ()), parts_of.get(session_id, ()))
+    return states, cold
+
+
+def _read(con: duckdb.DuckDBPyConnection, row_type: type[_Row], table: str, conditions: Iterable[str]) -> list[_Row]:
+    """Read the rows of a table that one of some conditions holds for."""
+    found: list[_Row] = []
+    for condition in conditions:
+        rows = con.execute(f"SELECT {select_list(row_type)} FROM {table} WHERE {condition}").fetchall()
+        found += map(row_type._make, rows)
+    return found
+
+
+def _by_session(rows: Iterable[_SessionRow]) -> dict[str, list[_SessionRow]]:
+    """Group rows by session, in order."""
+    found: dict[str, list[_SessionRow]] = {}
+    for row in rows:
+        found.setdefault(row.session_id, []).append(row)
+    return found
+
+
+def _held(
+    con: duckdb.DuckDBPyConnection, session_ids: list[str]
+) -> dict[str, tuple[dict[str, Trace], dict[str, Exchange]]]:
+    """Read what was derived of sessions before: session id to traces and exchanges by id."""
+    if not session_ids:
+        return {}
+    conditions = [f"session_id IN {sql.texts(session_ids)}"]
+    traces = _by_session(_read(con, Trace, "exchange_traces", conditions))
+    exchanges = _by_session(_read(con, Exchange, "exchanges", conditions))
+    return {
+        session_id: (
+            {trace.trace_id: trace for trace in traces.get(session_id, ())},
+            {exchange.exchange_id: exchange for exchange in exchanges.get(session_id, ())},
+        )
+        for session_id in session_ids
+    }
+
+
+# --- what rows name
+
+
+def _add_placeholders(con: duckdb.DuckDBPyConnection, session_ids: Collection[str]) -> None:
     """Give messages of unknown sessions a session row, and sessions of unknown projects a project row."""
     con.execute(
-        """
+        f"""
         INSERT INTO sessions BY NAME
         SELECT session_id, TRUE AS is_placeholder, FALSE AS is_missing_in_newer, 0 AS generation, 0 AS content_hash,
                if(bool_and(deleted_at IS NOT NULL), max(deleted_at), NULL) AS deleted_at
-        FROM own_messages WHERE session_id NOT IN (SELECT session_id FROM sessions) GROUP BY session_id
+        FROM messages
+        WHERE session_id IN {sql.texts(session_ids)} AND session_id NOT IN (SELECT session_id FROM sessions)
+        GROUP BY session_id
         """
     )
     con.execute(
@@ -57,38 +135,34 @@ def _add_placeholders(con: duckdb.DuckDBPyConnection, touched: list[str]) -> Non
         INSERT INTO projects BY NAME
         SELECT DISTINCT project_id, 0 AS generation, 0 AS content_hash
         FROM sessions
-        WHERE session_id IN {sql.texts(touched)} AND project_id IS NOT NULL
+        WHERE session_id IN {sql.texts(session_ids)} AND project_id IS NOT NULL
           AND project_id NOT IN (SELECT project_id FROM projects)
         """
     )
 
 
-def _add_names(con: duckdb.DuckDBPyConnection) -> None:
+def _add_names(
+    con: duckdb.DuckDBPyConnection, messages: Iterable[Message], parts: Iterable[Part], hot: HotSessions
+) -> None:
     """Add agents, models and tools that are new."""
-    con.execute(
-        """
-        INSERT INTO agents
-        SELECT DISTINCT agent FROM own_messages WHERE agent IS NOT NULL AND agent NOT IN (SELECT name FROM agents)
-        """
-    )
-    con.execute(
-        """
-        INSERT INTO models
-        SELECT DISTINCT provider_id, model_id FROM own_messages
-        WHERE provider_id IS NOT NULL AND model_id IS NOT NULL
-          AND (provider_id, model_id) NOT IN (SELECT (vendor, model_id) FROM models)
-        """
-    )
-    con.execute(
-        """
-        INSERT INTO tools
-        SELECT DISTINCT tool_name FROM own_parts
-        WHERE tool_name IS NOT NULL AND tool_name NOT IN (SELECT tool_name FROM tools)
-        """
-    )
+    named: dict[str, set[tuple[str | None, ...]]] = {
+        "agents": {(message.agent,) for message in messages},
+        "models": {(message.provider_id, message.model_id) for message in messages},
+        "tools": {(part.tool_name,) for part in parts},
+    }
+    for table, keys in named.items():
+        if table not in hot.names:
+            hot.names[table] = set(con.execute(f"SELECT * FROM {table}").fetchall())
+        for key in keys - hot.names[table]:
+            if None in key:
+                continue
+            con.execute(f"INSERT INTO {table} VALUES ({', '.join('?' * len(key))})", key)
+            hot.names[table].add(key)
 
 
-def _flag_fork_copies(con: duckdb.DuckDBPyConnection, fork_keys: Collection[int]) -> list[str]:
+def _flag_fork_copies(
+    con: duckdb.DuckDBPyConnection, session_ids: Collection[str], fork_keys: Collection[int]
+) -> dict[str, str]:
     """Tell originals from the copies that forks made (see `fork_key`).
 
     A request that is still there comes before one that OpenCode deleted. The original is in the session that no other
@@ -96,20 +170,21 @@ def _flag_fork_copies(con: duckdb.DuckDBPyConnection, fork_keys: Collection[int]
     times: in the smaller session id.
 
     Returns:
-        Ids of the sessions whose flags changed.
+        Messages whose flags changed, with their sessions.
     """
     shared = con.execute(  # most requests have no copy
-        """
+        f"""
         SELECT fork_key FROM messages
         WHERE fork_key IN (
-            SELECT fork_key FROM own_messages WHERE fork_key IS NOT NULL UNION SELECT unnest($fork_keys::BIGINT[])
+            SELECT fork_key FROM messages WHERE session_id IN {sql.texts(session_ids)} AND fork_key IS NOT NULL
+            UNION SELECT unnest($fork_keys::BIGINT[])
         )
         GROUP BY fork_key HAVING min(session_id) <> max(session_id) OR bool_or(is_fork_copy)
         """,
         {"fork_keys": list(fork_keys)},
     ).fetchall()
     if not shared:
-        return []
+        return {}
     changed = con.execute(
         """
         WITH keys AS (SELECT unnest($keys::BIGINT[]) AS fork_key),
@@ -131,83 +206,79 @@ def _flag_fork_copies(con: duckdb.DuckDBPyConnection, fork_keys: Collection[int]
         UPDATE messages SET is_fork_copy = flagged.is_copy
         FROM flagged
         WHERE messages.message_id = flagged.message_id AND messages.is_fork_copy <> flagged.is_copy
-        RETURNING messages.session_id
+        RETURNING messages.message_id, messages.session_id
         """,
         {"keys": [key for (key,) in shared]},
     ).fetchall()
-    return [session_id for (session_id,) in changed]
+    return dict(changed)
 
 
-def _sum_sessions(con: duckdb.DuckDBPyConnection, touched: list[str]) -> None:
-    """Rebuild the own numbers of sessions, and those of their subtrees as if they were alone."""
-    con.execute(f"DELETE FROM session_stats WHERE session_id IN {sql.texts(touched)}")
-    con.execute(
-        f"""
-        INSERT INTO session_stats BY NAME
-        WITH target AS MATERIALIZED (
-            SELECT session_id FROM sessions WHERE session_id IN {sql.texts(touched)}
-        ),
-        own AS MATERIALIZED (SELECT *, has_usage AND NOT is_fork_copy AS is_own FROM own_messages),
-        sums AS (
-            SELECT session_id,
-                   coalesce(sum(root_tokens) FILTER (is_own), 0) AS root_tokens,
-                   coalesce(sum(input_tokens) FILTER (is_own), 0) AS input_tokens,
-                   coalesce(sum(output_tokens) FILTER (is_own), 0) AS output_tokens,
-                   coalesce(sum(reasoning_tokens) FILTER (is_own), 0) AS reasoning_tokens,
-                   coalesce(sum(cache_read_tokens) FILTER (is_own), 0) AS cache_read_tokens,
-                   coalesce(sum(cache_write_tokens) FILTER (is_own), 0) AS cache_write_tokens,
-                   coalesce(sum(total_tokens) FILTER (is_own), 0) AS total_tokens,
-                   sum(cost_recorded_usd) FILTER (is_own) AS cost_recorded_usd,
-                   count(*) FILTER (is_own AND cost_recorded_usd IS NULL) AS unrecorded_messages,
-                   count(*) FILTER (is_own AND is_usage_missing) AS missing_usage_messages,
-                   coalesce(sum(root_tokens) FILTER (is_fork_copy), 0) AS inherited_root_tokens,
-                   coalesce(sum(input_tokens) FILTER (is_fork_copy), 0) AS inherited_input_tokens,
-                   coalesce(sum(output_tokens) FILTER (is_fork_copy), 0) AS inherited_output_tokens,
-                   coalesce(sum(reasoning_tokens) FILTER (is_fork_copy), 0) AS inherited_reasoning_tokens,
-                   coalesce(sum(cache_read_tokens) FILTER (is_fork_copy), 0) AS inherited_cache_read_tokens,
-                   coalesce(sum(cache_write_tokens) FILTER (is_fork_copy), 0) AS inherited_cache_write_tokens,
-                   coalesce(sum(total_tokens) FILTER (is_fork_copy), 0) AS inherited_total_tokens,
-                   sum(cost_recorded_usd) FILTER (is_fork_copy) AS inherited_cost_recorded_usd,
-                   count(*) FILTER (is_fork_copy) AS fork_copies,
-                   count(*) FILTER (role = 'user') AS user_messages,
-                   count(*) FILTER (role = 'assistant') AS assistant_messages,
-                   count(*) FILTER (error_name IS NOT NULL) AS message_errors,
-                   min(created_at) AS first_message_at,
-                   max(coalesce(completed_at, created_at)) AS last_message_at
-            FROM target LEFT JOIN own USING (session_id)
-            GROUP BY session_id
-        ),
-        latest AS (
-            SELECT session_id, agent AS last_agent, provider_id AS last_provider_id, model_id AS last_model_id
-            FROM own WHERE role = 'assistant'
-            QUALIFY row_number() OVER (PARTITION BY session_id ORDER BY created_at DESC NULLS LAST, message_id DESC) = 1
-        ),
-        active AS (
-            SELECT session_id, count(*) AS exchange_count,
-                   sum(greatest(date_diff('millisecond', started_at, ended_at), 0)) AS active_ms
-            FROM wanted_exchanges GROUP BY session_id
-        ),
-        part_counts AS (
-            SELECT session_id, count(*) AS part_count,
-                   count(*) FILTER (part_type = 'tool') AS tool_calls,
-                   count(*) FILTER (is_failed) AS failed_tool_calls
-            FROM own_parts GROUP BY session_id
+# --- writing
+
+
+def _write(con: duckdb.DuckDBPyConnection, session_ids: Collection[str], differences: Sequence[Difference]) -> None:
+    """Bring traces and exchanges up to date.
+
+    A live change adds a few rows to a session that may have thousands: only what differs is written, for every written
+    row costs its place in two indexes, in the log, and in the copy of it that every reader replays.
+    """
+    stale_traces = [key for difference in differences for key in difference.stale_traces]
+    _replace(con, Trace, session_ids, stale_traces, [row for difference in differences for row in difference.traces])
+    stale = [key for difference in differences for key in difference.stale_exchanges]
+    _replace(con, Exchange, session_ids, stale, [row for difference in differences for row in difference.exchanges])
+
+
+def _replace(
+    con: duckdb.DuckDBPyConnection,
+    row_type: type[_Row],
+    session_ids: Collection[str],
+    stale: Collection[str],
+    rows: Sequence[_Row],
+) -> None:
+    """Remove rows by key, and add others.
+
+    Args:
+        con: The index, inside a transaction.
+        row_type: Of the table.
+        session_ids: Sessions of the stale rows.
+        stale: Their keys.
+        rows: New rows.
+    """
+    table, key = _TABLES[row_type]
+    if stale:
+        con.execute(
+            f"""
+            DELETE FROM {table}
+            WHERE session_id IN {sql.texts(session_ids)} AND {key} IN (SELECT unnest($stale::VARCHAR[]))
+            """,
+            {"stale": stale},
         )
-        SELECT sums.*,
-               coalesce(part_count, 0) AS part_count,
-               coalesce(tool_calls, 0) AS tool_calls,
-               coalesce(failed_tool_calls, 0) AS failed_tool_calls,
-               coalesce(exchange_count, 0) AS exchange_count,
-               coalesce(active_ms, 0) AS active_ms,
-               last_agent, last_provider_id, last_model_id,
-               0 AS child_sessions, 1 AS subtree_sessions,
-               root_tokens AS subtree_root_tokens, input_tokens AS subtree_input_tokens,
-               output_tokens AS subtree_output_tokens, reasoning_tokens AS subtree_reasoning_tokens,
-               cache_read_tokens AS subtree_cache_read_tokens, cache_write_tokens AS subtree_cache_write_tokens,
-               total_tokens AS subtree_total_tokens, cost_recorded_usd AS subtree_cost_recorded_usd
-        FROM sums
-        LEFT JOIN latest USING (session_id)
-        LEFT JOIN active USING (session_id)
-        LEFT JOIN part_counts USING (session_id)
-        """
+    if rows:
+        sql.insert(con, table, tuple_table(row_type, rows))
+
+
+def _write_numbers(con: duckdb.DuckDBPyConnection, states: dict[str, SessionState], trees: session_trees.Trees) -> None:
+    """Bring the numbers of sessions up to date, and those of all above them, where they differ."""
+    named = {*states, *trees.subtrees, *(member for members in trees.subtrees.values() for member in members)}
+    rows = _read(con, SessionNumbers, "session_stats", [f"session_id IN {sql.texts(sorted(named))}"])
+    held = {row.session_id: row for row in rows}
+    numbers = held | {session_id: state.numbers() for session_id, state in states.items()}
+    wanted = {
+        top: with_subtree(numbers[top], [numbers[member] for member in members], trees.child_counts[top])
+        for top, members in trees.subtrees.items()
+    }
+    differing = [session_id for session_id in {*states, *wanted} if wanted.get(session_id) != held.get(session_id)]
+    _replace(
+        con,
+        SessionNumbers,
+        differing,
+        [session_id for session_id in differing if session_id in held],
+        [wanted[session_id] for session_id in differing if session_id in wanted],
     )
+
+
+_TABLES = {
+    Trace: ("exchange_traces", "trace_id"),
+    Exchange: ("exchanges", "exchange_id"),
+    SessionNumbers: ("session_stats", "session_id"),
+}

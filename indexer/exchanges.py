@@ -1,287 +1,414 @@
-"""Exchanges and their traces ("Plan 45"), rebuilt for whole sessions (DESIGN: docs/metrics.md).
+"""Exchanges and their traces ("Plan 45"): pure functions over the rows of one session (DESIGN: docs/metrics.md).
 
 An exchange is one user message and all messages that answer it. Messages are ordered by time, a session that is wholly
 in the third generation by `seq`; ids only break ties. Inside a message the order is that of the document: part times
 are shown and never sorted by, as old clients stamp a text when it ends.
 """
 
-from collections.abc import Collection
+from collections.abc import Iterable, Sequence
+from decimal import Decimal
+from typing import NamedTuple
 
-import duckdb
+from indexer.rows import EpochMs
 
-from indexer import sql
+_ANSWERS = ("assistant", "shell", "compaction")
+_ABORTED = ("MessageAbortedError", "aborted")
+# kinds of the rows of the third generation, which have no part for it
+_ROW_KINDS = {
+    "assistant": "step",
+    "user": "prompt",
+    "synthetic": "prompt",
+    "compaction": "compaction",
+    "shell": "tool",
+}
+_PLAIN_KINDS = ("text", "reasoning", "retry", "compaction", "file", "patch")
+_STEPS = ("step-start", "step-finish")
 
 
-def gather(con: duckdb.DuckDBPyConnection, session_ids: Collection[str]) -> None:
-    """Copy what is derived from into the temporary tables `own_messages` and `own_parts`: one scan serves all.
+class Message(NamedTuple):
+    """What is derived from of a row of `messages`."""
+
+    message_id: str
+    session_id: str
+    role: str
+    user_message_id: str | None
+    seq: int | None
+    agent: str | None
+    provider_id: str | None
+    model_id: str | None
+    created_at: EpochMs | None
+    completed_at: EpochMs | None
+    error_name: str | None
+    has_usage: bool
+    root_tokens: int
+    input_tokens: int
+    output_tokens: int
+    reasoning_tokens: int
+    cache_read_tokens: int
+    cache_write_tokens: int
+    total_tokens: int
+    is_usage_missing: bool
+    cost_recorded_usd: Decimal | None
+    fork_key: int | None
+    is_fork_copy: bool
+    generation: int
+    recorded_until: EpochMs | None
+    deleted_at: EpochMs | None
+
+
+class Part(NamedTuple):
+    """What is derived from of a row of `parts`."""
+
+    part_id: str
+    message_id: str
+    session_id: str
+    position: int
+    part_type: str
+    tool_name: str | None
+    tool_status: str | None
+    title: str | None
+    started_at: EpochMs | None
+    ended_at: EpochMs | None
+    child_session_id: str | None
+    is_failed: bool
+    is_unfinished: bool
+    is_synthetic: bool
+    is_shell_notice: bool
+    is_orphan: bool
+    input_tokens: int | None
+    output_tokens: int | None
+    reasoning_tokens: int | None
+    cache_read_tokens: int | None
+    cache_write_tokens: int | None
+    cost_recorded_usd: Decimal | None
+
+
+class Trace(NamedTuple):
+    """A row of `exchange_traces`."""
+
+    trace_id: str
+    exchange_id: str
+    session_id: str
+    message_id: str
+    position: int
+    kind: str
+    name: str
+    title: str | None
+    started_at: EpochMs | None
+    ended_at: EpochMs | None
+    status: str | None
+    is_failed: bool
+    is_unfinished: bool
+    child_session_id: str | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    cache_read_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    cost_recorded_usd: Decimal | None = None
+
+
+class Exchange(NamedTuple):
+    """A row of `exchanges`."""
+
+    exchange_id: str
+    session_id: str
+    number: int
+    kind: str
+    status: str
+    user_message_id: str | None
+    started_at: EpochMs | None
+    ended_at: EpochMs | None
+    agent: str | None
+    provider_id: str | None
+    model_id: str | None
+    message_count: int
+    trace_count: int
+    error_name: str | None
+    input_tokens: int
+    output_tokens: int
+    reasoning_tokens: int
+    cache_read_tokens: int
+    cache_write_tokens: int
+    total_tokens: int
+    cost_recorded_usd: Decimal | None
+    is_fork_copy: bool
+
+
+def assigned(messages: Iterable[Message]) -> list[tuple[Message, str]]:
+    """Find out which exchange every message of a session belongs to.
+
+    A row of the third generation has no parent: a user row opens an exchange and an idle row closes it; what a model
+    did after an idle row and before the next user row is an exchange without a prompt.
 
     Args:
-        con: The index, inside a transaction.
-        session_ids: Sessions whose rows changed; at least one.
+        messages: All of one session.
+
+    Returns:
+        The messages in order, each with the id of its exchange.
     """
-    for table, columns in (("messages", _MESSAGE_COLUMNS), ("parts", _PART_COLUMNS)):
-        con.execute(
-            f"""
-            CREATE OR REPLACE TEMP TABLE own_{table} AS
-            SELECT {columns} FROM index_db.{table} WHERE session_id IN {sql.texts(session_ids)}
-            """
-        )
+    ordered = _ordered(messages)
+    prompts = [message.message_id for message in ordered if message.role == "user"]
+    known_prompts, coming = set(prompts), iter(prompts)
+    upcoming = next(coming, None)
+    open_prompt: str | None = None
+    is_closed = False  # by an idle row, until the next user row
+    idle_place = answer_place = 0
+    found: list[tuple[Message, str]] = []
+    for place, message in enumerate(ordered, start=1):
+        role, session_id = message.role, message.session_id
+        if role == "user":
+            exchange_id = open_prompt = message.message_id
+            upcoming, is_closed = next(coming, None), False
+        elif message.user_message_id in known_prompts:
+            exchange_id = str(message.user_message_id)
+        elif is_closed and (role in _ANSWERS or (role == "idle" and answer_place > idle_place)):
+            exchange_id = f"{session_id}:{idle_place}"
+        elif role in _ANSWERS:
+            exchange_id = open_prompt or f"{session_id}:start"
+        else:  # a switch before the first prompt belongs to that prompt
+            exchange_id = open_prompt or upcoming or f"{session_id}:start"
+        found.append((message, exchange_id))
+        if role == "idle":
+            idle_place, is_closed = place, True
+        elif role in _ANSWERS:
+            answer_place = place
+    return found
 
 
-def forget(con: duckdb.DuckDBPyConnection) -> None:
-    """Remove what was gathered and made of it: titles that are deleted must not stay anywhere."""
-    for table in ("own_messages", "own_parts", "assigned", "wanted_exchange_traces", "wanted_exchanges"):
-        con.execute(f"DROP TABLE {table}")
+def _ordered(messages: Iterable[Message]) -> list[Message]:
+    """Order the messages of a session; what is not recorded comes last."""
+    found = list(messages)
+    has_seq = all(message.seq is not None for message in found)
+    last = float("inf")
+    return sorted(
+        found,
+        key=lambda m: (
+            m.seq if has_seq else 0,
+            last if m.created_at is None else m.created_at,
+            last if m.seq is None else m.seq,
+            m.message_id,
+        ),
+    )
 
 
-def rebuild(con: duckdb.DuckDBPyConnection, session_ids: Collection[str]) -> None:
-    """Rebuild the exchanges and traces of some sessions from what was gathered of them.
+def traces_of(message: Message, parts: Iterable[Part], exchange_id: str, first_position: int) -> tuple[Trace, ...]:
+    """List the events of a message.
 
-    What they should be stays in the temporary tables `wanted_exchange_traces` and `wanted_exchanges`.
+    One per part; a step-start and the step-finish after it are one step; one more for an error. A row of the third
+    generation has no step parts: an assistant row is a step of its own, any other row one event.
 
     Args:
-        con: The index, inside a transaction.
-        session_ids: The same sessions.
+        message: The message.
+        parts: Its parts, in order.
+        exchange_id: Its exchange.
+        first_position: Position in the session of its first event.
     """
-    con.execute(_ASSIGN)
-    _write(con, "exchange_traces", "trace_id", _TRACES, session_ids)
-    _write(con, "exchanges", "exchange_id", _EXCHANGES, session_ids)
+    traces: list[Trace] = []
+    if message.generation == 3:
+        traces.append(_row_trace(exchange_id, message, first_position))
+    own = [part for part in parts if not part.is_orphan]
+    finishes = _finishes(own)
+    swallowed = {finish.part_id for finish in finishes.values()}
+    for part in own:
+        if part.part_id not in swallowed:
+            finish = finishes.get(part.part_id)
+            traces.append(_part_trace(exchange_id, message, part, finish, first_position + len(traces)))
+    if message.error_name is not None:
+        traces.append(_error_trace(exchange_id, message, first_position + len(traces)))
+    return tuple(traces)
 
 
-def _write(con: duckdb.DuckDBPyConnection, table: str, key: str, wanted: str, session_ids: Collection[str]) -> None:
-    """Bring the derived rows of some sessions up to date.
+def _finishes(parts: Iterable[Part]) -> dict[str, Part]:
+    """Find the step-finish of every step-start that has one: the next step part of the message."""
+    steps = [part for part in parts if part.part_type in _STEPS]
+    return {
+        part.part_id: following
+        for part, following in zip(steps, steps[1:], strict=False)
+        if part.part_type == "step-start" and following.part_type == "step-finish"
+    }
 
-    A live change adds a few rows to a session that may have thousands: only what differs is written, for every written
-    row costs its place in two indexes, in the log, and in the copy of it that every reader replays.
+
+def _part_trace(exchange_id: str, message: Message, part: Part, finish: Part | None, position: int) -> Trace:
+    """Describe a part; a step-start together with its step-finish."""
+    part_type, status, is_unfinished, started_at = part.part_type, part.tool_status, part.is_unfinished, part.started_at
+    ended_at, spent = part.ended_at, part
+    if part_type == "step-start":
+        status = "unfinished" if finish is None else "finished"
+        is_unfinished = is_unfinished or finish is None
+        if finish is not None:
+            ended_at = finish.ended_at if ended_at is None else ended_at
+            spent = finish
+    elif part_type == "step-finish":
+        status = "finished"
+    if started_at is None and (part_type == "step-start" or message.role != "assistant"):
+        started_at = message.created_at
+    return Trace(
+        part.part_id,
+        exchange_id,
+        part.session_id,
+        part.message_id,
+        position,
+        _kind(part, message.role),
+        part_type if part.tool_name is None else part.tool_name,
+        part.title,
+        started_at,
+        ended_at,
+        status,
+        part.is_failed,
+        is_unfinished,
+        part.child_session_id,
+        spent.input_tokens,
+        spent.output_tokens,
+        spent.reasoning_tokens,
+        spent.cache_read_tokens,
+        spent.cache_write_tokens,
+        spent.cost_recorded_usd,
+    )
+
+
+def _kind(part: Part, role: str) -> str:
+    """Say what kind of event a part is."""
+    part_type = part.part_type
+    if part_type == "tool":
+        return "delegation" if part.tool_name == "task" else "tool"
+    if part_type == "subtask":
+        return "delegation"
+    if part_type in _STEPS:
+        return "step"
+    if part_type == "agent" or (part_type == "text" and role != "assistant"):
+        return "prompt"
+    return part_type if part_type in _PLAIN_KINDS else "other"
+
+
+def _row_trace(exchange_id: str, message: Message, position: int) -> Trace:
+    """Describe a row of the third generation."""
+    is_step, has_usage = message.role == "assistant", message.has_usage
+    is_unfinished = is_step and message.completed_at is None
+    return Trace(
+        trace_id=f"{message.message_id}:step" if is_step else message.message_id,
+        exchange_id=exchange_id,
+        session_id=message.session_id,
+        message_id=message.message_id,
+        position=position,
+        kind=_ROW_KINDS.get(message.role, "other"),
+        name="step" if is_step else message.role,
+        title=None,
+        started_at=message.created_at,
+        ended_at=message.completed_at,
+        status=("unfinished" if is_unfinished else "finished") if is_step else None,
+        is_failed=False,
+        is_unfinished=is_unfinished,
+        input_tokens=message.input_tokens if has_usage else None,
+        output_tokens=message.output_tokens if has_usage else None,
+        reasoning_tokens=message.reasoning_tokens if has_usage else None,
+        cache_read_tokens=message.cache_read_tokens if has_usage else None,
+        cache_write_tokens=message.cache_write_tokens if has_usage else None,
+        cost_recorded_usd=message.cost_recorded_usd,
+    )
+
+
+def _error_trace(exchange_id: str, message: Message, position: int) -> Trace:
+    """Describe the error of a message, at the last time that is known of it."""
+    times = (message.completed_at, message.recorded_until, message.created_at)
+    return Trace(
+        trace_id=f"{message.message_id}:error",
+        exchange_id=exchange_id,
+        session_id=message.session_id,
+        message_id=message.message_id,
+        position=position,
+        kind="error",
+        name=str(message.error_name),
+        title=None,
+        started_at=next((time for time in times if time is not None), None),
+        ended_at=None,
+        status="error",
+        is_failed=True,
+        is_unfinished=False,
+    )
+
+
+def exchange_of(
+    exchange_id: str,
+    members: Sequence[Message],
+    prompt_parts: Iterable[Part],
+    traces: Sequence[Trace],
+    number: int,
+) -> Exchange:
+    """Sum up an exchange. The requests that a fork copied count in the session they come from.
 
     Args:
-        con: The index, inside a transaction.
-        table: With `session_id`.
-        key: Its primary key.
-        wanted: The rows as they should be.
-        session_ids: Whose rows they are.
+        exchange_id: Its id.
+        members: Its messages, in order.
+        prompt_parts: Parts of its user message.
+        traces: Its events.
+        number: Which one of its session it is, from 1.
     """
-    con.execute(
-        f"CREATE OR REPLACE TEMP TABLE wanted_{table} AS (FROM index_db.{table} LIMIT 0) UNION ALL BY NAME ({wanted})"
+    answers = [message for message in members if message.role == "assistant"]
+    last_error = answers[-1].error_name if answers else None
+    own = [message for message in members if message.has_usage and not message.is_fork_copy]
+    requests = [message for message in members if message.fork_key is not None]
+    prompt = next((message for message in members if message.role == "user"), None)
+    times = [(message.created_at, message.completed_at) for message in members]
+    times += [(trace.started_at, trace.ended_at) for trace in traces]
+    return Exchange(
+        exchange_id=exchange_id,
+        session_id=members[0].session_id,
+        number=number,
+        kind="none" if prompt is None else _prompt_kind(prompt_parts),
+        status=_status(answers),
+        user_message_id=None if prompt is None else prompt.message_id,
+        started_at=min((message.created_at for message in members if message.created_at is not None), default=None),
+        ended_at=max((time for pair in times for time in pair if time is not None), default=None),
+        agent=_last([message.agent for message in answers]),
+        provider_id=_last([message.provider_id for message in answers]),
+        model_id=_last([message.model_id for message in answers]),
+        message_count=len(members),
+        trace_count=len(traces),
+        error_name=last_error or None,
+        input_tokens=sum(message.input_tokens for message in own),
+        output_tokens=sum(message.output_tokens for message in own),
+        reasoning_tokens=sum(message.reasoning_tokens for message in own),
+        cache_read_tokens=sum(message.cache_read_tokens for message in own),
+        cache_write_tokens=sum(message.cache_write_tokens for message in own),
+        total_tokens=sum(message.total_tokens for message in own),
+        cost_recorded_usd=sum_known(message.cost_recorded_usd for message in own),
+        is_fork_copy=bool(requests) and all(message.is_fork_copy for message in requests),
     )
-    differing = con.execute(
-        f"""
-        SELECT held.place, wanted.{key}
-        FROM wanted_{table} wanted FULL JOIN (
-            SELECT rowid AS place, row FROM index_db.{table} row WHERE session_id IN {sql.texts(session_ids)}
-        ) held ON held.row.{key} = wanted.{key}
-        WHERE wanted IS DISTINCT FROM held.row
-        """
-    ).fetchall()
-    stale = [place for place, _ in differing if place is not None]
-    if stale:
-        con.execute(f"DELETE FROM {table} WHERE rowid IN (SELECT unnest($stale::BIGINT[]))", {"stale": stale})
-    if new := [row_key for _, row_key in differing if row_key is not None]:
-        con.execute(
-            f"INSERT INTO {table} FROM wanted_{table} WHERE {key} IN (SELECT unnest($new::VARCHAR[]))", {"new": new}
-        )
 
 
-_MESSAGE_COLUMNS = """
-    message_id, session_id, role, user_message_id, seq, agent, provider_id, model_id, created_at, completed_at,
-    error_name, has_usage, input_tokens, output_tokens, reasoning_tokens, cache_read_tokens, cache_write_tokens,
-    total_tokens, root_tokens, is_usage_missing, cost_recorded_usd, fork_key, is_fork_copy, generation, recorded_until,
-    deleted_at
-"""
-_PART_COLUMNS = """
-    part_id, message_id, session_id, position, part_type, tool_name, tool_status, title, started_at, ended_at,
-    child_session_id, is_failed, is_unfinished, is_synthetic, is_shell_notice, is_orphan, input_tokens, output_tokens,
-    reasoning_tokens, cache_read_tokens, cache_write_tokens, cost_recorded_usd
-"""
+def _prompt_kind(parts: Iterable[Part]) -> str:
+    """Say what began an exchange, from the parts of its user message."""
+    own = [part for part in parts if not part.is_orphan]
+    types = {part.part_type for part in own}
+    texts = [part for part in own if part.part_type == "text"]
+    if "compaction" in types:
+        return "compaction"
+    if any(part.is_shell_notice for part in own):
+        return "shell"
+    if "subtask" in types:
+        return "command"
+    is_typed = bool(types & {"file", "agent"}) or any(not part.is_synthetic for part in texts)
+    return "continuation" if texts and not is_typed else "prompt"
 
-# Which exchange every message belongs to. `place` orders the messages of a session.
-# A row of the third generation has no parent: a user row opens an exchange and an idle row closes it; what a model did
-# after an idle row and before the next user row is an exchange without a prompt.
-_ASSIGN = """
-    CREATE OR REPLACE TEMP TABLE assigned AS
-    WITH counted AS (
-        SELECT *, count(*) FILTER (seq IS NULL) OVER (PARTITION BY session_id) AS without_seq FROM own_messages
-    ),
-    placed AS (
-        SELECT * EXCLUDE (without_seq), row_number() OVER (
-            PARTITION BY session_id ORDER BY if(without_seq = 0, seq, NULL), created_at NULLS LAST, seq, message_id
-        ) AS place
-        FROM counted
-    ),
-    opened AS (
-        SELECT p.*,
-               last_value(CASE WHEN p.role = 'user' THEN p.message_id END IGNORE NULLS) OVER earlier AS open_user_id,
-               last_value(if(p.role IN ('user', 'idle'), p.role, NULL) IGNORE NULLS) OVER before_this AS last_border,
-               max(if(p.role IN ('assistant', 'shell', 'compaction'), p.place, NULL)) OVER before_this
-                   AS last_answer_place,
-               max(CASE WHEN p.role = 'idle' THEN p.place END) OVER before_this AS last_idle_place,
-               first_value(if(p.role = 'user', p.message_id, NULL) IGNORE NULLS) OVER later AS next_user_id,
-               parent.message_id AS parent_user_id
-        FROM placed p
-        LEFT JOIN own_messages parent
-            ON parent.message_id = p.user_message_id AND parent.session_id = p.session_id AND parent.role = 'user'
-        WINDOW earlier AS (
-            PARTITION BY p.session_id ORDER BY p.place ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
-        ), later AS (
-            PARTITION BY p.session_id ORDER BY p.place ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING
-        ), before_this AS (
-            PARTITION BY p.session_id ORDER BY p.place ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
-        )
-    )
-    SELECT *, CASE
-            WHEN role = 'user' THEN message_id
-            WHEN parent_user_id IS NOT NULL THEN parent_user_id
-            WHEN last_border = 'idle' AND (
-                    role IN ('assistant', 'shell', 'compaction')
-                    OR (role = 'idle' AND last_answer_place > last_idle_place)
-                ) THEN session_id || ':' || last_idle_place
-            WHEN role IN ('assistant', 'shell', 'compaction') THEN coalesce(open_user_id, session_id || ':start')
-            ELSE coalesce(open_user_id, next_user_id, session_id || ':start')  -- a switch before the first prompt
-        END AS exchange_id
-    FROM opened
-"""
 
-# One trace per part; a step-start and the step-finish after it are one step; one more per message error. A row of the
-# third generation has no step parts: an assistant row is a step of its own, any other row one event.
-_TRACES = """
-    WITH steps AS (
-        SELECT p.part_id, p.part_type,
-               lag(p.part_type) OVER of_message AS type_before,
-               lead(p.part_type) OVER of_message AS type_after,
-               lead(p.part_id) OVER of_message AS id_after
-        FROM own_parts p
-        WHERE p.part_type IN ('step-start', 'step-finish') AND NOT p.is_orphan
-        WINDOW of_message AS (PARTITION BY p.message_id ORDER BY p.position, p.part_id)
-    ),
-    of_parts AS (
-        SELECT p.part_id AS trace_id, m.exchange_id, p.session_id, p.message_id, m.place, p.position AS inner_position,
-               CASE
-                   WHEN p.part_type = 'tool' THEN if(p.tool_name = 'task', 'delegation', 'tool')
-                   WHEN p.part_type = 'subtask' THEN 'delegation'
-                   WHEN p.part_type IN ('step-start', 'step-finish') THEN 'step'
-                   WHEN p.part_type = 'agent' OR (p.part_type = 'text' AND m.role <> 'assistant') THEN 'prompt'
-                   WHEN p.part_type IN ('text', 'reasoning', 'retry', 'compaction', 'file', 'patch') THEN p.part_type
-                   ELSE 'other'
-               END AS kind,
-               coalesce(p.tool_name, p.part_type) AS name, p.title,
-               coalesce(
-                   p.started_at, if(p.part_type = 'step-start' OR m.role <> 'assistant', m.created_at, NULL)
-               ) AS started_at,
-               coalesce(p.ended_at, finish.ended_at) AS ended_at,
-               CASE
-                   WHEN p.part_type = 'step-start' THEN if(finish.part_id IS NULL, 'unfinished', 'finished')
-                   WHEN p.part_type = 'step-finish' THEN 'finished'
-                   ELSE p.tool_status
-               END AS status,
-               p.is_failed, p.is_unfinished OR (p.part_type = 'step-start' AND finish.part_id IS NULL) AS is_unfinished,
-               p.child_session_id,
-               coalesce(finish.input_tokens, p.input_tokens) AS input_tokens,
-               coalesce(finish.output_tokens, p.output_tokens) AS output_tokens,
-               coalesce(finish.reasoning_tokens, p.reasoning_tokens) AS reasoning_tokens,
-               coalesce(finish.cache_read_tokens, p.cache_read_tokens) AS cache_read_tokens,
-               coalesce(finish.cache_write_tokens, p.cache_write_tokens) AS cache_write_tokens,
-               coalesce(finish.cost_recorded_usd, p.cost_recorded_usd) AS cost_recorded_usd
-        FROM own_parts p
-        JOIN assigned m USING (message_id)
-        LEFT JOIN steps ON steps.part_id = p.part_id
-        LEFT JOIN own_parts finish
-            ON p.part_type = 'step-start' AND steps.type_after = 'step-finish' AND finish.part_id = steps.id_after
-        WHERE NOT p.is_orphan
-          AND NOT coalesce(steps.part_type = 'step-finish' AND steps.type_before = 'step-start', FALSE)
-    ),
-    of_rows AS (
-        SELECT message_id || if(role = 'assistant', ':step', '') AS trace_id,
-               exchange_id, session_id, message_id, place, -1 AS inner_position,
-               CASE role
-                   WHEN 'assistant' THEN 'step'
-                   WHEN 'user' THEN 'prompt' WHEN 'synthetic' THEN 'prompt'
-                   WHEN 'compaction' THEN 'compaction' WHEN 'shell' THEN 'tool'
-                   ELSE 'other'
-               END AS kind,
-               if(role = 'assistant', 'step', role) AS name,
-               created_at AS started_at, completed_at AS ended_at,
-               if(role = 'assistant', if(completed_at IS NULL, 'unfinished', 'finished'), NULL) AS status,
-               FALSE AS is_failed, role = 'assistant' AND completed_at IS NULL AS is_unfinished,
-               if(has_usage, input_tokens, NULL) AS input_tokens, if(has_usage, output_tokens, NULL) AS output_tokens,
-               if(has_usage, reasoning_tokens, NULL) AS reasoning_tokens,
-               if(has_usage, cache_read_tokens, NULL) AS cache_read_tokens,
-               if(has_usage, cache_write_tokens, NULL) AS cache_write_tokens, cost_recorded_usd
-        FROM assigned WHERE generation = 3
-    ),
-    of_errors AS (
-        SELECT message_id || ':error' AS trace_id, exchange_id, session_id, message_id, place,
-               2147483647 AS inner_position, 'error' AS kind, error_name AS name,
-               coalesce(completed_at, recorded_until, created_at) AS started_at, NULL::TIMESTAMP AS ended_at,
-               'error' AS status, TRUE AS is_failed, FALSE AS is_unfinished
-        FROM assigned WHERE error_name IS NOT NULL
-    ),
-    every AS (SELECT * FROM of_parts UNION ALL BY NAME SELECT * FROM of_rows UNION ALL BY NAME SELECT * FROM of_errors)
-    SELECT * EXCLUDE (place, inner_position),
-           row_number() OVER (PARTITION BY session_id ORDER BY place, inner_position, trace_id) AS position
-    FROM every
-"""
+def _status(answers: Sequence[Message]) -> str:
+    """Say how an exchange ended, from the messages of the assistant."""
+    if not answers:
+        return "unanswered"
+    if answers[-1].error_name in _ABORTED:
+        return "aborted"
+    if answers[-1].error_name:
+        return "failed"
+    return "unfinished" if answers[-1].completed_at is None else "answered"
 
-_EXCHANGES = """
-    WITH typed AS (
-        SELECT message_id,
-               bool_or(part_type = 'compaction') AS has_compaction,
-               bool_or(is_shell_notice) AS has_shell_notice,
-               bool_or(part_type = 'subtask') AS has_subtask,
-               bool_or(part_type IN ('file', 'agent') OR (part_type = 'text' AND NOT is_synthetic)) AS is_typed,
-               bool_or(part_type = 'text' AND is_synthetic) AS has_synthetic
-        FROM own_parts WHERE NOT is_orphan GROUP BY message_id
-    ),
-    traced AS (
-        SELECT exchange_id, session_id, count(*) AS trace_count, max(greatest(started_at, ended_at)) AS ended_at
-        FROM wanted_exchange_traces GROUP BY ALL
-    ),
-    grouped AS (
-        SELECT exchange_id, session_id,
-               min(place) AS place,
-               max(if(role = 'user', message_id, NULL)) AS user_message_id,
-               min(created_at) AS started_at,
-               max(greatest(created_at, completed_at)) AS ended_at,
-               count(*) AS message_count,
-               arg_max(agent, place) FILTER (role = 'assistant') AS agent,
-               arg_max(provider_id, place) FILTER (role = 'assistant') AS provider_id,
-               arg_max(model_id, place) FILTER (role = 'assistant') AS model_id,
-               count(*) FILTER (role = 'assistant') AS answers,
-               arg_max(coalesce(error_name, ''), place) FILTER (role = 'assistant') AS last_error,
-               arg_max(completed_at IS NULL, place) FILTER (role = 'assistant') AS is_last_open,
-               coalesce(sum(input_tokens) FILTER (has_usage AND NOT is_fork_copy), 0) AS input_tokens,
-               coalesce(sum(output_tokens) FILTER (has_usage AND NOT is_fork_copy), 0) AS output_tokens,
-               coalesce(sum(reasoning_tokens) FILTER (has_usage AND NOT is_fork_copy), 0) AS reasoning_tokens,
-               coalesce(sum(cache_read_tokens) FILTER (has_usage AND NOT is_fork_copy), 0) AS cache_read_tokens,
-               coalesce(sum(cache_write_tokens) FILTER (has_usage AND NOT is_fork_copy), 0) AS cache_write_tokens,
-               coalesce(sum(total_tokens) FILTER (has_usage AND NOT is_fork_copy), 0) AS total_tokens,
-               sum(cost_recorded_usd) FILTER (has_usage AND NOT is_fork_copy) AS cost_recorded_usd,
-               coalesce(bool_and(is_fork_copy) FILTER (fork_key IS NOT NULL), FALSE) AS is_fork_copy
-        FROM assigned GROUP BY exchange_id, session_id
-    )
-    SELECT g.exchange_id, g.session_id, g.user_message_id, g.started_at,
-           greatest(g.ended_at, traced.ended_at) AS ended_at,
-           g.agent, g.provider_id, g.model_id, g.message_count,
-           coalesce(traced.trace_count, 0) AS trace_count,
-           nullif(g.last_error, '') AS error_name,
-           row_number() OVER (PARTITION BY g.session_id ORDER BY g.place) AS number,
-           CASE
-               WHEN g.user_message_id IS NULL THEN 'none'
-               WHEN typed.has_compaction THEN 'compaction'
-               WHEN typed.has_shell_notice THEN 'shell'
-               WHEN typed.has_subtask THEN 'command'
-               WHEN typed.has_synthetic AND NOT typed.is_typed THEN 'continuation'
-               ELSE 'prompt'
-           END AS kind,
-           CASE
-               WHEN coalesce(g.answers, 0) = 0 THEN 'unanswered'
-               WHEN g.last_error IN ('MessageAbortedError', 'aborted') THEN 'aborted'
-               WHEN g.last_error <> '' THEN 'failed'
-               WHEN g.is_last_open THEN 'unfinished'
-               ELSE 'answered'
-           END AS status,
-           g.input_tokens, g.output_tokens, g.reasoning_tokens, g.cache_read_tokens, g.cache_write_tokens,
-           g.total_tokens, g.cost_recorded_usd, g.is_fork_copy
-    FROM grouped g
-    LEFT JOIN typed ON typed.message_id = g.user_message_id
-    LEFT JOIN traced ON traced.exchange_id = g.exchange_id AND traced.session_id = g.session_id
-"""
+
+def _last(names: Sequence[str | None]) -> str | None:
+    """Return the last name that is recorded."""
+    return next((name for name in reversed(names) if name is not None), None)
+
+
+def sum_known(costs: Iterable[Decimal | None]) -> Decimal | None:
+    """Sum costs, exact. None if none is recorded: unknown is not free."""
+    known = [cost for cost in costs if cost is not None]
+    return sum(known, Decimal(0)) if known else None

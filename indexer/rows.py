@@ -1,7 +1,7 @@
 """Rows of the index: one dataclass per table that is filled from documents (see schema.sql for every column)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from decimal import Decimal
 from operator import attrgetter
 from typing import ClassVar, NewType, TypeVar, get_type_hints
@@ -198,7 +198,7 @@ _ARROW_TYPES: dict[object, pa.DataType] = {
     str: pa.string(),
     int: pa.int64(),
     bool: pa.bool_(),
-    Decimal: pa.decimal128(18, 12),
+    Decimal: pa.decimal128(38, 12),
     EpochMs: pa.timestamp("ms"),
 }
 
@@ -213,25 +213,52 @@ def arrow_table(row_type: type[RowType], rows: Sequence[RowType]) -> pa.Table:
     Returns:
         One column per field, named and typed like the table's.
     """
-    schema = _SCHEMAS[row_type.TABLE]
-    columns = zip(*map(attrgetter(*schema.names), rows), strict=True) if rows else ([] for _ in schema)
+    schema = _arrow_schema(row_type)
+    return _table(schema, list(map(attrgetter(*schema.names), rows)))
+
+
+def tuple_table(row_type: type, rows: Sequence[tuple[object, ...]]) -> pa.Table:
+    """Put derived rows of one table into columns.
+
+    Args:
+        row_type: The named tuple of the table; its fields are the columns.
+        rows: Its rows, possibly none.
+
+    Returns:
+        One column per field, named and typed like the table's.
+    """
+    return _table(_arrow_schema(row_type), rows)
+
+
+def _table(schema: pa.Schema, rows: Sequence[tuple[object, ...]]) -> pa.Table:
+    """Put the values of rows into columns."""
+    columns = zip(*rows, strict=True) if rows else ([] for _ in schema)
     arrays = [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)]
     return pa.Table.from_arrays(arrays, schema=schema)
 
 
-def _arrow_schema(row_type: type[Row]) -> pa.Schema:
-    """Translate the type hints of a row into Arrow types; every optional type has one member beside None."""
-    hints = get_type_hints(row_type)
-    types = {}
-    for field in fields(row_type):
-        members = [
-            hint for hint in getattr(hints[field.name], "__args__", (hints[field.name],)) if hint is not type(None)
-        ]
-        types[field.name] = _ARROW_TYPES[members[0]]
-    return pa.schema(types)
+def select_list(row_type: type) -> str:
+    """Write the columns of a named tuple for a SELECT, times as milliseconds."""
+    return ", ".join(
+        f"epoch_ms({name}) AS {name}" if type_ is EpochMs else name for name, type_ in _types(row_type).items()
+    )
 
 
-_SCHEMAS = {
-    row_type.TABLE: _arrow_schema(row_type)
-    for row_type in (ProjectRow, SessionRow, MessageRow, PartRow, PartBodyRow, DocumentRow, StampRow)
-}
+def _arrow_schema(row_type: type) -> pa.Schema:
+    """Translate the type hints of a row into Arrow types."""
+    return pa.schema({name: _ARROW_TYPES[type_] for name, type_ in _types(row_type).items()})
+
+
+def _types(row_type: type) -> dict[str, object]:
+    """Return the type of every column; an optional one has one member beside None."""
+    if row_type not in _TYPES:
+        members = {
+            name: [member for member in getattr(hint, "__args__", (hint,)) if member is not type(None)]
+            for name, hint in get_type_hints(row_type).items()
+            if name not in ("TABLE", "KEYS")
+        }
+        _TYPES[row_type] = {name: types[0] for name, types in members.items()}
+    return _TYPES[row_type]
+
+
+_TYPES: dict[type, dict[str, object]] = {}  # reading type hints takes longer than a row

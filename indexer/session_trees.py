@@ -1,6 +1,7 @@
-"""Trees of sessions: which session ran which, and what each spent with all below it."""
+"""Trees of sessions: which session ran which."""
 
 from collections.abc import Collection, Iterable
+from typing import NamedTuple
 
 import duckdb
 
@@ -10,14 +11,28 @@ from indexer import sql
 TreeRow = tuple[str, str, int, str | None, str | None]
 
 
-def rebuild(con: duckdb.DuckDBPyConnection, session_ids: Collection[str], parents: Collection[str]) -> None:
-    """Rebuild `session_traces`, and the subtree numbers of `session_stats`, around some sessions.
+class Trees(NamedTuple):
+    """What the numbers of sessions with all below them depend on.
+
+    Attributes:
+        subtrees: Session to all that exist of its subtree, itself first: for sessions that changed, and all above them.
+        child_counts: Session to the number of its direct children.
+    """
+
+    subtrees: dict[str, list[str]]
+    child_counts: dict[str, int]
+
+
+def rebuild(con: duckdb.DuckDBPyConnection, session_ids: Collection[str], parents: Collection[str]) -> Trees:
+    """Rebuild `session_traces` around some sessions.
 
     Args:
         con: The index, inside a transaction.
-        session_ids: Sessions whose rows changed, and whose own numbers are up to date; those of their subtrees stand
-            there as if they were alone.
+        session_ids: Sessions whose rows changed.
         parents: Sessions that lost a child session.
+
+    Returns:
+        The trees of those that exist.
     """
     named, near = _near(con, {*session_ids, *parents})
     links = {session_id: parent for session_id, parent in near.items() if parent in near and parent is not None}
@@ -28,9 +43,11 @@ def rebuild(con: duckdb.DuckDBPyConnection, session_ids: Collection[str], parent
     trees = [row for root in roots for row in tree_of(children, root)]
     calls = _delegating_parts(con, sorted(links))
     _write(con, named, {(*row, calls.get((row[1], row[3]))) for row in trees})
-    tops = {top for session_id in {*session_ids, *parents} for top in _upwards(links, session_id)}
-    alone = {session_id for session_id in session_ids if session_id not in links and session_id not in children}
-    _sum_subtrees(con, children, sorted(tops - alone))
+    tops = {top for session_id in {*session_ids, *parents} & near.keys() for top in _upwards(links, session_id)}
+    return Trees(
+        {top: [session_id for _, session_id, _, _ in tree_of(children, top)] for top in sorted(tops)},
+        {top: len(children.get(top, ())) for top in tops},
+    )
 
 
 def _near(con: duckdb.DuckDBPyConnection, session_ids: Collection[str]) -> tuple[set[str], dict[str, str | None]]:
@@ -109,12 +126,9 @@ def root_of(parents: dict[str, str], session_id: str) -> str:
     Returns:
         The session above it without a parent. In a cycle of parents, its smallest id: damaged links still make a tree.
     """
-    path = [session_id]
-    while (above := parents.get(path[-1])) is not None:
-        if above in path:
-            return min(path[path.index(above) :])
-        path.append(above)
-    return path[-1]
+    path = _upwards(parents, session_id)
+    above = parents.get(path[-1])
+    return path[-1] if above is None else min(path[path.index(above) :])
 
 
 def tree_of(children: dict[str, list[str]], root: str) -> list[tuple[str, str, int, str | None]]:
@@ -143,48 +157,3 @@ def _upwards(links: dict[str, str], session_id: str) -> list[str]:
     while (above := links.get(path[-1])) is not None and above not in path:
         path.append(above)
     return path
-
-
-def _sum_subtrees(con: duckdb.DuckDBPyConnection, children: dict[str, list[str]], tops: list[str]) -> None:
-    """Sum the own numbers of sessions and of all below them."""
-    if not tops:
-        return
-    pairs = [(top, session_id) for top in tops for _, session_id, _, _ in tree_of(children, top)]
-    con.execute(
-        """
-        WITH tree AS (
-            SELECT unnest($tops::VARCHAR[]) AS top_id, unnest($members::VARCHAR[]) AS session_id,
-                   unnest($children::BIGINT[]) AS children
-        ),
-        sums AS (
-            SELECT top_id, children, count(*) AS sessions,
-                   sum(root_tokens) AS root_tokens,
-                   sum(input_tokens) AS input_tokens,
-                   sum(output_tokens) AS output_tokens,
-                   sum(reasoning_tokens) AS reasoning_tokens,
-                   sum(cache_read_tokens) AS cache_read_tokens,
-                   sum(cache_write_tokens) AS cache_write_tokens,
-                   sum(total_tokens) AS total_tokens,
-                   sum(cost_recorded_usd) AS cost_recorded_usd
-            FROM tree JOIN session_stats USING (session_id)
-            GROUP BY top_id, children
-        )
-        UPDATE session_stats SET
-            child_sessions = sums.children,
-            subtree_sessions = sums.sessions,
-            subtree_root_tokens = sums.root_tokens,
-            subtree_input_tokens = sums.input_tokens,
-            subtree_output_tokens = sums.output_tokens,
-            subtree_reasoning_tokens = sums.reasoning_tokens,
-            subtree_cache_read_tokens = sums.cache_read_tokens,
-            subtree_cache_write_tokens = sums.cache_write_tokens,
-            subtree_total_tokens = sums.total_tokens,
-            subtree_cost_recorded_usd = sums.cost_recorded_usd
-        FROM sums WHERE session_stats.session_id = sums.top_id
-        """,
-        {
-            "tops": [top for top, _ in pairs],
-            "members": [session_id for _, session_id in pairs],
-            "children": [len(children.get(top, ())) for top, _ in pairs],
-        },
-    )

@@ -2,6 +2,14 @@
 
 from collections.abc import Iterable
 
+import duckdb
+import pyarrow
+
+
+def text(value: str) -> str:
+    """Write a string as a constant."""
+    return "'" + value.replace("'", "''") + "'"
+
 
 def texts(values: Iterable[str]) -> str:
     """Write strings as the right side of an IN.
@@ -15,4 +23,17 @@ def texts(values: Iterable[str]) -> str:
     Returns:
         `('a', 'b')`, quoted.
     """
-    return "(" + ", ".join("'" + value.replace("'", "''") + "'" for value in values) + ")"
+    return "(" + ", ".join(map(text, values)) + ")"
+
+
+def insert(con: duckdb.DuckDBPyConnection, table: str, rows: pyarrow.Table) -> None:
+    """Add rows to a table, inside a transaction.
+
+    Args:
+        con: The index.
+        table: Name of a table.
+        rows: Columns by name, in any order; those left out become NULL.
+    """
+    con.register("incoming", rows)
+    con.execute(f'INSERT INTO "{table}" BY NAME SELECT * FROM incoming')
+    con.unregister("incoming")  # after an error the transaction takes no statement; its rollback does this

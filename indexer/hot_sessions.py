@@ -1,0 +1,203 @@
+"""The sessions that changed last, as they were derived: what the next change leaves alone is not read again.
+
+Pure: nothing here reads or writes the index.
+"""
+
+from collections import OrderedDict
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple, TypeVar
+
+from indexer.exchanges import Exchange, Message, Part, Trace, assigned, exchange_of, traces_of
+from indexer.session_numbers import SessionNumbers, Tally, own_numbers, tally
+
+MOST_ROWS = 60_000  # some 40 MB
+
+_Row = TypeVar("_Row", Trace, Exchange)
+
+
+class _Derived(NamedTuple):
+    """What follows from the messages of one exchange."""
+
+    members: list[Message]
+    exchange: Exchange
+    tally: Tally
+
+
+@dataclass(slots=True)
+class Difference:
+    """What the index has to change so that derived rows are right again.
+
+    Attributes:
+        stale_traces: Ids of rows that are gone or wrong.
+        stale_exchanges: The same of exchanges.
+    """
+
+    traces: list[Trace] = field(default_factory=list)
+    exchanges: list[Exchange] = field(default_factory=list)
+    stale_traces: list[str] = field(default_factory=list)
+    stale_exchanges: list[str] = field(default_factory=list)
+
+
+class SessionState:
+    """The rows of one session and what follows from them.
+
+    Attributes:
+        messages: By id.
+        rows: How many messages and parts it holds.
+    """
+
+    def __init__(self, session_id: str) -> None:
+        """Begin with nothing."""
+        self.session_id = session_id
+        self.rows = 0
+        self.messages: dict[str, Message] = {}
+        self._parts: dict[str, list[Part]] = {}
+        self._traces: dict[str, tuple[Trace, ...]] = {}  # by message
+        self._derived: dict[str, _Derived] = {}  # by exchange
+
+    def replace(self, message_ids: Iterable[str], messages: Iterable[Message], parts: Iterable[Part]) -> None:
+        """Put the rows of some messages in the place of what was there.
+
+        Args:
+            message_ids: Messages that may have changed, or left the session.
+            messages: Those of them that are in the session now.
+            parts: Their parts, in order; also such whose message does not exist.
+        """
+        for message_id in message_ids:
+            self.rows -= (self.messages.pop(message_id, None) is not None) + len(self._parts.pop(message_id, ()))
+        for message in messages:
+            self.messages[message.message_id] = message
+            self.rows += 1
+        for part in parts:
+            self._parts.setdefault(part.message_id, []).append(part)
+            self.rows += 1
+
+    def derive(
+        self,
+        changed: Collection[str],
+        held: tuple[Mapping[str, Trace], Mapping[str, Exchange]] | None = None,
+    ) -> Difference:
+        """Derive anew what changed messages change.
+
+        Args:
+            changed: Ids of messages whose rows, or whose parts, changed.
+            held: Traces and exchanges that the index has of the session, by id. None: what was derived the last time.
+
+        Returns:
+            What differs from what the index has.
+        """
+        ordered = assigned(self.messages.values())
+        fresh, traces_before = self._trace(ordered, changed)
+        exchanges, exchanges_before = self._sum_up(ordered, fresh)
+        if held is not None:
+            traces_before, exchanges_before = held
+        traces = {trace.trace_id: trace for message_id in fresh for trace in self._traces[message_id]}
+        return Difference(
+            traces=_lacking(traces, traces_before),
+            exchanges=_lacking(exchanges, exchanges_before),
+            stale_traces=[key for key, trace in traces_before.items() if traces.get(key) != trace],
+            stale_exchanges=[key for key, exchange in exchanges_before.items() if exchanges.get(key) != exchange],
+        )
+
+    def _trace(
+        self, ordered: Iterable[tuple[Message, str]], changed: Collection[str]
+    ) -> tuple[set[str], Mapping[str, Trace]]:
+        """Derive the events of messages that changed, or that have another place or exchange than before.
+
+        Returns:
+            Ids of these messages; events of before that may be there no more, by id.
+        """
+        before, self._traces = self._traces, {}
+        fresh: set[str] = set()
+        position = 1
+        for message, exchange_id in ordered:
+            message_id = message.message_id
+            traces = before.get(message_id)
+            is_there = traces and traces[0].position == position and traces[0].exchange_id == exchange_id
+            if traces is None or message_id in changed or (traces and not is_there):
+                traces = traces_of(message, self._parts.get(message_id, ()), exchange_id, position)
+                fresh.add(message_id)
+            self._traces[message_id] = traces
+            position += len(traces)
+        replaced = [traces for key, traces in before.items() if key in fresh or key not in self._traces]
+        return fresh, {trace.trace_id: trace for traces in replaced for trace in traces}
+
+    def _sum_up(
+        self, ordered: Iterable[tuple[Message, str]], fresh: Collection[str]
+    ) -> tuple[Mapping[str, Exchange], Mapping[str, Exchange]]:
+        """Derive the exchanges that hold other messages than before, or messages that were looked at.
+
+        Returns:
+            These exchanges; those of before that may be there no more. Both by id.
+        """
+        members: dict[str, list[Message]] = {}
+        for message, exchange_id in ordered:
+            members.setdefault(exchange_id, []).append(message)
+        before, self._derived = self._derived, {}
+        exchanges: dict[str, Exchange] = {}
+        for number, (exchange_id, messages) in enumerate(members.items(), start=1):
+            derived = before.get(exchange_id)
+            is_same = derived and derived.exchange.number == number and derived.members == messages
+            if derived is None or not is_same or any(message.message_id in fresh for message in messages):
+                derived = self._derive(exchange_id, messages, number)
+                exchanges[exchange_id] = derived.exchange
+            self._derived[exchange_id] = derived
+        replaced = {key: old.exchange for key, old in before.items() if self._derived.get(key) is not old}
+        return exchanges, replaced
+
+    def _derive(self, exchange_id: str, messages: list[Message], number: int) -> _Derived:
+        """Derive one exchange."""
+        traces = [trace for message in messages for trace in self._traces[message.message_id]]
+        parts = [part for message in messages for part in self._parts.get(message.message_id, ())]
+        exchange = exchange_of(exchange_id, messages, self._parts.get(exchange_id, ()), traces, number)
+        return _Derived(messages, exchange, tally(messages, parts, exchange))
+
+    def numbers(self) -> SessionNumbers:
+        """Add up what was derived, as if the session had no child sessions."""
+        orphaned = self._parts.keys() - self.messages.keys()
+        without_message = [part for message_id in orphaned for part in self._parts[message_id]]
+        tallies = [derived.tally for derived in self._derived.values()]
+        return own_numbers(self.session_id, tallies, len(self._derived), without_message)
+
+
+def _lacking(wanted: Mapping[str, _Row], held: Mapping[str, _Row]) -> list[_Row]:
+    """List the rows that are not there, or are there with other values."""
+    return [row for key, row in wanted.items() if held.get(key) != row]
+
+
+class HotSessions:
+    """Remembers the sessions that changed last, and all names, as the index has them.
+
+    To be forgotten when a transaction fails: then it knows of rows that were never written.
+
+    Attributes:
+        names: Agents, models and tools: table to keys. Empty until they were read.
+    """
+
+    def __init__(self, most_rows: int = MOST_ROWS) -> None:
+        """Begin with nothing.
+
+        Args:
+            most_rows: How many rows to remember in all; the session that changed last is always remembered.
+        """
+        self.names: dict[str, set[tuple[str | None, ...]]] = {}
+        self._most_rows = most_rows
+        self._states: OrderedDict[str, SessionState] = OrderedDict()
+
+    def take(self, session_id: str) -> SessionState | None:
+        """Return what is known of a session, for a change."""
+        return self._states.pop(session_id, None)
+
+    def keep(self, states: Iterable[SessionState]) -> None:
+        """Remember sessions after a change, and forget those that did not change for the longest time."""
+        for state in states:
+            self._states[state.session_id] = state
+        rows = sum(state.rows for state in self._states.values())
+        while rows > self._most_rows and len(self._states) > 1:
+            rows -= self._states.popitem(last=False)[1].rows
+
+    def forget(self) -> None:
+        """Forget everything."""
+        self.names.clear()
+        self._states.clear()

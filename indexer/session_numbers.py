@@ -1,0 +1,249 @@
+"""The numbers of a session: its own, from its exchanges, and with all below it."""
+
+from collections.abc import Iterable, Sequence
+from decimal import Decimal
+from typing import NamedTuple
+
+from indexer.exchanges import Exchange, Message, Part, sum_known
+from indexer.rows import EpochMs
+
+
+class Spent(NamedTuple):
+    """Tokens by kind."""
+
+    root: int = 0
+    input: int = 0
+    output: int = 0
+    reasoning: int = 0
+    cache_read: int = 0
+    cache_write: int = 0
+    total: int = 0
+
+
+class SessionNumbers(NamedTuple):
+    """A row of `session_stats`."""
+
+    session_id: str
+    root_tokens: int
+    input_tokens: int
+    output_tokens: int
+    reasoning_tokens: int
+    cache_read_tokens: int
+    cache_write_tokens: int
+    total_tokens: int
+    cost_recorded_usd: Decimal | None
+    unrecorded_messages: int
+    missing_usage_messages: int
+    inherited_root_tokens: int
+    inherited_input_tokens: int
+    inherited_output_tokens: int
+    inherited_reasoning_tokens: int
+    inherited_cache_read_tokens: int
+    inherited_cache_write_tokens: int
+    inherited_total_tokens: int
+    inherited_cost_recorded_usd: Decimal | None
+    fork_copies: int
+    subtree_sessions: int
+    subtree_root_tokens: int
+    subtree_input_tokens: int
+    subtree_output_tokens: int
+    subtree_reasoning_tokens: int
+    subtree_cache_read_tokens: int
+    subtree_cache_write_tokens: int
+    subtree_total_tokens: int
+    subtree_cost_recorded_usd: Decimal | None
+    child_sessions: int
+    exchange_count: int
+    user_messages: int
+    assistant_messages: int
+    part_count: int
+    tool_calls: int
+    failed_tool_calls: int
+    message_errors: int
+    first_message_at: EpochMs | None
+    last_message_at: EpochMs | None
+    active_ms: int
+    last_agent: str | None
+    last_provider_id: str | None
+    last_model_id: str | None
+
+
+class Tally(NamedTuple):
+    """What the numbers of a session are added up from: some of its messages, with their parts.
+
+    Attributes:
+        own: Spent in these messages.
+        inherited: The same, of the messages that a fork copied.
+        counts: Unrecorded and missing usage, fork copies, messages of users and assistants, errors, parts, tool calls
+            and failed ones.
+        costs: Recorded costs, own and inherited.
+        times: First and last.
+        active_ms: From prompt to end.
+        last_answer: Order, agent, provider and model of the last one.
+    """
+
+    own: Spent
+    inherited: Spent
+    counts: tuple[int, ...]
+    costs: tuple[Decimal | None, Decimal | None]
+    times: tuple[EpochMs | None, EpochMs | None]
+    active_ms: int
+    last_answer: tuple[tuple[int, str], str | None, str | None, str | None] | None
+
+
+def tally(members: Sequence[Message], parts: Sequence[Part], exchange: Exchange) -> Tally:
+    """Count the messages of an exchange and their parts.
+
+    Args:
+        members: The messages.
+        parts: Their parts.
+        exchange: The exchange.
+    """
+    own = [message for message in members if message.has_usage and not message.is_fork_copy]
+    copies = [message for message in members if message.is_fork_copy]
+    answers = [message for message in members if message.role == "assistant"]
+    latest = max(answers, key=_answer_order, default=None)
+    starts = [message.created_at for message in members if message.created_at is not None]
+    ends = [_first_known(message.completed_at, message.created_at) for message in members]
+    return Tally(
+        own=_spent(own),
+        inherited=_spent(copies),
+        counts=(
+            sum(message.cost_recorded_usd is None for message in own),
+            sum(message.is_usage_missing for message in own),
+            len(copies),
+            sum(message.role == "user" for message in members),
+            len(answers),
+            sum(message.error_name is not None for message in members),
+            *_count_parts(parts),
+        ),
+        costs=(
+            sum_known(message.cost_recorded_usd for message in own),
+            sum_known(message.cost_recorded_usd for message in copies),
+        ),
+        times=(min(starts, default=None), max((end for end in ends if end is not None), default=None)),
+        active_ms=_active_ms(exchange),
+        last_answer=latest and (_answer_order(latest), latest.agent, latest.provider_id, latest.model_id),
+    )
+
+
+def _count_parts(parts: Sequence[Part]) -> tuple[int, int, int]:
+    """Count parts, tool calls and failed ones."""
+    return len(parts), sum(part.part_type == "tool" for part in parts), sum(part.is_failed for part in parts)
+
+
+def _spent(messages: Iterable[Message]) -> Spent:
+    """Add up the tokens of messages."""
+    tokens = [message[12:19] for message in messages]
+    return Spent(*map(sum, zip(*tokens, strict=True))) if tokens else Spent()
+
+
+def _answer_order(message: Message) -> tuple[int, str]:
+    """Order answers by time, those without one first."""
+    return (-1 if message.created_at is None else message.created_at, message.message_id)
+
+
+def _first_known(*times: EpochMs | None) -> EpochMs | None:
+    """Return the first time that is recorded."""
+    return next((time for time in times if time is not None), None)
+
+
+def _active_ms(exchange: Exchange) -> int:
+    """Tell how long an exchange took; 0 where a clock went backwards or a time is not recorded."""
+    if exchange.started_at is None or exchange.ended_at is None:
+        return 0
+    return max(exchange.ended_at - exchange.started_at, 0)
+
+
+def own_numbers(
+    session_id: str, tallies: Sequence[Tally], exchange_count: int, without_message: Sequence[Part]
+) -> SessionNumbers:
+    """Add up the numbers of a session, as if it had no child sessions.
+
+    Args:
+        session_id: Its id.
+        tallies: Of all its exchanges.
+        exchange_count: How many these are.
+        without_message: Its parts whose message does not exist.
+    """
+    own = Spent(*_column_sums([found.own for found in tallies], len(Spent._fields)))
+    inherited = Spent(*_column_sums([found.inherited for found in tallies], len(Spent._fields)))
+    counts = _column_sums([found.counts for found in tallies], 9)
+    unrecorded, missing_usage, fork_copies, users, assistants, errors, *of_parts = counts
+    part_count, tool_calls, failed = (
+        known + more for known, more in zip(of_parts, _count_parts(without_message), strict=True)
+    )
+    cost = sum_known(found.costs[0] for found in tallies)
+    last = max((found.last_answer for found in tallies if found.last_answer), key=lambda found: found[0], default=None)
+    return SessionNumbers(
+        session_id=session_id,
+        root_tokens=own.root,
+        input_tokens=own.input,
+        output_tokens=own.output,
+        reasoning_tokens=own.reasoning,
+        cache_read_tokens=own.cache_read,
+        cache_write_tokens=own.cache_write,
+        total_tokens=own.total,
+        cost_recorded_usd=cost,
+        unrecorded_messages=unrecorded,
+        missing_usage_messages=missing_usage,
+        inherited_root_tokens=inherited.root,
+        inherited_input_tokens=inherited.input,
+        inherited_output_tokens=inherited.output,
+        inherited_reasoning_tokens=inherited.reasoning,
+        inherited_cache_read_tokens=inherited.cache_read,
+        inherited_cache_write_tokens=inherited.cache_write,
+        inherited_total_tokens=inherited.total,
+        inherited_cost_recorded_usd=sum_known(found.costs[1] for found in tallies),
+        fork_copies=fork_copies,
+        subtree_sessions=1,
+        subtree_root_tokens=own.root,
+        subtree_input_tokens=own.input,
+        subtree_output_tokens=own.output,
+        subtree_reasoning_tokens=own.reasoning,
+        subtree_cache_read_tokens=own.cache_read,
+        subtree_cache_write_tokens=own.cache_write,
+        subtree_total_tokens=own.total,
+        subtree_cost_recorded_usd=cost,
+        child_sessions=0,
+        exchange_count=exchange_count,
+        user_messages=users,
+        assistant_messages=assistants,
+        part_count=part_count,
+        tool_calls=tool_calls,
+        failed_tool_calls=failed,
+        message_errors=errors,
+        first_message_at=min((found.times[0] for found in tallies if found.times[0] is not None), default=None),
+        last_message_at=max((found.times[1] for found in tallies if found.times[1] is not None), default=None),
+        active_ms=sum(found.active_ms for found in tallies),
+        last_agent=last[1] if last else None,
+        last_provider_id=last[2] if last else None,
+        last_model_id=last[3] if last else None,
+    )
+
+
+def _column_sums(rows: Sequence[Sequence[int]], width: int) -> Sequence[int]:
+    """Add up columns."""
+    return list(map(sum, zip(*rows, strict=True))) if rows else [0] * width
+
+
+def with_subtree(top: SessionNumbers, members: Sequence[SessionNumbers], child_sessions: int) -> SessionNumbers:
+    """Add what the sessions of a subtree spent.
+
+    Args:
+        top: The session.
+        members: All of its subtree, itself included.
+        child_sessions: Direct children.
+    """
+    return top._replace(
+        subtree_sessions=len(members),
+        subtree_root_tokens=sum(member.root_tokens for member in members),
+        subtree_input_tokens=sum(member.input_tokens for member in members),
+        subtree_output_tokens=sum(member.output_tokens for member in members),
+        subtree_reasoning_tokens=sum(member.reasoning_tokens for member in members),
+        subtree_cache_read_tokens=sum(member.cache_read_tokens for member in members),
+        subtree_cache_write_tokens=sum(member.cache_write_tokens for member in members),
+        subtree_total_tokens=sum(member.total_tokens for member in members),
+        subtree_cost_recorded_usd=sum_known(member.cost_recorded_usd for member in members),
+        child_sessions=child_sessions,
+    )
