@@ -103,10 +103,11 @@ def write_batch(database: Database, batch: Batch, now: EpochMs) -> bool:
     is_visible = batch.is_visible or (database.phase == "bulk" and batch.documents_done > 0)
     with database.transaction(is_visible=is_visible) as con:
         _write_stamps(database, batch)
-        con.execute(  # what is looked at twice is done once; live changes belong to no pass
-            "UPDATE sync_state SET documents_done = least(documents_done + $done, coalesce(documents_total, 0))",
-            {"done": batch.documents_done},
-        )
+        if database.phase == "bulk":
+            con.execute(  # what is looked at twice is done once
+                "UPDATE sync_state SET documents_done = least(documents_done + $done, coalesce(documents_total, 0))",
+                {"done": batch.documents_done},
+            )
         if not batch.is_visible:
             return is_visible
         held = _held_parts(con, batch)
@@ -146,7 +147,8 @@ def write_batch(database: Database, batch: Batch, now: EpochMs) -> bool:
             con,
             touched,
             message_ids=_changed_messages(batch, held),
-            fork_keys=stale.fork_keys,
+            fork_keys=stale.fork_keys | {row.fork_key for row in batch.messages if row.fork_key is not None},
+            resorted=stale.resorted,
             parents=stale.parents,
             hot=database.hot if database.phase == "real-time" else None,
         )
@@ -164,14 +166,15 @@ def _write_stamps(database: Database, batch: Batch) -> None:
     if not batch.looked:
         return
     kinds = {kind for kind, _ in batch.looked}
+    kinds |= {"orphan"} if "message" in kinds else set()
     database.con.execute(
         f"""
         DELETE FROM read_stamps
-        WHERE document_id IN (SELECT unnest($ids::VARCHAR[]))
-          AND document_kind IN {sql.texts(kinds | ({"orphan"} if "message" in kinds else set()))}
-          AND list_contains($sources::INTEGER[], source_id)
+        WHERE document_id IN {sql.texts(document_id for _, document_id in batch.looked)}
+          AND document_kind IN (SELECT unnest($kinds::VARCHAR[]))
+          AND source_id IN (SELECT unnest($sources::INTEGER[]))
         """,
-        {"sources": sorted(batch.looked_sources), "ids": [document_id for _, document_id in batch.looked]},
+        {"kinds": sorted(kinds), "sources": sorted(batch.looked_sources)},
     )
     unique = {(row.source_id, row.document_kind, row.document_id): row for row in batch.stamps}
     database.add_rows(StampRow.TABLE, arrow_table(StampRow, list(unique.values())))
@@ -195,15 +198,22 @@ class _HeldPart:
 
 def _held_parts(con: duckdb.DuckDBPyConnection, batch: Batch) -> list[_HeldPart]:
     """Read which parts of the index have the ids of new ones, or belong to messages that are rewritten or gone."""
-    rows = con.execute(
-        """
-        SELECT rowid, part_id, message_id, session_id, is_orphan, deleted_at IS NOT NULL
-        FROM parts
-        WHERE part_id IN (SELECT unnest($parts::VARCHAR[])) OR message_id IN (SELECT unnest($messages::VARCHAR[]))
-        """,
-        {"parts": [row.part_id for row in batch.parts], "messages": [*batch.rewritten, *batch.gone_messages]},
-    ).fetchall()
-    return [_HeldPart(*row) for row in rows]
+    named = {
+        "part_id": [row.part_id for row in batch.parts],
+        "message_id": [*batch.rewritten, *batch.gone_messages],
+    }
+    rows = {
+        row
+        for column, ids in named.items()
+        if ids
+        for row in con.execute(  # one column at a time: OR would read all parts
+            f"""
+            SELECT rowid, part_id, message_id, session_id, is_orphan, deleted_at IS NOT NULL
+            FROM parts WHERE {column} IN {sql.texts(ids)}
+            """
+        ).fetchall()
+    }
+    return [_HeldPart(*row) for row in sorted(rows)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,11 +223,13 @@ class _Stale:
     Attributes:
         sessions: Sessions that messages or parts leave.
         fork_keys: Keys that messages give up: their copies may be copies no more.
+        resorted: Sessions that may come before or after their copies now.
         parents: Sessions that lose a child session.
     """
 
     sessions: set[str]
-    fork_keys: list[int]
+    fork_keys: set[int]
+    resorted: set[str]
     parents: list[str]
 
 
@@ -225,32 +237,30 @@ def _stale(con: duckdb.DuckDBPyConnection, batch: Batch, held: Sequence[_HeldPar
     """Read what the rows of a batch replace."""
     replaced = {*batch.rewritten, *batch.gone_messages}
     known = con.execute(
-        """
-        SELECT DISTINCT session_id, fork_key FROM messages
-        WHERE message_id IN (SELECT unnest($messages::VARCHAR[]))
-        """,
-        {"messages": list(replaced)},
+        f"SELECT DISTINCT session_id, fork_key FROM messages WHERE message_id IN {sql.texts(replaced)}"
     ).fetchall()
     # parts without their message may be of another session
     orphaned = {part.session_id for part in held if part.is_orphan and part.session_id and part.message_id in replaced}
-    parents = con.execute(
-        """
-        SELECT DISTINCT parent_id FROM sessions
-        WHERE session_id IN (SELECT unnest($sessions::VARCHAR[])) AND parent_id IS NOT NULL
-        """,
-        # messages may turn a deleted session into nothing but a name, without a parent
-        {
-            "sessions": [
-                *(row.session_id for row in batch.sessions),
-                *(row.session_id for row in batch.messages),
-                *batch.gone_sessions,
-            ]
-        },
-    ).fetchall()
+    # messages may turn a deleted session into nothing but a name, without a parent
+    named = {row.session_id for row in batch.sessions} | {row.session_id for row in batch.messages}
+    sessions = {
+        session_id: (created_ms, fork_session_id, parent_id)
+        for session_id, created_ms, fork_session_id, parent_id in con.execute(
+            f"""
+            SELECT session_id, epoch_ms(created_at), fork_session_id, parent_id
+            FROM sessions WHERE session_id IN {sql.texts({*named, *batch.gone_sessions})}
+            """
+        ).fetchall()
+    }
     return _Stale(
         {*(session_id for session_id, _ in known), *orphaned, *batch.gone_sessions},
-        sorted({key for _, key in known if key is not None}),
-        sorted(parent_id for (parent_id,) in parents),
+        {key for _, key in known if key is not None},
+        {
+            row.session_id
+            for row in batch.sessions
+            if sessions.get(row.session_id, ())[:2] != (row.created_at, row.fork_session_id)
+        },
+        sorted({parent_id for _, _, parent_id in sessions.values() if parent_id is not None}),
     )
 
 
@@ -436,15 +446,10 @@ def _drop_held_parts(con: duckdb.DuckDBPyConnection, batch: Batch, held: Sequenc
             """,
             {"places": [place for place, _ in moved], "sessions": [session_id for _, session_id in moved]},
         )
-    if replaced or batch.rewritten:
-        con.execute(
-            """
-            DELETE FROM part_bodies
-            WHERE part_id IN (SELECT unnest($parts::VARCHAR[])) OR message_id IN (SELECT unnest($messages::VARCHAR[]))
-            """,
-            # a row of the third generation has a body and no part
-            {"parts": [part.part_id for part in replaced], "messages": batch.rewritten},
-        )
+    if replaced:
+        con.execute(f"DELETE FROM part_bodies WHERE part_id IN {sql.texts(part.part_id for part in replaced)}")
+    if batch.rewritten:  # a row of the third generation has a body and no part
+        con.execute(f"DELETE FROM part_bodies WHERE message_id IN {sql.texts(batch.rewritten)}")
     return bool(gone)
 
 

@@ -26,6 +26,7 @@ def refresh(
     *,
     message_ids: Collection[str] = (),
     fork_keys: Collection[int] = (),
+    resorted: Collection[str] | None = None,
     parents: Collection[str] = (),
     hot: HotSessions | None = None,
 ) -> None:
@@ -35,21 +36,22 @@ def refresh(
         con: The index, inside a transaction.
         session_ids: Sessions whose own row, messages or parts changed.
         message_ids: Messages that changed, or whose parts did; only looked at with `hot`.
-        fork_keys: Keys that messages had before the change.
+        fork_keys: Keys that these messages had before the change, or have now.
+        resorted: Sessions that may come before or after their copies now. None: all of them.
         parents: Sessions that were parents of some of these before the change.
         hot: What is remembered of the changes before. None: all rows of the sessions are read.
     """
     if not session_ids:
         return
-    _add_placeholders(con, session_ids)
-    flagged = _flag_fork_copies(con, session_ids, fork_keys)
+    memory = HotSessions() if hot is None else hot
+    _add_placeholders(con, session_ids, memory)
+    flagged = _flag_fork_copies(con, session_ids if resorted is None else resorted, fork_keys)
     touched = sorted({*session_ids, *flagged.values()})
     changed = {*message_ids, *flagged}
-    memory = HotSessions() if hot is None else hot
     states, cold = _states(con, touched, changed, memory)
     held = _held(con, cold)
     _write(con, touched, [state.derive(changed, held.get(key)) for key, state in states.items()])
-    _write_numbers(con, states, session_trees.rebuild(con, touched, parents))
+    _write_numbers(con, states, session_trees.rebuild(con, touched, parents), memory)
     if hot is not None:
         hot.keep(states.values())
 
@@ -118,27 +120,30 @@ def _held(
 # --- what rows name
 
 
-def _add_placeholders(con: duckdb.DuckDBPyConnection, session_ids: Collection[str]) -> None:
+def _add_placeholders(con: duckdb.DuckDBPyConnection, session_ids: Collection[str], hot: HotSessions) -> None:
     """Give messages of unknown sessions a session row, and sessions of unknown projects a project row."""
-    con.execute(
-        f"""
-        INSERT INTO sessions BY NAME
-        SELECT session_id, TRUE AS is_placeholder, FALSE AS is_missing_in_newer, 0 AS generation, 0 AS content_hash,
-               if(bool_and(deleted_at IS NOT NULL), max(deleted_at), NULL) AS deleted_at
-        FROM messages
-        WHERE session_id IN {sql.texts(session_ids)} AND session_id NOT IN (SELECT session_id FROM sessions)
-        GROUP BY session_id
-        """
-    )
-    con.execute(
-        f"""
-        INSERT INTO projects BY NAME
-        SELECT DISTINCT project_id, 0 AS generation, 0 AS content_hash
-        FROM sessions
-        WHERE session_id IN {sql.texts(session_ids)} AND project_id IS NOT NULL
-          AND project_id NOT IN (SELECT project_id FROM projects)
-        """
-    )
+    sql_ids = sql.texts(session_ids)
+    rows = con.execute(f"SELECT session_id, project_id FROM sessions WHERE session_id IN {sql_ids}").fetchall()
+    if unknown := set(session_ids) - {session_id for session_id, _ in rows}:
+        con.execute(
+            f"""
+            INSERT INTO sessions BY NAME
+            SELECT session_id, TRUE AS is_placeholder, FALSE AS is_missing_in_newer, 0 AS generation, 0 AS content_hash,
+                   if(bool_and(deleted_at IS NOT NULL), max(deleted_at), NULL) AS deleted_at
+            FROM messages WHERE session_id IN {sql.texts(unknown)} GROUP BY session_id
+            """
+        )
+    known = _known_names(con, "projects", hot)
+    if new := {(project_id,) for _, project_id in rows if project_id is not None} - known:
+        names = sql.texts(project_id for (project_id,) in new)
+        con.execute(
+            f"""
+            INSERT INTO projects BY NAME
+            SELECT DISTINCT project_id, 0 AS generation, 0 AS content_hash
+            FROM sessions WHERE project_id IN {names} AND project_id NOT IN (SELECT project_id FROM projects)
+            """
+        )
+        known |= new
 
 
 def _add_names(
@@ -151,13 +156,19 @@ def _add_names(
         "tools": {(part.tool_name,) for part in parts},
     }
     for table, keys in named.items():
-        if table not in hot.names:
-            hot.names[table] = set(con.execute(f"SELECT * FROM {table}").fetchall())
-        for key in keys - hot.names[table]:
-            if None in key:
-                continue
-            con.execute(f"INSERT INTO {table} VALUES ({', '.join('?' * len(key))})", key)
-            hot.names[table].add(key)
+        known = _known_names(con, table, hot)
+        for key in keys - known:
+            if None not in key:
+                con.execute(f"INSERT INTO {table} VALUES ({', '.join('?' * len(key))})", key)
+                known.add(key)
+
+
+def _known_names(con: duckdb.DuckDBPyConnection, table: str, hot: HotSessions) -> set[tuple[str | None, ...]]:
+    """Return the keys of a table of names, none of which is ever removed; one that the index has may be missing."""
+    if table not in hot.names:
+        columns = "project_id" if table == "projects" else "*"
+        hot.names[table] = set(con.execute(f"SELECT {columns} FROM {table}").fetchall())
+    return hot.names[table]
 
 
 def _flag_fork_copies(
@@ -172,16 +183,18 @@ def _flag_fork_copies(
     Returns:
         Messages whose flags changed, with their sessions.
     """
+    keys = set(fork_keys)
+    if session_ids:
+        found = con.execute(f"SELECT fork_key FROM messages WHERE session_id IN {sql.texts(session_ids)}").fetchall()
+        keys |= {key for (key,) in found if key is not None}
+    if not keys:
+        return {}
     shared = con.execute(  # most requests have no copy
-        f"""
-        SELECT fork_key FROM messages
-        WHERE fork_key IN (
-            SELECT fork_key FROM messages WHERE session_id IN {sql.texts(session_ids)} AND fork_key IS NOT NULL
-            UNION SELECT unnest($fork_keys::BIGINT[])
-        )
+        """
+        SELECT fork_key FROM messages WHERE fork_key IN (SELECT unnest($keys::BIGINT[]))
         GROUP BY fork_key HAVING min(session_id) <> max(session_id) OR bool_or(is_fork_copy)
         """,
-        {"fork_keys": list(fork_keys)},
+        {"keys": list(keys)},
     ).fetchall()
     if not shared:
         return {}
@@ -257,24 +270,30 @@ def _replace(
         sql.insert(con, table, tuple_table(row_type, rows))
 
 
-def _write_numbers(con: duckdb.DuckDBPyConnection, states: dict[str, SessionState], trees: session_trees.Trees) -> None:
+def _write_numbers(
+    con: duckdb.DuckDBPyConnection, states: dict[str, SessionState], trees: session_trees.Trees, hot: HotSessions
+) -> None:
     """Bring the numbers of sessions up to date, and those of all above them, where they differ."""
-    named = {*states, *trees.subtrees, *(member for members in trees.subtrees.values() for member in members)}
-    rows = _read(con, SessionNumbers, "session_stats", [f"session_id IN {sql.texts(sorted(named))}"])
-    held = {row.session_id: row for row in rows}
+    named = {*states, *(member for members in trees.subtrees.values() for member in members)}
+    if unknown := named - hot.numbers.keys():
+        rows = _read(con, SessionNumbers, "session_stats", [f"session_id IN {sql.texts(unknown)}"])
+        hot.numbers.update((row.session_id, row) for row in rows)
+    held = {session_id: hot.numbers[session_id] for session_id in named & hot.numbers.keys()}
     numbers = held | {session_id: state.numbers() for session_id, state in states.items()}
-    wanted = {
-        top: with_subtree(numbers[top], [numbers[member] for member in members], trees.child_counts[top])
+    wanted = {  # a backfill has not come to all of them yet
+        top: with_subtree(
+            numbers[top], [numbers[member] for member in members if member in numbers], trees.child_counts[top]
+        )
         for top, members in trees.subtrees.items()
+        if top in numbers
     }
     differing = [session_id for session_id in {*states, *wanted} if wanted.get(session_id) != held.get(session_id)]
-    _replace(
-        con,
-        SessionNumbers,
-        differing,
-        [session_id for session_id in differing if session_id in held],
-        [wanted[session_id] for session_id in differing if session_id in wanted],
-    )
+    stale = [session_id for session_id in differing if session_id in held]
+    new = {session_id: wanted[session_id] for session_id in differing if session_id in wanted}
+    _replace(con, SessionNumbers, differing, stale, list(new.values()))
+    for session_id in stale:
+        del hot.numbers[session_id]
+    hot.numbers.update(new)
 
 
 _TABLES = {

@@ -12,6 +12,7 @@ from indexer.exchanges import Exchange, Message, Part, Trace, assigned, exchange
 from indexer.session_numbers import SessionNumbers, Tally, own_numbers, tally
 
 MOST_ROWS = 60_000  # some 40 MB
+MOST_NUMBERS = 5_000
 
 _Row = TypeVar("_Row", Trace, Exchange)
 
@@ -172,7 +173,8 @@ class HotSessions:
     To be forgotten when a transaction fails: then it knows of rows that were never written.
 
     Attributes:
-        names: Agents, models and tools: table to keys. Empty until they were read.
+        names: Projects, agents, models and tools: table to keys. Empty until they were read.
+        numbers: The numbers of sessions, those below and above the remembered ones among them.
     """
 
     def __init__(self, most_rows: int = MOST_ROWS) -> None:
@@ -182,6 +184,7 @@ class HotSessions:
             most_rows: How many rows to remember in all; the session that changed last is always remembered.
         """
         self.names: dict[str, set[tuple[str | None, ...]]] = {}
+        self.numbers: dict[str, SessionNumbers] = {}
         self._most_rows = most_rows
         self._states: OrderedDict[str, SessionState] = OrderedDict()
 
@@ -196,8 +199,11 @@ class HotSessions:
         rows = sum(state.rows for state in self._states.values())
         while rows > self._most_rows and len(self._states) > 1:
             rows -= self._states.popitem(last=False)[1].rows
+        if len(self.numbers) > MOST_NUMBERS:
+            self.numbers.clear()
 
     def forget(self) -> None:
         """Forget everything."""
         self.names.clear()
+        self.numbers.clear()
         self._states.clear()

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import duckdb
 
-from indexer import parsers
+from indexer import parsers, sql
 from indexer.batch import TWIN
 from indexer.changes import Changes
 from indexer.resolve import MessageCopy
@@ -68,26 +68,21 @@ def read_known(con: duckdb.DuckDBPyConnection, changes: Changes) -> Known:
     messages: dict[str, MessageCopy] = {}
     session_of: dict[str, str] = {}
     deleted: set[str] = set()
-    ids = {"ids": list(changes.messages)}
+    ids = sql.texts(changes.messages)
     for message_id, session_id, is_deleted, *copy in con.execute(
-        """
+        f"""
         SELECT message_id, session_id, deleted_at IS NOT NULL,
                source_id, generation, completed_at IS NOT NULL OR error_name IS NOT NULL,
                coalesce(epoch_ms(recorded_until), -1), content_hash, seq
-        FROM messages WHERE message_id IN (SELECT unnest($ids::VARCHAR[]))
-        """,
-        ids,
+        FROM messages WHERE message_id IN {ids}
+        """
     ).fetchall():
         messages[message_id] = MessageCopy(*copy)
         session_of[message_id] = session_id
         if is_deleted:
             deleted.add(message_id)
     orphaned = con.execute(
-        """
-        SELECT DISTINCT message_id FROM parts
-        WHERE is_orphan AND deleted_at IS NULL AND message_id IN (SELECT unnest($ids::VARCHAR[]))
-        """,
-        ids,
+        f"SELECT DISTINCT message_id FROM parts WHERE is_orphan AND deleted_at IS NULL AND message_id IN {ids}"
     ).fetchall()
     failures: dict[tuple[int, str], EpochMs] = {}
     twins: dict[str, list[DocumentRow]] = {}
@@ -111,13 +106,14 @@ def read_known(con: duckdb.DuckDBPyConnection, changes: Changes) -> Known:
 
 def _copies(con: duckdb.DuckDBPyConnection, kind: str, ids: set[str]) -> dict[str, KnownCopy]:
     """Read the rows of projects or sessions."""
+    if not ids:
+        return {}
     rows = con.execute(
         f"""
         SELECT {kind}_id, source_id, coalesce(epoch_ms(updated_at), -1), generation, content_hash,
                deleted_at IS NOT NULL
-        FROM {kind}s WHERE {kind}_id IN (SELECT unnest($ids::VARCHAR[]))
-        """,
-        {"ids": list(ids)},
+        FROM {kind}s WHERE {kind}_id IN {sql.texts(ids)}
+        """
     ).fetchall()
     return {document_id: KnownCopy(*values) for document_id, *values in rows}
 

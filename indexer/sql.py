@@ -18,12 +18,12 @@ def texts(values: Iterable[str]) -> str:
     knows too little when it plans.
 
     Args:
-        values: At least one; any text, ids of documents are whatever OpenCode's files say.
+        values: Any text: ids of documents are whatever OpenCode's files say. Nothing is IN none.
 
     Returns:
         `('a', 'b')`, quoted.
     """
-    return "(" + ", ".join(map(text, values)) + ")"
+    return "(" + (", ".join(map(text, values)) or "NULL") + ")"
 
 
 def insert(con: duckdb.DuckDBPyConnection, table: str, rows: pyarrow.Table) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
+from indexer import sql
 from indexer.batch import ELSEWHERE, KEPT, LEFT_OUT, THE_REST, Batch, twin_failure, write_batch
 from indexer.changes import Changes
 from indexer.database import Database
@@ -110,15 +111,13 @@ def _with_touched_sessions(database: Database, storages: Sequence[Storage], chan
     named.add(changes)
     if not changes.touched_sessions:
         return named
+    ids = sql.texts(changes.touched_sessions)
     rows = database.con.execute(
+        f"""
+        SELECT message_id FROM messages WHERE session_id IN {ids} AND deleted_at IS NULL
+        UNION ALL
+        SELECT message_id FROM parts WHERE session_id IN {ids} AND is_orphan AND deleted_at IS NULL
         """
-        SELECT message_id FROM messages
-        WHERE session_id IN (SELECT unnest($ids::VARCHAR[])) AND deleted_at IS NULL
-        UNION
-        SELECT message_id FROM parts
-        WHERE session_id IN (SELECT unnest($ids::VARCHAR[])) AND is_orphan AND deleted_at IS NULL
-        """,
-        {"ids": list(changes.touched_sessions)},
     ).fetchall()
     held = {message_id for (message_id,) in rows}
     unlisted = set(held)
@@ -134,12 +133,12 @@ def _with_touched_sessions(database: Database, storages: Sequence[Storage], chan
         unlisted -= listed
         stored = dict(
             database.con.execute(
-                """
+                f"""
                 SELECT document_id, stamp FROM read_stamps
                 WHERE source_id = $source_id AND document_kind IN ('message', 'orphan')
-                  AND document_id IN (SELECT unnest($ids::VARCHAR[]))
+                  AND document_id IN {sql.texts(listed | held)}
                 """,
-                {"source_id": storage.source_id, "ids": [*(listed | held)]},
+                {"source_id": storage.source_id},
             ).fetchall()
         )
         for message_id in listed:
