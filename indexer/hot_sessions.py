@@ -8,11 +8,16 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
 
+from indexer.changes import Changes
 from indexer.exchanges import Exchange, Message, Part, Trace, assigned, exchange_of, traces_of
 from indexer.session_numbers import SessionNumbers, Tally, own_numbers, tally
 
 MOST_ROWS = 60_000  # some 40 MB
 MOST_NUMBERS = 5_000
+MOST_LISTINGS = 100
+
+# by source and session: message id to stamp, None where it may have changed again in the same moment
+Listings = dict[tuple[int, str], dict[str, int | None]]
 
 _Row = TypeVar("_Row", Trace, Exchange)
 
@@ -175,6 +180,7 @@ class HotSessions:
     Attributes:
         names: Projects, agents, models and tools: table to keys. Empty until they were read.
         numbers: The numbers of sessions, those below and above the remembered ones among them.
+        listings: How the messages of sessions looked when they were read last.
     """
 
     def __init__(self, most_rows: int = MOST_ROWS) -> None:
@@ -185,6 +191,7 @@ class HotSessions:
         """
         self.names: dict[str, set[tuple[str | None, ...]]] = {}
         self.numbers: dict[str, SessionNumbers] = {}
+        self.listings: Listings = {}
         self._most_rows = most_rows
         self._states: OrderedDict[str, SessionState] = OrderedDict()
 
@@ -202,8 +209,19 @@ class HotSessions:
         if len(self.numbers) > MOST_NUMBERS:
             self.numbers.clear()
 
+    def take_listings(self, changes: Changes) -> Listings:
+        """Return how touched sessions looked, and forget it: it is to be noted anew once their messages were read.
+
+        Messages that a change names by themselves may belong to any session: then all is forgotten.
+        """
+        if changes.messages or len(self.listings) > MOST_LISTINGS:
+            self.listings.clear()
+        touched = [key for key in self.listings if key[1] in changes.touched_sessions]
+        return {key: self.listings.pop(key) for key in touched}
+
     def forget(self) -> None:
         """Forget everything."""
         self.names.clear()
         self.numbers.clear()
+        self.listings.clear()
         self._states.clear()

@@ -6,7 +6,7 @@ A first load, a restart and a live change differ only in how many documents they
 import logging
 import queue
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -16,6 +16,7 @@ from indexer.changes import Changes
 from indexer.database import Database
 from indexer.documents import Document, Generation, MessageDocuments
 from indexer.exceptions import SourceUnusable
+from indexer.hot_sessions import Listings
 from indexer.json_values import printable
 from indexer.known import KnownCopy, read_known, stored_stamp
 from indexer.parsers import (
@@ -30,6 +31,7 @@ from indexer.parsers import (
 from indexer.resolve import MessageCopy, best_parse, is_newer, newest_message
 from indexer.rows import DocumentRow, EpochMs, ProjectRow, SessionRow, StampRow
 from indexer.session_messages import parse_session_message
+from indexer.sources import Inventory
 from indexer.storages import Storage, held_by_lost, now_ms
 
 log = logging.getLogger(__name__)
@@ -87,7 +89,7 @@ def apply(
         What was found.
     """
     is_used = [storage.is_used for storage in storages]
-    changes = _with_touched_sessions(database, storages, changes)
+    changes, listings = _with_touched_sessions(database, storages, changes)
     update = _Update(database, storages, changes, may_postpone=may_postpone)
     batches = update.batches()
     if len(changes.messages) > MESSAGES_PER_READ:
@@ -100,18 +102,68 @@ def apply(
         done.unreadable += sum(row.state == "unreadable" for row in batch.failures)
         if on_batch:
             on_batch(batch.documents_done)
+    if not any(storage.problem for storage in storages):
+        database.hot.listings |= listings
     done.postponed = update.postponed
     done.is_everything_due = is_used != [storage.is_used for storage in storages]
     return done
 
 
-def _with_touched_sessions(database: Database, storages: Sequence[Storage], changes: Changes) -> Changes:
-    """Find out which messages of touched sessions look different, or are gone."""
+def _with_touched_sessions(
+    database: Database, storages: Sequence[Storage], changes: Changes
+) -> tuple[Changes, Listings]:
+    """Find out which messages of touched sessions look different, or are gone.
+
+    Returns:
+        What to look at, without touched sessions; how the messages of these sessions look now.
+    """
     named = Changes()
     named.add(changes)
-    if not changes.touched_sessions:
-        return named
-    ids = sql.texts(changes.touched_sessions)
+    named.touched_sessions.clear()
+    inventories = []
+    for storage in storages if changes.touched_sessions else ():
+        if not storage.problem:
+            try:
+                inventories.append((storage, storage.source.messages_of(changes.touched_sessions)))
+            except SourceUnusable as error:
+                storage.lose(error)
+    listings: Listings = {
+        (storage.source_id, session_id): {} for storage, _ in inventories for session_id in changes.touched_sessions
+    }
+    for storage, found in inventories:
+        stamps = found.stamps["message"]
+        for message_id, session_id in found.messages.items():
+            if (storage.source_id, session_id) in listings:
+                listings[storage.source_id, session_id][message_id] = stored_stamp(stamps.get(message_id))
+    if any(found.orphans for _, found in inventories):  # of which session they are is not told
+        listings.clear()
+    before = database.hot.take_listings(changes)
+    remembered = {
+        session_id
+        for session_id in changes.touched_sessions
+        if inventories
+        and all((storage.source_id, session_id) in before.keys() & listings.keys() for storage, _ in inventories)
+    }
+    for key in listings:
+        if key[1] in remembered:
+            named.add(Changes(messages=dict.fromkeys(_differing(listings[key], before[key]), key[1])))
+    if unknown := changes.touched_sessions - remembered:
+        named.add(_compared(database, inventories, unknown))
+    return named, listings
+
+
+def _differing(stamps: Mapping[str, int | None], before: Mapping[str, int | None]) -> list[str]:
+    """List the messages that look different, may have changed since, or are gone."""
+    changed = [key for key, stamp in stamps.items() if stamp is None or stamp != before.get(key)]
+    return changed + [key for key in before if key not in stamps]
+
+
+def _compared(
+    database: Database, inventories: Sequence[tuple[Storage, Inventory]], session_ids: Collection[str]
+) -> Changes:
+    """Compare the messages of sessions with what the index has of them."""
+    named = Changes()
+    ids = sql.texts(session_ids)
     rows = database.con.execute(
         f"""
         SELECT message_id FROM messages WHERE session_id IN {ids} AND deleted_at IS NULL
@@ -121,15 +173,8 @@ def _with_touched_sessions(database: Database, storages: Sequence[Storage], chan
     ).fetchall()
     held = {message_id for (message_id,) in rows}
     unlisted = set(held)
-    for storage in storages:
-        if storage.problem:
-            continue
-        try:
-            found = storage.source.messages_of(changes.touched_sessions)
-        except SourceUnusable as error:
-            storage.lose(error)
-            continue
-        listed = {*found.messages, *found.orphans}
+    for storage, found in inventories:
+        listed = {key for key, session_id in found.messages.items() if session_id in session_ids} | {*found.orphans}
         unlisted -= listed
         stored = dict(
             database.con.execute(
@@ -148,7 +193,6 @@ def _with_touched_sessions(database: Database, storages: Sequence[Storage], chan
         # another storage may have it still: then that copy counts from now on
         named.add(Changes(messages=dict.fromkeys(stored.keys() - listed)))
     named.add(Changes(messages=dict.fromkeys(unlisted)))
-    named.touched_sessions.clear()
     return named
 
 
