@@ -116,7 +116,9 @@ def write_batch(database: Database, batch: Batch, now: EpochMs) -> bool:
         replace_table_rows(database, ProjectRow, batch.projects)
         replace_table_rows(database, SessionRow, batch.sessions)
         replace_table_rows(database, MessageRow, batch.messages)
-        is_text_gone = _drop_held_parts(con, batch, held, now)
+        _remove_replaced_parts(con, batch, held)
+        is_text_gone = _flag_gone_parts(con, batch, held, now)
+        _move_held_parts(con, batch, held)
         _add_table_rows(database, PartRow, batch.parts)
         _add_table_rows(database, PartBodyRow, batch.bodies)
         if batch.mended:
@@ -312,6 +314,59 @@ def twin_failure(part_id: str, message_id: str, owner_id: str, source_id: int, n
     )
 
 
+def _remove_replaced_parts(con: duckdb.DuckDBPyConnection, batch: Batch, held: Sequence[_HeldPart]) -> None:
+    """Make room for the parts and texts of a batch."""
+    new, superseded = {row.part_id for row in batch.parts}, set(batch.superseded)
+    replaced = [part for part in held if part.part_id in new or part.message_id in superseded]
+    if replaced:
+        con.execute(
+            "DELETE FROM parts WHERE rowid IN (SELECT unnest($places::BIGINT[]))",
+            {"places": [part.place for part in replaced]},
+        )
+        con.execute(f"DELETE FROM part_bodies WHERE part_id IN {sql.texts(part.part_id for part in replaced)}")
+    if batch.rewritten:  # a row of the third generation has a body and no part
+        con.execute(f"DELETE FROM part_bodies WHERE message_id IN {sql.texts(batch.rewritten)}")
+
+
+def _flag_gone_parts(con: duckdb.DuckDBPyConnection, batch: Batch, held: Sequence[_HeldPart], now: EpochMs) -> bool:
+    """Flag the parts that rewritten messages no longer have; tell whether there are any."""
+    new, rewritten = {row.part_id for row in batch.parts}, set(batch.rewritten) - set(batch.superseded)
+    gone = [
+        part.place for part in held if part.part_id not in new and part.message_id in rewritten and not part.is_deleted
+    ]
+    if gone:
+        con.execute(
+            """
+            UPDATE parts SET deleted_at = make_timestamp_ms($now), error_data = NULL, title = NULL
+            WHERE rowid IN (SELECT unnest($places::BIGINT[]))
+            """,
+            {"places": gone, "now": now},
+        )
+    return bool(gone)
+
+
+def _move_held_parts(con: duckdb.DuckDBPyConnection, batch: Batch, held: Sequence[_HeldPart]) -> None:
+    """Let the parts that messages had before follow them into another session, deleted or not."""
+    new, superseded = {row.part_id for row in batch.parts}, set(batch.superseded)
+    sessions = {row.message_id: row.session_id for row in batch.messages}
+    moved = [
+        (part.place, sessions[part.message_id])
+        for part in held
+        if part.part_id not in new
+        and part.message_id not in superseded
+        and part.session_id != sessions.get(part.message_id, part.session_id)
+    ]
+    if moved:
+        con.execute(
+            """
+            UPDATE parts SET session_id = moved.session_id
+            FROM (SELECT unnest($places::BIGINT[]) AS place, unnest($sessions::VARCHAR[]) AS session_id) moved
+            WHERE parts.rowid = moved.place
+            """,
+            {"places": [place for place, _ in moved], "sessions": [session_id for _, session_id in moved]},
+        )
+
+
 def _mark_gone(con: duckdb.DuckDBPyConnection, batch: Batch, now: EpochMs) -> None:
     """Record that OpenCode deleted rows: numbers stay, as the money is spent; titles and texts go.
 
@@ -381,78 +436,6 @@ def _settle_placeholders(con: duckdb.DuckDBPyConnection, batch: Batch, touched: 
         )
 
 
-def replace_table_rows(database: Database, row_type: type[RowType], rows: Sequence[RowType]) -> None:
-    """Write the rows of one table over those with the same keys; to be called inside a transaction.
-
-    Of rows with one key the last counts: two would spoil the batch.
-    """
-    if rows:
-        database.replace_rows(row_type.TABLE, row_type.KEYS, _unique_rows(row_type, rows))
-
-
-def _add_table_rows(database: Database, row_type: type[RowType], rows: Sequence[RowType]) -> None:
-    """Write the rows of one table, in place of those that were removed before."""
-    if rows:
-        database.add_rows(row_type.TABLE, _unique_rows(row_type, rows))
-
-
-def _unique_rows(row_type: type[RowType], rows: Sequence[RowType]) -> pyarrow.Table:
-    """Make a table of rows; of those with one key the last counts."""
-    unique = dict(zip(map(attrgetter(*row_type.KEYS), rows), rows, strict=True))
-    return arrow_table(row_type, list(unique.values()))
-
-
-def _drop_held_parts(con: duckdb.DuckDBPyConnection, batch: Batch, held: Sequence[_HeldPart], now: EpochMs) -> bool:
-    """Make room for the parts of a batch; flag those that rewritten messages no longer have, and remove their texts.
-
-    Returns:
-        Whether there are any that a message no longer has.
-    """
-    new = {row.part_id for row in batch.parts}
-    rewritten, superseded = set(batch.rewritten), set(batch.superseded)
-    replaced = [part for part in held if part.part_id in new or part.message_id in superseded]
-    gone = [
-        part
-        for part in held
-        if part.part_id not in new and part.message_id in rewritten - superseded and not part.is_deleted
-    ]
-    if replaced:
-        con.execute(
-            "DELETE FROM parts WHERE rowid IN (SELECT unnest($places::BIGINT[]))",
-            {"places": [part.place for part in replaced]},
-        )
-    if gone:
-        con.execute(
-            """
-            UPDATE parts SET deleted_at = make_timestamp_ms($now), error_data = NULL, title = NULL
-            WHERE rowid IN (SELECT unnest($places::BIGINT[]))
-            """,
-            {"places": [part.place for part in gone], "now": now},
-        )
-    sessions = {row.message_id: row.session_id for row in batch.messages}
-    moved = [
-        (part.place, sessions[part.message_id])
-        for part in held
-        if part.part_id not in new
-        and part.message_id not in superseded
-        and part.session_id != sessions.get(part.message_id, part.session_id)
-    ]
-    if moved:  # they are of their message's session, deleted or not
-        con.execute(
-            """
-            UPDATE parts SET session_id = moved.session_id
-            FROM (SELECT unnest($places::BIGINT[]) AS place, unnest($sessions::VARCHAR[]) AS session_id) moved
-            WHERE parts.rowid = moved.place
-            """,
-            {"places": [place for place, _ in moved], "sessions": [session_id for _, session_id in moved]},
-        )
-    if replaced:
-        con.execute(f"DELETE FROM part_bodies WHERE part_id IN {sql.texts(part.part_id for part in replaced)}")
-    if batch.rewritten:  # a row of the third generation has a body and no part
-        con.execute(f"DELETE FROM part_bodies WHERE message_id IN {sql.texts(batch.rewritten)}")
-    return bool(gone)
-
-
 def _settle_sessions(con: duckdb.DuckDBPyConnection, touched: set[str], now: EpochMs) -> None:
     """Keep sessions that are gone, or of which nothing but the name is known, in step with their messages."""
     held = con.execute(
@@ -485,3 +468,24 @@ def _settle_sessions(con: duckdb.DuckDBPyConnection, touched: set[str], now: Epo
         """,
         {"named": [session_id for session_id, is_placeholder in held if is_placeholder], "now": now},
     )
+
+
+def replace_table_rows(database: Database, row_type: type[RowType], rows: Sequence[RowType]) -> None:
+    """Write the rows of one table over those with the same keys; to be called inside a transaction.
+
+    Of rows with one key the last counts: two would spoil the batch.
+    """
+    if rows:
+        database.replace_rows(row_type.TABLE, row_type.KEYS, _unique_rows(row_type, rows))
+
+
+def _add_table_rows(database: Database, row_type: type[RowType], rows: Sequence[RowType]) -> None:
+    """Write the rows of one table, in place of those that were removed before."""
+    if rows:
+        database.add_rows(row_type.TABLE, _unique_rows(row_type, rows))
+
+
+def _unique_rows(row_type: type[RowType], rows: Sequence[RowType]) -> pyarrow.Table:
+    """Make a table of rows; of those with one key the last counts."""
+    unique = dict(zip(map(attrgetter(*row_type.KEYS), rows), rows, strict=True))
+    return arrow_table(row_type, list(unique.values()))

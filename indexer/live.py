@@ -35,7 +35,7 @@ COMPARE_LEAST_S = 60.0
 COMPARE_SHARE = 250  # a comparison takes at most one part in so many of the time
 SCAN_LEAST_S = 2.0  # without events, comparisons are all there is
 SCAN_SHARE = 20
-PATIENCE_S = 600.0
+PATIENCE_S = 600.0  # how long a comparison waits at most for a moment without changes
 LOST_S = 5.0  # until a storage that could not be read is tried again
 
 

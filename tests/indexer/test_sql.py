@@ -16,3 +16,10 @@ def test_texts_any_string_is_found_and_nothing_else(value: str) -> None:
     )
 
     assert found.fetchall() == [(value,)]
+
+
+def test_texts_none_matches_nothing() -> None:
+    """`IN ()` would not be SQL."""
+    found = duckdb.connect().execute(f"SELECT v FROM (SELECT unnest(['a', NULL]) AS v) WHERE v IN {sql.texts([])}")
+
+    assert found.fetchall() == []
