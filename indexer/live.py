@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 IDLE_S = 0.5  # between two looks at what else is due; a change ends it at once
 BEHIND_S = 0.1  # the same while something has yet to be published
-GATHER_S = 0.03  # after the first change: others of the same moment are written with it
+GATHER_S = 0.03  # after the first change in a while: others of the same moment are written with it
 PAUSE_S = 0.15  # from one batch to the next, at least: a streamed answer rewrites its file for every word
 POSTPONED_S = 0.25
 COUNTS_S = 10.0  # how often the numbers of a storage are recorded while they change
@@ -67,6 +67,7 @@ class Follower:
         self._postponed = Changes()
         self._postponed_until = 0.0
         self._comparison: _Comparison | None = None
+        self._ended_at = 0.0
         self._compare_at = float("inf")  # while one runs, when the next one has to follow it
         self._counts_at = float("inf")
         self._stopping = threading.Event()
@@ -134,14 +135,19 @@ class Follower:
         was_empty = not self.queue.waiting[0]
         if not self.queue.wait(BEHIND_S if self._publisher.is_behind else IDLE_S):
             return False
-        if was_empty:
+        if was_empty and time.monotonic() > self._ended_at + PAUSE_S:
             time.sleep(GATHER_S)
         started = time.monotonic()
         changes, since_ms = self.queue.take()
         if changes.is_everything:
             self._compare_at = 0.0
-        self._look_at(changes, since_ms)
-        self._stopping.wait(started + PAUSE_S - time.monotonic())
+        self._watch.pause()
+        try:
+            self._look_at(changes, since_ms)
+        finally:
+            self._watch.resume()
+        self._ended_at = time.monotonic()
+        self._stopping.wait(started + PAUSE_S - self._ended_at)
         return True
 
     def _look_at(self, changes: Changes, since_ms: int | None) -> None:

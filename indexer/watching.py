@@ -18,6 +18,7 @@ from indexer.watcher import TreeWatcher
 log = logging.getLogger(__name__)
 
 POLL_S = 0.1
+HELD_S = 1.0  # how long databases are not looked at, at most, while changes are written
 LOOK_S = 2.0  # for databases that come and go, and for those that could not be read
 
 
@@ -38,6 +39,9 @@ class Watch:
         self._unusable: dict[Path, str] = {}
         self._look_at = 0.0
         self._stopping = threading.Event()
+        self._is_due = threading.Event()
+        self._is_free = threading.Event()
+        self._is_free.set()
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
 
     def start(self) -> None:
@@ -50,12 +54,22 @@ class Watch:
     def stop(self) -> None:
         """End all threads."""
         self._stopping.set()
+        self.resume()
         for tree in self._trees:
             tree.stop()
         if self._thread.is_alive():
             self._thread.join()
         for database in self._databases.values():
             database.close()
+
+    def pause(self) -> None:
+        """Leave the processor to whoever writes what was noticed: looks at databases would only delay it."""
+        self._is_free.clear()
+
+    def resume(self) -> None:
+        """Look at the databases now: much may have changed meanwhile."""
+        self._is_free.set()
+        self._is_due.set()
 
     @property
     def is_by_events(self) -> bool:
@@ -85,7 +99,10 @@ class Watch:
 
     def _run(self) -> None:
         """Look at the databases again and again."""
-        while not self._stopping.wait(POLL_S):
+        while not self._stopping.is_set():
+            self._is_due.wait(POLL_S)
+            self._is_free.wait(HELD_S)
+            self._is_due.clear()
             if time.monotonic() >= self._look_at:
                 self._find_databases(is_first=False)
             self._poll()

@@ -41,7 +41,7 @@ ACTIVE_AT_START = 10
 # Rows that are updated twice in one millisecond look the same. The client takes the time, then waits up to 5 s for
 # other writers.
 SETTLING_S = 6.0
-# Looks take at most a fifth of one thread, whatever the size of the database: a pause follows, as many times as long.
+# Looks take at most a fifth of one processor, whatever the size of the database: a pause follows, so much longer.
 PAUSE_FACTOR = 4.0
 LONGEST_PAUSE_S = 5.0
 COPY_EVERY_S = 5.0
@@ -87,16 +87,20 @@ class DatabaseChanges:
     It holds no transaction between two calls, so it never keeps the client from emptying its write-ahead log.
     """
 
-    def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, path: Path, clock: Callable[[], float] = time.monotonic, work: Callable[[], float] = time.thread_time
+    ) -> None:
         """Point at a database file; it is opened by the first call.
 
         Args:
             path: Of the database.
             clock: In seconds; never goes back.
+            work: Processor time of this thread, in seconds: a look that waits for the processor costs nobody anything.
         """
         self._file = SqliteFile(path)
         self._path = path
         self._clock = clock
+        self._work = work
         self._files = _Files(path)
         self._seen: _Seen | None = None
         self._was_asked = False
@@ -113,14 +117,14 @@ class DatabaseChanges:
         Raises:
             SourceUnusable: The file is not there or cannot be read; the message says why. Ask again later.
         """
-        started = self._clock()
+        started, worked_s = self._clock(), self._work()
         if started < self._pause_until:
             return Changes()
         try:
             return self._look(started)
         finally:
-            ended = self._clock()
-            self._pause_until = ended + min((ended - started) * PAUSE_FACTOR, LONGEST_PAUSE_S)
+            worked_s = self._work() - worked_s
+            self._pause_until = self._clock() + min(worked_s * PAUSE_FACTOR, LONGEST_PAUSE_S)
 
     def close(self) -> None:
         """Close the database. If asked again, it names everything."""

@@ -55,7 +55,7 @@ class Store:
         self.client = sqlite3.connect(path, isolation_level=None)
         self.client.execute("PRAGMA journal_mode=WAL")
         self.clock = Clock()
-        self.changes = DatabaseChanges(path, self.clock)
+        self.changes = DatabaseChanges(path, self.clock, lambda: 0.0)
 
     def write(self, *docs: Doc) -> None:
         """Insert rows."""
@@ -450,8 +450,8 @@ def test_poll_odd_values_are_no_error(store: Store) -> None:
 def test_poll_biggest_session_takes_a_pause_after_a_slow_look(database: Path) -> None:
     """A look that took a second is followed by several that read nothing; nothing is forgotten meanwhile."""
     client = sqlite3.connect(database, isolation_level=None)
-    times = iter([0.0, 10.0, 10.0, 20.0, 21.0, 24.0, 31.0, 31.0])
-    changes = DatabaseChanges(database, lambda: next(times))
+    clock, work = Clock(), iter([0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 1.0])
+    changes = DatabaseChanges(database, clock, lambda: next(work))
     changes.poll()
     client.execute("UPDATE session SET time_updated = 1 WHERE id = 'ses_0'")
     client.execute("UPDATE session SET time_updated = 1 WHERE id = 'ses_3'")
@@ -459,7 +459,9 @@ def test_poll_biggest_session_takes_a_pause_after_a_slow_look(database: Path) ->
     client.execute("UPDATE session SET time_updated = 2 WHERE id = 'ses_0'")
 
     assert slow.touched_sessions >= {"ses_0", "ses_3"}
+    clock.now += sqlite_changes.PAUSE_FACTOR - 1
     assert changes.poll() == Changes()
+    clock.now += 2
     assert "ses_0" in changes.poll().touched_sessions
     changes.close()
     client.close()
@@ -564,7 +566,7 @@ def test_poll_checkpoints_are_no_replacement(store: Store) -> None:
 def test_poll_commits_without_a_log_are_no_replacement(database: Path) -> None:
     """Each writes the main file."""
     clock = Clock()
-    changes = DatabaseChanges(database, clock)
+    changes = DatabaseChanges(database, clock, lambda: 0.0)
     changes.poll()
     client = sqlite3.connect(database, isolation_level=None)
     found = []
@@ -689,7 +691,7 @@ def test_poll_copy_of_a_read_only_folder_follows_the_original(database: Path, mo
     monkeypatch.setattr(sqlite_file, "_connect", refused)
     before = set(Path(tempfile.gettempdir()).glob("opencode-analytics-*"))
     clock = Clock()
-    changes = DatabaseChanges(database, clock)
+    changes = DatabaseChanges(database, clock, lambda: 0.0)
     found = [changes.poll()]
     clock.now += sqlite_changes.COPY_EVERY_S
     found.append(changes.poll())
