@@ -123,6 +123,7 @@ def _rewrite(con: duckdb.DuckDBPyConnection, fresh: Path) -> None:
     """
     # Without a WAL: there is nothing to recover, and it would be as long as all texts.
     with _attached(con, fresh, f"{STORAGE_OPTIONS}, RECOVERY_MODE no_wal_writes"):
+        con.execute("SET disabled_compression_methods = 'none'")  # live checkpoints are in a hurry, this is not
         con.execute("SET preserve_insertion_order = true")  # rows in order of arrival are what makes pages fast
         try:
             con.execute("COPY FROM DATABASE index_db TO fresh")

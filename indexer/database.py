@@ -287,7 +287,6 @@ class Database:
         """
         # A query of another thread that begins just now would make it fail.
         with self.lock, self._exchanging, self.explained("written"):
-            self.con.execute(f"SET disabled_compression_methods = '{_SLOW if self.phase == 'real-time' else 'none'}'")
             self.con.execute("CHECKPOINT index_db")
 
     def exchange(self, fresh: Path) -> None:
@@ -313,6 +312,7 @@ class Database:
             finally:
                 self.is_usable = False
                 self._open_file()
+                self._suit_phase()
                 self.is_usable = True
 
     def check_in_place(self) -> None:
@@ -395,8 +395,7 @@ class Database:
                 {"now": now, "phase": phase, "message": message},
             )
         self.phase = phase
-        # a small change takes as long on two threads, and a quarter more of the processor
-        self.con.execute(f"SET threads = {1 if phase == 'real-time' else _SETTINGS['threads']}")
+        self._suit_phase()
         log.info("phase %s: %s", phase, message)
 
     def migrate(self, to: int = SCHEMA_VERSION, *, is_backed_up: bool = False) -> MigrationResult:
@@ -482,6 +481,15 @@ class Database:
         if row is None:
             raise IndexBroken(f"The index at {self.path} has lost its state row. {_rebuild(self.path)}")
         return int(row[0]), str(row[1])
+
+    def _suit_phase(self) -> None:
+        """Set what depends on the phase: many small changes, or few large ones.
+
+        A small change takes as long on two threads, and a quarter more of the processor.
+        """
+        is_live = self.phase == "real-time"
+        self.con.execute(f"SET threads = {1 if is_live else _SETTINGS['threads']}")
+        self.con.execute(f"SET disabled_compression_methods = '{_SLOW if is_live else 'none'}'")
 
     def _roll_back(self) -> None:
         """Undo the open transaction and read again where the database stands."""
