@@ -126,8 +126,11 @@ class Child:
 
 
 def say(text: str) -> None:
-    """Print a line at once, also into a pipe."""
-    print(text, flush=True)
+    """Print a line at once, also into a pipe.
+
+    Text and end of line in one piece: the threads that pass on what both processes say would write between them.
+    """
+    print(f"{text}\n", end="", flush=True)
 
 
 def look(folder: Path) -> Finding:
