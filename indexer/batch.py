@@ -157,12 +157,6 @@ def write_batch(database: Database, batch: Batch, now: EpochMs) -> bool:
     return is_visible
 
 
-def _changed_messages(batch: Batch, held: Sequence["_HeldPart"]) -> set[str]:
-    """List the messages that a batch writes, removes, or takes parts from."""
-    changed = {row.message_id for row in batch.messages} | {row.message_id for row in batch.parts}
-    return changed | {part.message_id for part in held} | {*batch.rewritten, *batch.gone_messages}
-
-
 def _write_stamps(database: Database, batch: Batch) -> None:
     """Note what was looked at; of a message, parts without it may have been before, or be now."""
     if not batch.looked:
@@ -216,6 +210,12 @@ def _held_parts(con: duckdb.DuckDBPyConnection, batch: Batch) -> list[_HeldPart]
         ).fetchall()
     }
     return [_HeldPart(*row) for row in sorted(rows)]
+
+
+def _changed_messages(batch: Batch, held: Sequence[_HeldPart]) -> set[str]:
+    """List the messages that a batch writes, removes, or takes parts from."""
+    changed = {row.message_id for row in batch.messages} | {row.message_id for row in batch.parts}
+    return changed | {part.message_id for part in held} | {*batch.rewritten, *batch.gone_messages}
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,8 +50,9 @@ _KEPT_BROKEN = 2  # damaged working files
 STORAGE_OPTIONS = "STORAGE_VERSION 'v1.5.0', ROW_GROUP_SIZE 16384"
 # To choose and to make it took 150 of the 220 ms of CPU of a checkpoint.
 _SLOW = "dict_fsst"
+Settings = dict[str, str | bool | int | float | list[str]]  # as duckdb.connect takes them
 # For every connection, reading or writing.
-_SETTINGS: dict[str, str | bool | int | float | list[str]] = {
+_SETTINGS: Settings = {
     # Nothing may be fetched from the network; what is needed (json, icu) is built in.
     "autoinstall_known_extensions": False,
     "autoload_known_extensions": False,
@@ -598,9 +599,7 @@ def quoted_name(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def attach(
-    file: Path, index: Path, option: str, settings: dict[str, str | bool | int | float | list[str]]
-) -> duckdb.DuckDBPyConnection:
+def attach(file: Path, index: Path, option: str, settings: Settings) -> duckdb.DuckDBPyConnection:
     """Open a DuckDB file as the database `index_db` of a new in-memory connection.
 
     Never `duckdb.connect(file)`: it replays the file's WAL before the json extension is loaded, and then fails for
@@ -748,7 +747,7 @@ def sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
-def _writer_settings(folder: Path) -> dict[str, str | bool | int | float | list[str]]:
+def _writer_settings(folder: Path) -> Settings:
     """Return the indexer's DuckDB settings: a peak of 483 MB at a million parts."""
     return {
         "memory_limit": "256MB",

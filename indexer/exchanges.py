@@ -7,9 +7,11 @@ are shown and never sorted by, as old clients stamp a text when it ends.
 
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from indexer.rows import EpochMs
+
+_Value = TypeVar("_Value")
 
 _ANSWERS = ("assistant", "shell", "compaction")
 _ABORTED = ("MessageAbortedError", "aborted")
@@ -53,7 +55,6 @@ class Message(NamedTuple):
     is_fork_copy: bool
     generation: int
     recorded_until: EpochMs | None
-    deleted_at: EpochMs | None
 
 
 class Part(NamedTuple):
@@ -310,7 +311,6 @@ def _row_trace(exchange_id: str, message: Message, position: int) -> Trace:
 
 def _error_trace(exchange_id: str, message: Message, position: int) -> Trace:
     """Describe the error of a message, at the last time that is known of it."""
-    times = (message.completed_at, message.recorded_until, message.created_at)
     return Trace(
         trace_id=f"{message.message_id}:error",
         exchange_id=exchange_id,
@@ -320,7 +320,7 @@ def _error_trace(exchange_id: str, message: Message, position: int) -> Trace:
         kind="error",
         name=str(message.error_name),
         title=None,
-        started_at=next((time for time in times if time is not None), None),
+        started_at=first_known((message.completed_at, message.recorded_until, message.created_at)),
         ended_at=None,
         status="error",
         is_failed=True,
@@ -360,9 +360,9 @@ def exchange_of(
         user_message_id=None if prompt is None else prompt.message_id,
         started_at=min((message.created_at for message in members if message.created_at is not None), default=None),
         ended_at=max((time for pair in times for time in pair if time is not None), default=None),
-        agent=_last([message.agent for message in answers]),
-        provider_id=_last([message.provider_id for message in answers]),
-        model_id=_last([message.model_id for message in answers]),
+        agent=first_known(message.agent for message in reversed(answers)),
+        provider_id=first_known(message.provider_id for message in reversed(answers)),
+        model_id=first_known(message.model_id for message in reversed(answers)),
         message_count=len(members),
         trace_count=len(traces),
         error_name=last_error or None,
@@ -403,9 +403,9 @@ def _status(answers: Sequence[Message]) -> str:
     return "unfinished" if answers[-1].completed_at is None else "answered"
 
 
-def _last(names: Sequence[str | None]) -> str | None:
-    """Return the last name that is recorded."""
-    return next((name for name in reversed(names) if name is not None), None)
+def first_known(values: Iterable[_Value | None]) -> _Value | None:
+    """Return the first value that is recorded."""
+    return next((value for value in values if value is not None), None)
 
 
 def sum_known(costs: Iterable[Decimal | None]) -> Decimal | None:

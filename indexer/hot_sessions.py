@@ -5,7 +5,6 @@ Pure: nothing here reads or writes the index.
 
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
 
 from indexer.changes import Changes
@@ -30,8 +29,7 @@ class _Derived(NamedTuple):
     tally: Tally
 
 
-@dataclass(slots=True)
-class Difference:
+class Difference(NamedTuple):
     """What the index has to change so that derived rows are right again.
 
     Attributes:
@@ -39,17 +37,16 @@ class Difference:
         stale_exchanges: The same of exchanges.
     """
 
-    traces: list[Trace] = field(default_factory=list)
-    exchanges: list[Exchange] = field(default_factory=list)
-    stale_traces: list[str] = field(default_factory=list)
-    stale_exchanges: list[str] = field(default_factory=list)
+    traces: list[Trace]
+    exchanges: list[Exchange]
+    stale_traces: list[str]
+    stale_exchanges: list[str]
 
 
 class SessionState:
     """The rows of one session and what follows from them.
 
     Attributes:
-        messages: By id.
         rows: How many messages and parts it holds.
     """
 
@@ -57,7 +54,7 @@ class SessionState:
         """Begin with nothing."""
         self.session_id = session_id
         self.rows = 0
-        self.messages: dict[str, Message] = {}
+        self._messages: dict[str, Message] = {}
         self._parts: dict[str, list[Part]] = {}
         self._traces: dict[str, tuple[Trace, ...]] = {}  # by message
         self._derived: dict[str, _Derived] = {}  # by exchange
@@ -71,9 +68,9 @@ class SessionState:
             parts: Their parts, in order; also such whose message does not exist.
         """
         for message_id in message_ids:
-            self.rows -= (self.messages.pop(message_id, None) is not None) + len(self._parts.pop(message_id, ()))
+            self.rows -= (self._messages.pop(message_id, None) is not None) + len(self._parts.pop(message_id, ()))
         for message in messages:
-            self.messages[message.message_id] = message
+            self._messages[message.message_id] = message
             self.rows += 1
         for part in parts:
             self._parts.setdefault(part.message_id, []).append(part)
@@ -93,7 +90,7 @@ class SessionState:
         Returns:
             What differs from what the index has.
         """
-        ordered = assigned(self.messages.values())
+        ordered = assigned(self._messages.values())
         fresh, traces_before = self._trace(ordered, changed)
         exchanges, exchanges_before = self._sum_up(ordered, fresh)
         if held is not None:
@@ -160,8 +157,8 @@ class SessionState:
         return _Derived(messages, exchange, tally(messages, parts, exchange))
 
     def numbers(self) -> SessionNumbers:
-        """Add up what was derived, as if the session had no child sessions."""
-        orphaned = self._parts.keys() - self.messages.keys()
+        """Add up what was derived of this session alone."""
+        orphaned = self._parts.keys() - self._messages.keys()
         without_message = [part for message_id in orphaned for part in self._parts[message_id]]
         tallies = [derived.tally for derived in self._derived.values()]
         return own_numbers(self.session_id, tallies, len(self._derived), without_message)

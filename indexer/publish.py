@@ -30,7 +30,7 @@ import duckdb
 
 from indexer import compaction, failures, settings
 from indexer.activity import Activity, read_activity, request_retry
-from indexer.database import Database, absolute, attach, check_schema, copy_file, file_stamp, private_folder
+from indexer.database import Database, Settings, absolute, attach, check_schema, copy_file, file_stamp, private_folder
 from indexer.exceptions import IndexBroken, IndexDamaged, IndexMissing, IndexUnavailable, IndexUnwritable
 
 log = logging.getLogger(__name__)
@@ -46,9 +46,6 @@ _BULK_SHARE = 0.10  # of the time, on publishing
 _BASE_SHARE = 0.15  # of the time, on bases
 _MAX_WAL_BYTES = 1 << 20  # a reader's open replays it: 30 ms and another 45 for each MB
 _MAX_WAL_TRANSACTIONS = 2_000
-# Readers ask small questions, each in a moment, and many at once: two threads for each kept the indexer from the
-# processor (four readers without pause, two cores: a new row was visible after 0.63 s with two threads, 0.52 with one).
-_READER_SETTINGS: dict[str, str | bool | int | float | list[str]] = {"memory_limit": "512MB", "threads": 1}
 _LONGEST_WAL_BYTES = 16 << 20  # what is shipped at most, while a new base would take more than its share
 # Between two publications of bulk. What is not checkpointed is spilt to disk beyond the memory limit; checkpoints of
 # 64 MB each take 2.5 times as long in sum, because each rewrites the row group that is still filling.
@@ -58,6 +55,10 @@ _KEPT_S = 10.0
 _KEPT_WITH_TEXTS_S = 1.0  # while deleted texts wait: as long as a reader takes to open one
 _KEPT_WAL_BYTES = 256 << 20
 _GONE_PREFIX = "gone-"  # of revisions being removed
+
+# Readers ask small questions, each in a moment, and many at once: two threads for each kept the indexer from the
+# processor (four readers without pause, two cores: a new row was visible after 0.63 s with two threads, 0.52 with one).
+_READER_SETTINGS: Settings = {"memory_limit": "512MB", "threads": 1}
 
 _TEXTS_KEPT = timedelta(minutes=8)  # deleted ones, in the file: 10 minutes are promised, and it takes some
 _COMPACTION_SHARE = 0.05  # of the time

@@ -2,26 +2,30 @@
 
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
+from operator import attrgetter
 from typing import NamedTuple
 
-from indexer.exchanges import Exchange, Message, Part, sum_known
+from indexer.exchanges import Exchange, Message, Part, first_known, sum_known
 from indexer.rows import EpochMs
 
 
 class Spent(NamedTuple):
     """Tokens by kind."""
 
-    root: int = 0
-    input: int = 0
-    output: int = 0
-    reasoning: int = 0
-    cache_read: int = 0
-    cache_write: int = 0
-    total: int = 0
+    root: int
+    input: int
+    output: int
+    reasoning: int
+    cache_read: int
+    cache_write: int
+    total: int
+
+
+_TOKENS = attrgetter(*(f"{kind}_tokens" for kind in Spent._fields))  # of a message
 
 
 class SessionNumbers(NamedTuple):
-    """A row of `session_stats`."""
+    """A row of `session_stats`; what it has with all below it is added last (`with_subtree`)."""
 
     session_id: str
     root_tokens: int
@@ -43,16 +47,6 @@ class SessionNumbers(NamedTuple):
     inherited_total_tokens: int
     inherited_cost_recorded_usd: Decimal | None
     fork_copies: int
-    subtree_sessions: int
-    subtree_root_tokens: int
-    subtree_input_tokens: int
-    subtree_output_tokens: int
-    subtree_reasoning_tokens: int
-    subtree_cache_read_tokens: int
-    subtree_cache_write_tokens: int
-    subtree_total_tokens: int
-    subtree_cost_recorded_usd: Decimal | None
-    child_sessions: int
     exchange_count: int
     user_messages: int
     assistant_messages: int
@@ -66,6 +60,16 @@ class SessionNumbers(NamedTuple):
     last_agent: str | None
     last_provider_id: str | None
     last_model_id: str | None
+    subtree_sessions: int = 0
+    subtree_root_tokens: int = 0
+    subtree_input_tokens: int = 0
+    subtree_output_tokens: int = 0
+    subtree_reasoning_tokens: int = 0
+    subtree_cache_read_tokens: int = 0
+    subtree_cache_write_tokens: int = 0
+    subtree_total_tokens: int = 0
+    subtree_cost_recorded_usd: Decimal | None = None
+    child_sessions: int = 0
 
 
 class Tally(NamedTuple):
@@ -104,9 +108,17 @@ def tally(members: Sequence[Message], parts: Sequence[Part], exchange: Exchange)
     answers = [message for message in members if message.role == "assistant"]
     latest = max(answers, key=_answer_order, default=None)
     starts = [message.created_at for message in members if message.created_at is not None]
-    ends = [_first_known(message.completed_at, message.created_at) for message in members]
+    ends = [first_known((message.completed_at, message.created_at)) for message in members]
     return Tally(
-        own=_spent(own),
+        own=Spent(
+            sum(message.root_tokens for message in own),
+            exchange.input_tokens,
+            exchange.output_tokens,
+            exchange.reasoning_tokens,
+            exchange.cache_read_tokens,
+            exchange.cache_write_tokens,
+            exchange.total_tokens,
+        ),
         inherited=_spent(copies),
         counts=(
             sum(message.cost_recorded_usd is None for message in own),
@@ -117,10 +129,7 @@ def tally(members: Sequence[Message], parts: Sequence[Part], exchange: Exchange)
             sum(message.error_name is not None for message in members),
             *_count_parts(parts),
         ),
-        costs=(
-            sum_known(message.cost_recorded_usd for message in own),
-            sum_known(message.cost_recorded_usd for message in copies),
-        ),
+        costs=(exchange.cost_recorded_usd, sum_known(message.cost_recorded_usd for message in copies)),
         times=(min(starts, default=None), max((end for end in ends if end is not None), default=None)),
         active_ms=_active_ms(exchange),
         last_answer=latest and (_answer_order(latest), latest.agent, latest.provider_id, latest.model_id),
@@ -134,18 +143,12 @@ def _count_parts(parts: Sequence[Part]) -> tuple[int, int, int]:
 
 def _spent(messages: Iterable[Message]) -> Spent:
     """Add up the tokens of messages."""
-    tokens = [message[12:19] for message in messages]
-    return Spent(*map(sum, zip(*tokens, strict=True))) if tokens else Spent()
+    return Spent(*_column_sums(list(map(_TOKENS, messages)), len(Spent._fields)))
 
 
 def _answer_order(message: Message) -> tuple[int, str]:
     """Order answers by time, those without one first."""
     return (-1 if message.created_at is None else message.created_at, message.message_id)
-
-
-def _first_known(*times: EpochMs | None) -> EpochMs | None:
-    """Return the first time that is recorded."""
-    return next((time for time in times if time is not None), None)
 
 
 def _active_ms(exchange: Exchange) -> int:
@@ -158,7 +161,7 @@ def _active_ms(exchange: Exchange) -> int:
 def own_numbers(
     session_id: str, tallies: Sequence[Tally], exchange_count: int, without_message: Sequence[Part]
 ) -> SessionNumbers:
-    """Add up the numbers of a session, as if it had no child sessions.
+    """Add up the numbers of a session alone.
 
     Args:
         session_id: Its id.
@@ -173,7 +176,6 @@ def own_numbers(
     part_count, tool_calls, failed = (
         known + more for known, more in zip(of_parts, _count_parts(without_message), strict=True)
     )
-    cost = sum_known(found.costs[0] for found in tallies)
     last = max((found.last_answer for found in tallies if found.last_answer), key=lambda found: found[0], default=None)
     return SessionNumbers(
         session_id=session_id,
@@ -184,7 +186,7 @@ def own_numbers(
         cache_read_tokens=own.cache_read,
         cache_write_tokens=own.cache_write,
         total_tokens=own.total,
-        cost_recorded_usd=cost,
+        cost_recorded_usd=sum_known(found.costs[0] for found in tallies),
         unrecorded_messages=unrecorded,
         missing_usage_messages=missing_usage,
         inherited_root_tokens=inherited.root,
@@ -196,16 +198,6 @@ def own_numbers(
         inherited_total_tokens=inherited.total,
         inherited_cost_recorded_usd=sum_known(found.costs[1] for found in tallies),
         fork_copies=fork_copies,
-        subtree_sessions=1,
-        subtree_root_tokens=own.root,
-        subtree_input_tokens=own.input,
-        subtree_output_tokens=own.output,
-        subtree_reasoning_tokens=own.reasoning,
-        subtree_cache_read_tokens=own.cache_read,
-        subtree_cache_write_tokens=own.cache_write,
-        subtree_total_tokens=own.total,
-        subtree_cost_recorded_usd=cost,
-        child_sessions=0,
         exchange_count=exchange_count,
         user_messages=users,
         assistant_messages=assistants,

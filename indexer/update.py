@@ -138,12 +138,8 @@ def _with_touched_sessions(
     if any(found.orphans for _, found in inventories):  # of which session they are is not told
         listings.clear()
     before = database.hot.take_listings(changes)
-    remembered = {
-        session_id
-        for session_id in changes.touched_sessions
-        if inventories
-        and all((storage.source_id, session_id) in before.keys() & listings.keys() for storage, _ in inventories)
-    }
+    # of every storage: each may hold another copy
+    remembered = {key[1] for key in listings} - {key[1] for key in listings.keys() - before.keys()}
     for key in listings:
         if key[1] in remembered:
             named.add(Changes(messages=dict.fromkeys(_differing(listings[key], before[key]), key[1])))

@@ -45,7 +45,6 @@ def message(rng: random.Random, number: int) -> Message:
         is_fork_copy=rng.random() < 0.2,
         generation=rng.choice([1, 2, 3]),
         recorded_until=None,
-        deleted_at=None,
     )
 
 
