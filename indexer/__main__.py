@@ -1,5 +1,6 @@
 """Command line of the indexer: `python -m indexer --help`."""
 
+import gc
 import json
 import logging
 import signal
@@ -66,6 +67,9 @@ ToOption = Annotated[
 ]
 VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Log every batch.")]
 
+# Rows make no cycles: looking for some after every 700 new objects took 7 % of the time of a live change.
+_COLLECT_AFTER = 20_000
+
 
 @app.command()
 def bulk(
@@ -99,6 +103,7 @@ def run(
         log.info("following changes; stop with Ctrl-C")
 
     with _explained():
+        gc.set_threshold(_COLLECT_AFTER)
         service.keep_following(settings.index_path(db), lambda: _open(db, sample), folders, _progress, ready)
     log.info("stopped")
 

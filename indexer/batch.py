@@ -167,10 +167,9 @@ def _write_stamps(database: Database, batch: Batch) -> None:
         f"""
         DELETE FROM read_stamps
         WHERE document_id IN {sql.texts(document_id for _, document_id in batch.looked)}
-          AND document_kind IN (SELECT unnest($kinds::VARCHAR[]))
-          AND source_id IN (SELECT unnest($sources::INTEGER[]))
+          AND document_kind IN {sql.texts(kinds)} AND list_contains($sources::INTEGER[], source_id)
         """,
-        {"kinds": sorted(kinds), "sources": sorted(batch.looked_sources)},
+        {"sources": sorted(batch.looked_sources)},
     )
     unique = {(row.source_id, row.document_kind, row.document_id): row for row in batch.stamps}
     database.add_rows(StampRow.TABLE, arrow_table(StampRow, list(unique.values())))

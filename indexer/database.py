@@ -50,6 +50,7 @@ _KEPT_BROKEN = 2  # damaged working files
 STORAGE_OPTIONS = "STORAGE_VERSION 'v1.5.0', ROW_GROUP_SIZE 16384"
 # To choose and to make it took 150 of the 220 ms of CPU of a checkpoint.
 _SLOW = "dict_fsst"
+_FEW_ROWS = 256  # up to which an index finds the rows of a live change sooner than a scan
 Settings = dict[str, str | bool | int | float | list[str]]  # as duckdb.connect takes them
 # For every connection, reading or writing.
 _SETTINGS: Settings = {
@@ -348,22 +349,21 @@ class Database:
             self._raise_explained(error, doing)
             raise
 
-    def replace_rows(self, table: str, keys: Sequence[str], rows: pyarrow.Table) -> None:
+    def replace_rows(self, table: str, keys: Sequence[str], incoming: pyarrow.Table) -> None:
         """Write rows over those with the same key; to be called inside a transaction.
 
         DELETE + INSERT: ON CONFLICT and MERGE make later checkpoints ten times slower.
 
         Args:
             table: Name of a table.
-            keys: Columns that identify a row. A key occurs once in `rows`.
-            rows: Columns by name, in any order; those left out become NULL. JSON is passed as text.
+            keys: Columns that identify a row. A key occurs once in `incoming`.
+            incoming: Columns by name, in any order; those left out become NULL. JSON is passed as text.
         """
-        if not rows.num_rows:
+        if not incoming.num_rows:
             return
         columns = ", ".join(quoted_name(key) for key in keys)
-        self.con.register("incoming", rows)
         self.con.execute(f"DELETE FROM {quoted_name(table)} WHERE ({columns}) IN (SELECT {columns} FROM incoming)")
-        self.add_rows(table, rows)
+        self.add_rows(table, incoming)
 
     def add_rows(self, table: str, rows: pyarrow.Table) -> None:
         """Write rows whose keys are not there; to be called inside a transaction.
@@ -489,6 +489,7 @@ class Database:
         A small change takes as long on two threads, and a quarter more of the processor.
         """
         is_live = self.phase == "real-time"
+        self.con.execute(f"SET index_scan_max_count = {_FEW_ROWS if is_live else 0}")
         self.con.execute(f"SET threads = {1 if is_live else _SETTINGS['threads']}")
         self.con.execute(f"SET disabled_compression_methods = '{_SLOW if is_live else 'none'}'")
 
@@ -497,7 +498,6 @@ class Database:
         self.hot.forget()
         try:
             self.con.execute("ROLLBACK")
-            self.con.unregister("incoming")
         except duckdb.Error as error:  # a failed COMMIT has rolled back already; the first error is the one to raise
             log.debug("nothing to roll back: %s", error)
         self._look()
@@ -753,7 +753,7 @@ def _writer_settings(folder: Path) -> Settings:
         "memory_limit": "256MB",
         "preserve_insertion_order": False,
         # What is derived reads whole sessions: fetching their rows one by one from compressed columns took 11 ms where
-        # a scan of the row groups that hold them takes 3.
+        # a scan of the row groups that hold them takes 3. See `_FEW_ROWS`.
         "index_scan_max_count": 0,
         "index_scan_percentage": 0.0,
         "temp_directory": str(folder / "spill"),

@@ -414,6 +414,20 @@ def test_poll_third_generation_names_sessions(tmp_path: Path, opened: Callable[[
     assert (inserted, updated, store.poll()) == (touched("ses_2"), touched("ses_1"), touched("ses_2"))
 
 
+def test_poll_large_table_is_compared_later_without_another_commit(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A session without new rows, in a table of twelve."""
+    monkeypatch.setattr(sqlite_changes, "LARGE_TABLE", 11)
+    store.run("UPDATE session SET title = 'Renamed' WHERE id = 'ses_0'")
+    at_once = store.poll()
+    store.clock.now += sqlite_changes.LARGE_EVERY_S / 2
+    too_early = store.poll()
+    store.clock.now += sqlite_changes.LARGE_EVERY_S / 2
+
+    assert (at_once, too_early, store.poll(), store.poll()) == (Changes(), Changes(), touched("ses_0"), Changes())
+
+
 def test_poll_older_release_without_columns_and_tables(tmp_path: Path, opened: Callable[[Path], Store]) -> None:
     """Times, projects and indexes may be missing."""
     path = tmp_path / "opencode.db"
