@@ -110,7 +110,6 @@ class SessionDetail:
 
     Attributes:
         created_at: In the viewer's zone, naive; so are the other times.
-        first_prompt: The first 600 characters that a person typed. None if there is none.
     """
 
     session_id: str
@@ -158,7 +157,6 @@ class SessionDetail:
     subtree_cache_read_tokens: int
     subtree_cache_write_tokens: int
     subtree_total_tokens: int
-    first_prompt: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,17 +172,6 @@ class SessionModel:
     reasoning_tokens: int
     cache_read_tokens: int
     cache_write_tokens: int
-    total_tokens: int
-
-
-@dataclass(frozen=True, slots=True)
-class ChildSession:
-    """A session that another one delegated to, with its own numbers."""
-
-    session_id: str
-    title: str | None
-    agent: str | None
-    cost_recorded_usd: Decimal | None
     total_tokens: int
 
 
@@ -237,17 +224,6 @@ def session_models(con: duckdb.DuckDBPyConnection, session_id: str) -> list[Sess
         ORDER BY cost_recorded_usd DESC NULLS LAST, total_tokens DESC, 1, 2
     """
     return fetch_rows(con, sql, {"session_id": session_id}, SessionModel)
-
-
-def child_sessions(con: duckdb.DuckDBPyConnection, session_id: str) -> list[ChildSession]:
-    """List the direct child sessions of a session, oldest first."""
-    sql = """
-        SELECT session_id, title, last_agent AS agent, cost_recorded_usd, coalesce(total_tokens, 0) AS total_tokens
-        FROM sessions LEFT JOIN session_stats USING (session_id)
-        WHERE parent_id = $session_id
-        ORDER BY coalesce(created_at, first_message_at) NULLS LAST, session_id
-    """
-    return fetch_rows(con, sql, {"session_id": session_id}, ChildSession)
 
 
 # Sessions that match, each with the root whose row it belongs to. Climbing stops at a missing parent; a session that
@@ -417,11 +393,7 @@ _DETAIL = f"""
            session.deleted_at  AT TIME ZONE 'UTC' AT TIME ZONE $tz AS deleted_at,
            session.is_missing_in_newer, session.is_placeholder,
            {", ".join(f"coalesce({column}, 0) AS {column}" for column in _STATS)},
-           cost_recorded_usd, inherited_cost_recorded_usd, subtree_cost_recorded_usd,
-           (SELECT left(arg_min(body.text, (m.created_at, m.message_id, position)), 600)
-            FROM messages m JOIN parts USING (message_id) JOIN part_bodies body USING (part_id)
-            WHERE m.session_id = $session_id AND role = 'user' AND part_type = 'text' AND NOT is_synthetic
-              AND body.text <> '') AS first_prompt
+           cost_recorded_usd, inherited_cost_recorded_usd, subtree_cost_recorded_usd
     FROM sessions session
          LEFT JOIN session_stats USING (session_id)
          LEFT JOIN projects project ON project.project_id = session.project_id
