@@ -10,10 +10,10 @@ with frame.around():
     page = frame.navigate()
     frame.style()
     data.check(may_be_empty=frame.is_about_index(page))
-    if frame.is_about_index(page):
-        filters.keep()
-    else:
+    if frame.has_filters(page):
         filters.bar(page)
+    else:
+        filters.keep()
     page.run()
 
 frame.settle()

@@ -2,10 +2,11 @@
 
 import streamlit as st
 
-from pages.ui import data, display, export, filters, frame, listing, states
+from pages.ui import data, display, export, filters, frame, links, listing, states
 from queries import sessions
 
 frame.ensure()
+links.go()
 
 scope = filters.scope()
 frame.heading("Sessions", filters.range_words(scope))
@@ -30,7 +31,6 @@ with tools:
         help="Every row, full precision",
     )
 
-listing.detail()
 if not total.sessions:
     filters.nothing_matches("sessions")
     st.stop()
@@ -39,4 +39,4 @@ filters.warn_unknown()
 st.text(listing.summary(total, scope, fold), width="stretch")
 with st.container(key="sessions_table"):
     listing.table(scope, fold, sort, total)
-st.caption("Tick a row to open the session. " + display.md(listing.explanation(scope, fold)))
+st.caption("Tick a row to open its timeline. " + display.md(listing.explanation(scope, fold)))

@@ -267,6 +267,30 @@ def latest(query: Query[[], Answer]) -> Answer:
     return _cached(snapshot.key, name, "((), [])", lambda: _run(snapshot, query))
 
 
+def version() -> str:
+    """Return what names the revision that the session reads, and keep it: it is still looked at."""
+    _index().kept(_key())
+    return _key()
+
+
+def newest_version() -> str:
+    """Return what names the newest published revision, once that is open, from a fragment."""
+    return _newest().key
+
+
+def ask(query: Query[Asked, Answer], *args: Asked.args, **kwargs: Asked.kwargs) -> Answer:
+    """Run a query on the newest published revision, from a fragment. Not cached: it is asked once a revision."""
+    return _run(_newest(), lambda con: query(con, *args, **kwargs))
+
+
+def _newest() -> Snapshot:
+    """Return the newest published revision, from a fragment. Without an index the whole page starts over."""
+    try:
+        return _index().newest(wait=True)
+    except IndexUnavailable:
+        st.rerun(scope="app")  # it says what is wrong
+
+
 def _refresh() -> None:
     """Pin the newest revision, from a button."""
     try:

@@ -5,9 +5,11 @@ import io
 import logging
 import re
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 import duckdb
@@ -16,8 +18,11 @@ from queries.costs import TIME_GROUPINGS, CostRow
 from queries.errors import ErrorEvent
 from queries.indexing import DocumentProblem
 from queries.period import Period, Scope, local_day
-from queries.sessions import ChildSession, SessionModel, SessionRow
+from queries.sessions import SessionModel, SessionRow
 from queries.tools import ToolSpeed
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 log = logging.getLogger(__name__)
 
@@ -258,12 +263,30 @@ def session_models_csv(rows: Sequence[SessionModel], session_id: str) -> bytes:
     )
 
 
-def child_sessions_csv(rows: Sequence[ChildSession]) -> bytes:
-    """Write the sessions that one delegated to."""
-    return csv_bytes(
-        ["session_id", "title", "agent", "cost_recorded_usd", "total_tokens"],
-        [[row.session_id, row.title, row.agent, row.cost_recorded_usd, row.total_tokens] for row in rows],
-    )
+def rows_csv(rows: Sequence["DataclassInstance"], tz: str) -> bytes:
+    """Write rows as they are: their fields are the columns, those of a dataclass inside them too.
+
+    Args:
+        rows: Of one dataclass. Times are naive UTC; several values of one field are divided by blanks.
+        tz: Zone that times are written in.
+    """
+    zone = ZoneInfo(tz)
+    found = [dict(_flat(row, zone)) for row in rows]
+    return csv_bytes(list(found[0]) if found else [], [list(row.values()) for row in found])
+
+
+def _flat(row: "DataclassInstance", zone: ZoneInfo) -> Iterator[tuple[str, Cell]]:
+    """Write every value of a row: the name of its field, and its cell."""
+    for field in fields(row):
+        match getattr(row, field.name):
+            case datetime() as at:
+                yield field.name, at.replace(tzinfo=UTC).astimezone(zone)
+            case tuple() as several:
+                yield field.name, " ".join(map(str, several))
+            case str() | int() | float() | Decimal() | None as plain:
+                yield field.name, plain
+            case inner:
+                yield from _flat(inner, zone)
 
 
 def plain_name(stem: str) -> str:

@@ -15,9 +15,10 @@ ROOT = Path(__file__).resolve().parents[2]
 OVERVIEW = ROOT / "pages" / "overview.py"
 COSTS = ROOT / "pages" / "costs.py"
 SESSIONS = ROOT / "pages" / "sessions.py"
+TIMELINE = ROOT / "pages" / "timeline.py"
 INDEXER = ROOT / "pages" / "indexer.py"
 
-_INDEXER_PATH = "indexer"
+_TIMELINE_PATH, _INDEXER_PATH = "timeline", "indexer"
 _in_frame = contextvars.ContextVar("in_frame", default=False)
 
 # Wider than Streamlit's own block, tighter on a phone. Colours are never set here: a theme switch does not rerun.
@@ -29,12 +30,14 @@ _STYLE = """
 .js-plotly-plot :is(.xtick, .ytick, .bartext-outside, .bars) text { fill: currentColor !important; }
 /* The accent that carries white text is too dark to be text itself on a dark ground. */
 [data-variant="segmented_control"][aria-checked="true"] { color: inherit !important; font-weight: 600; }
+.st-key-timeline_name [data-testid="stHeading"] :is(h1) { padding: 0; overflow-wrap: anywhere; }
+.st-key-timeline_kpis [data-testid="stMetricValue"] { font-size: 1.4rem; }
 [data-testid="stMetricValue"] { font-variant-numeric: tabular-nums; }
 @media (max-width: 640px) {
   .st-key-filters > * { flex: 1 1 calc(50% - .5rem) !important; min-width: calc(50% - .5rem) !important; }
   .st-key-filters > :first-child { flex-basis: 100% !important; }
-  :is(.st-key-kpis, .st-key-detail_kpis) [data-testid="stColumn"] {
-    flex: 1 1 calc(50% - .5rem) !important; min-width: calc(50% - .5rem); }
+  .st-key-kpis [data-testid="stColumn"] { flex: 1 1 calc(50% - .5rem) !important; min-width: calc(50% - .5rem); }
+  .st-key-timeline_kpis [data-testid="stColumn"] { flex: 1 1 calc(33% - .5rem) !important; min-width: 30%; }
 }
 </style>
 """
@@ -53,6 +56,7 @@ def navigate() -> st.Page:
         st.Page(OVERVIEW, title="Overview", icon=":material/dashboard:", url_path="overview"),
         st.Page(COSTS, title="Costs", icon=":material/payments:", url_path="costs"),
         st.Page(SESSIONS, title="Sessions", icon=":material/forum:", url_path="sessions"),
+        st.Page(TIMELINE, title="Timeline", icon=":material/view_timeline:", url_path=_TIMELINE_PATH),
         st.Page(INDEXER, title="Indexer", icon=":material/sync:", url_path=_INDEXER_PATH),
     ]
     page = st.navigation([home, *shown], position="top")
@@ -62,8 +66,13 @@ def navigate() -> st.Page:
 
 
 def is_about_index(page: st.Page) -> bool:
-    """Tell whether a page is about the index itself: it has no filters, and something to show of an empty index."""
+    """Tell whether a page is about the index itself: it has something to show of an empty index."""
     return page.url_path == _INDEXER_PATH
+
+
+def has_filters(page: st.Page) -> bool:
+    """Tell whether the filter bar stands over a page: not over the index itself, nor over one session."""
+    return page.url_path not in (_TIMELINE_PATH, _INDEXER_PATH)
 
 
 @contextmanager

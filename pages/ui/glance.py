@@ -9,7 +9,7 @@ import streamlit as st
 from pandas.io.formats.style import Styler
 from streamlit.delta_generator import DeltaGenerator
 
-from pages.ui import data, display, export, filters, frame, spend, tables
+from pages.ui import data, display, export, filters, frame, links, spend, tables
 from queries import errors, overview, period, sessions, tools
 from queries.health import IndexStatus
 from queries.overview import Activity, Overview
@@ -22,6 +22,7 @@ _POINT = 100  # percentage points in one
 
 def go() -> None:
     """Go to what was ticked in the run before: a callback cannot leave the page itself."""
+    links.go()
     match st.session_state.pop(_GO_TO, None):
         case Path() as page, dict() as parameters:
             st.switch_page(page, query_params=parameters)
@@ -111,10 +112,10 @@ def last_sessions(scope: Scope) -> None:
     with _headed("Last active sessions"):
         _link(frame.SESSIONS, "All sessions", {"sort": "last active"})
     styled, config = tables.last_sessions(rows, scope.tz)
-    ids = [row.session_id for row in rows]
-    key = tables.key("overview_sessions", scope, ids)
-    _openable(styled, config, key, "Last active sessions", lambda: _open_session(ids, key))
-    st.caption("Tick a row to open the session. A row holds its child sessions.")
+    places: list[tuple[str, str | None]] = [(row.session_id, None) for row in rows]
+    key = tables.key("overview_sessions", scope, places)
+    _openable(styled, config, key, "Last active sessions", lambda: links.open_row(places, key))
+    st.caption("Tick a row to open its timeline. A row holds its child sessions.")
 
 
 def agents(found: Overview, scope: Scope) -> None:
@@ -163,10 +164,11 @@ def newest_errors(scope: Scope) -> None:
         st.text("No answer and no tool call failed here.")
         return
     styled, config = tables.errors(rows, scope.tz)
-    ids = [row.session_id for row in rows]
-    key = tables.key("overview_errors", scope, ids)
-    _openable(styled, config, key, "Newest errors", lambda: _open_session(ids, key))
-    st.caption("Tick a row to open its session. Answers that you cut short are not listed.")
+    # The error of an answer is an event of its own, beside the message that it ended.
+    places = [(row.session_id, row.error_id if row.is_call else f"{row.error_id}:error") for row in rows]
+    key = tables.key("overview_errors", scope, places)
+    _openable(styled, config, key, "Newest errors", lambda: links.open_row(places, key))
+    st.caption("Tick a row to see it in its timeline. Answers that you cut short are not listed.")
 
 
 def _before(scope: Scope) -> Period | None:
@@ -278,13 +280,6 @@ def _openable(styled: Styler, config: Mapping[str, Any], key: str, alt: str, ope
         selection_mode="single-row",
         on_select=open_row,
     )
-
-
-def _open_session(ids: Sequence[str], table_key: str) -> None:
-    """Open the session of a row, from a callback."""
-    number = tables.selected(table_key)
-    if number is not None and number < len(ids):
-        st.session_state[_GO_TO] = (frame.SESSIONS, {"session": ids[number]})
 
 
 def _open_agent(names: Sequence[str], table_key: str) -> None:

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import plotly.graph_objects as go
 import streamlit as st
 
-from pages.ui import charts, data, display, export, filters, frame, tables
+from pages.ui import charts, data, display, export, filters, links, tables
 from queries import costs, health
 from queries.costs import CostPoint, CostRow, CostTotals, RankedKey
 from queries.period import Scope
@@ -24,7 +24,6 @@ NO_COST = (
 )
 PAGE_ROWS = 100
 RANKED_GROUPS, RANKED_SESSIONS = 10, 20
-_GO_TO = "go_to_session"
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,9 +223,8 @@ def chart(figure: go.Figure, key: str, alt: str, is_empty: bool, height: Literal
 
 
 def table(shown: CostView) -> None:
-    """Draw the table. Selecting a row sets its filter; a session opens on the Sessions page."""
-    if go_to := st.session_state.pop(_GO_TO, None):
-        st.switch_page(frame.SESSIONS, query_params={"session": str(go_to)})
+    """Draw the table. Selecting a row sets its filter; a session opens its timeline."""
+    links.go()
     styled, config = tables.costs(shown.rows, shown.by, shown.names, shown.trends)
     st.dataframe(
         styled,
@@ -265,7 +263,7 @@ def _pick(by: str, keys: list[str | None], table_key: str) -> None:
             labels = {project.project_id: display.project(project) for project in data.load(health.names).projects}
             filters.choose("project", [labels.get(key, key)])
         case "session":
-            st.session_state[_GO_TO] = key
+            links.open_session(key)
         case _:
             filters.choose(by, [key])
 

@@ -15,7 +15,7 @@ from queries.costs import TIME_GROUPINGS, CostRow
 from queries.errors import ErrorEvent
 from queries.overview import Activity
 from queries.period import Scope
-from queries.sessions import ChildSession, SessionDetail, SessionModel, SessionRow
+from queries.sessions import SessionDetail, SessionModel, SessionRow
 from queries.tools import ToolSpeed
 
 if TYPE_CHECKING:
@@ -33,7 +33,10 @@ _TOKENS = {
     "Cache write": "Tokens the provider wrote to its cache.",
     "Total tokens": "Input, output, reasoning, cache read and cache write together, each token once.",
 }
-_Config = dict[str, "ColumnConfig"]
+_FOUND = "Where the text was found first: title, prompt or answer."
+# Columns of the picker that count something, and where the number is in a row.
+_DEEDS = {"Exchanges": "exchanges", "Tools": "tool_calls", "Children": "children", "Errors": "errors"}
+Config = dict[str, "ColumnConfig"]
 
 
 def key(name: str, *parts: object) -> str:
@@ -52,7 +55,7 @@ def selected(table_key: str) -> int | None:
 
 def costs(
     rows: Sequence[CostRow], by: str, names: Mapping[str, str], trends: Mapping[str, Sequence[float]]
-) -> tuple[Styler, _Config]:
+) -> tuple[Styler, Config]:
     """Lay out the Costs table.
 
     Args:
@@ -66,28 +69,28 @@ def costs(
     """
     heading = by.capitalize()
     frame = pd.DataFrame({heading: [group(row, by, names) for row in rows]})
-    frame["Cost"] = _money(row.cost_recorded_usd for row in rows)
+    frame["Cost"] = money(row.cost_recorded_usd for row in rows)
     frame["Share"] = pd.Series([None if row.share is None else row.share * 100 for row in rows], dtype="float64")
     if trends:
         frame["Trend"] = [list(trends.get(row.key or "", ())) for row in rows]
-    frame["Sessions"] = _ints(row.sessions for row in rows)
-    frame["Per session"] = _money(row.cost_per_session_usd for row in rows)
+    frame["Sessions"] = ints(row.sessions for row in rows)
+    frame["Per session"] = money(row.cost_per_session_usd for row in rows)
     for label, counter in _counters(rows).items():
         frame[label] = counter
-    frame["Errors"] = _ints(row.errors for row in rows)
+    frame["Errors"] = ints(row.errors for row in rows)
     if by == "session":
         frame = frame.drop(columns=["Sessions", "Per session"])
     formats = {
         "Cost": _usd2,
-        "Per session": _usd4,
+        "Per session": usd4,
         **dict.fromkeys(_TOKENS, display.tokens),
         "Sessions": display.count,
         "Errors": display.count,
     }
     wide = by in ("model", "session", "project")
-    config: _Config = {
+    config: Config = {
         heading: st.column_config.TextColumn(width=320 if by == "session" else 200 if wide else 130),
-        "Cost": _number("Cost, recorded", "USD as OpenCode recorded it. A dash: none was recorded."),
+        "Cost": number("Cost, recorded", "USD as OpenCode recorded it. A dash: none was recorded."),
         "Share": st.column_config.ProgressColumn(
             "Share of cost",
             min_value=0,
@@ -99,12 +102,12 @@ def costs(
         "Trend": st.column_config.BarChartColumn(
             y_min=0, width="small", help="Recorded cost over the range, each row to its own scale."
         ),
-        "Sessions": _number("Sessions", "Sessions with a message in this group. A session can be in several groups."),
-        "Per session": _number("Cost per session", "Recorded cost divided by sessions, USD."),
-        **{label: _number(label, meaning) for label, meaning in _TOKENS.items()},
-        "Errors": _number("Errors", "Messages that ended in an error, plus tool calls that failed."),
+        "Sessions": number("Sessions", "Sessions with a message in this group. A session can be in several groups."),
+        "Per session": number("Cost per session", "Recorded cost divided by sessions, USD."),
+        **{label: number(label, meaning) for label, meaning in _TOKENS.items()},
+        "Errors": number("Errors", "Messages that ended in an error, plus tool calls that failed."),
     }
-    return _styled(frame, formats), config
+    return styled(frame, formats), config
 
 
 def group(row: CostRow, by: str, names: Mapping[str, str]) -> str:
@@ -119,7 +122,7 @@ def group(row: CostRow, by: str, names: Mapping[str, str]) -> str:
     return display.one_line(names.get(row.key) or row.label or row.key)
 
 
-def sessions(rows: Sequence[SessionRow], scope: Scope, fold: bool) -> tuple[Styler, _Config]:
+def sessions(rows: Sequence[SessionRow], scope: Scope, fold: bool) -> tuple[Styler, Config]:
     """Lay out the Sessions table.
 
     Args:
@@ -133,11 +136,11 @@ def sessions(rows: Sequence[SessionRow], scope: Scope, fold: bool) -> tuple[Styl
     frame = pd.DataFrame({"Title": [session_title(row.title, row.is_deleted) for row in rows]})
     if scope.text:
         frame["Found"] = [f"{row.hit_place}: {display.one_line(row.hit, 200)}" if row.hit else "" for row in rows]
-    frame["Cost"] = _money(row.cost_recorded_usd for row in rows)
-    frame["Tokens"] = _ints(row.total_tokens for row in rows)
+    frame["Cost"] = money(row.cost_recorded_usd for row in rows)
+    frame["Tokens"] = ints(row.total_tokens for row in rows)
     if scope.is_by_message:
-        frame["Session cost"] = _money(row.session_cost_usd for row in rows)
-        frame["Session tokens"] = _ints(row.session_tokens for row in rows)
+        frame["Session cost"] = money(row.session_cost_usd for row in rows)
+        frame["Session tokens"] = ints(row.session_tokens for row in rows)
     frame["Started"] = pd.Series([row.started_at for row in rows], dtype="datetime64[us]")
     notes = [chips(row) for row in rows]
     if any(notes):
@@ -147,11 +150,11 @@ def sessions(rows: Sequence[SessionRow], scope: Scope, fold: bool) -> tuple[Styl
     frame["Project"] = [
         display.one_line(row.project_name or (row.project_id or "")[:8]) or display.MISSING for row in rows
     ]
-    frame["Active"] = _ints(row.active_ms for row in rows)
-    frame["Prompts"] = _ints(row.exchanges for row in rows)
-    frame["Tools"] = _ints(row.tool_calls for row in rows)
-    frame["Errors"] = _ints(row.errors for row in rows)
-    frame["Children"] = _ints(row.children for row in rows)
+    frame["Active"] = ints(row.active_ms for row in rows)
+    frame["Prompts"] = ints(row.exchanges for row in rows)
+    frame["Tools"] = ints(row.tool_calls for row in rows)
+    frame["Errors"] = ints(row.errors for row in rows)
+    frame["Children"] = ints(row.children for row in rows)
     formats: dict[str, Callable[..., str]] = {
         "Started": display.moment,
         "Cost": _usd2,
@@ -163,36 +166,72 @@ def sessions(rows: Sequence[SessionRow], scope: Scope, fold: bool) -> tuple[Styl
     }
     with_children = ", with those of its child sessions" if fold else ""
     matching = "of the messages that match" if scope.is_by_message else "of all its messages"
-    config: _Config = {
+    config: Config = {
         "Title": st.column_config.TextColumn(width=240),
-        "Found": st.column_config.TextColumn(
-            width=330, help="Where the text was found first: title, prompt or answer."
-        ),
+        "Found": st.column_config.TextColumn(width=330, help=_FOUND),
         "Started": st.column_config.DatetimeColumn(
             format="MMM D, YYYY HH:mm", width=140, help=f"In {display.md(scope.tz)}."
         ),
-        "Cost": _number(
+        "Cost": number(
             "Cost, recorded", f"USD as OpenCode recorded it, {matching}{with_children}. A dash: none was recorded."
         ),
-        "Tokens": _number("Tokens", f"Every token once, {matching}{with_children}."),
-        "Session cost": _number("Session cost", f"USD as recorded, of all its messages{with_children}."),
-        "Session tokens": _number("Session tokens", f"Every token once, of all its messages{with_children}."),
+        "Tokens": number("Tokens", f"Every token once, {matching}{with_children}."),
+        "Session cost": number("Session cost", f"USD as recorded, of all its messages{with_children}."),
+        "Session tokens": number("Session tokens", f"Every token once, of all its messages{with_children}."),
         "Agent": st.column_config.TextColumn(help="Of the newest message."),
         "Model": st.column_config.TextColumn(help="Of the newest message."),
         "Project": st.column_config.TextColumn(),
-        "Active": _number("Active time", "From each prompt to the end of its answer; waiting in between is left out."),
-        "Prompts": _number("Exchanges", "A user message and what answers it."),
-        "Tools": _number("Tool calls", f"All calls{with_children}."),
-        "Errors": _number("Errors", f"Messages that ended in an error, plus tool calls that failed{with_children}."),
-        "Children": _number("Children", "Sessions that this one delegated to."),
-        "Notes": st.column_config.MultiselectColumn(
-            width="medium",
-            options=CHIPS,
-            color=["violet", "gray", "gray", "orange", "orange", "blue"],
-            help="Fork copies: it repeats messages of an older session, counted there.",
-        ),
+        "Active": number("Active time", "From each prompt to the end of its answer; waiting in between is left out."),
+        "Prompts": number("Exchanges", "A user message and what answers it."),
+        "Tools": number("Tool calls", f"All calls{with_children}."),
+        "Errors": number("Errors", f"Messages that ended in an error, plus tool calls that failed{with_children}."),
+        "Children": number("Children", "Sessions that this one delegated to."),
+        "Notes": _chips_column(),
     }
-    return _styled(frame, formats), config
+    return styled(frame, formats), config
+
+
+def picker(rows: Sequence[SessionRow], scope: Scope) -> tuple[Styler, Config]:
+    """Lay out the sessions that one can look at on the Timeline: what tells them apart."""
+    frame = pd.DataFrame({"Title": [session_title(row.title, row.is_deleted) for row in rows]})
+    if scope.text:
+        frame["Found"] = [f"{row.hit_place}: {display.one_line(row.hit, 200)}" if row.hit else "" for row in rows]
+    frame["Last active"] = times((row.last_active_utc for row in rows), scope.tz)
+    notes = [chips(row) for row in rows]
+    if any(notes):
+        frame["Notes"] = notes
+    frame["Agent"] = [display.one_line(row.agent) or display.MISSING for row in rows]
+    frame["Model"] = [display.one_line(row.model) or display.MISSING for row in rows]
+    frame["Project"] = [
+        display.one_line(row.project_name or (row.project_id or "")[:8]) or display.MISSING for row in rows
+    ]
+    frame["Active"] = ints(row.active_ms for row in rows)
+    for label, counter in _DEEDS.items():
+        frame[label] = ints(getattr(row, counter) for row in rows)
+    frame["Cost"] = money(row.session_cost_usd for row in rows)
+    formats: dict[str, Callable[..., str]] = {
+        "Last active": display.moment,
+        "Active": display.duration,
+        "Cost": _usd2,
+        **dict.fromkeys(_DEEDS, display.count),
+    }
+    config: Config = {
+        "Title": st.column_config.TextColumn(width=320),
+        "Found": st.column_config.TextColumn(width=330, help=_FOUND),
+        "Last active": st.column_config.DatetimeColumn(
+            format="MMM D, YYYY HH:mm", width=140, help=f"Last message, in {display.md(scope.tz)}."
+        ),
+        "Notes": _chips_column(),
+        "Agent": st.column_config.TextColumn(help="Of the newest message."),
+        "Model": st.column_config.TextColumn(help="Of the newest message."),
+        "Active": number("Active time", "From each prompt to the end of its answer; waiting in between is left out."),
+        "Exchanges": number("Exchanges", "A user message and what answers it."),
+        "Tools": number("Tools", "Tool calls."),
+        "Children": number("Children", "Sessions that this one delegated to."),
+        "Errors": number("Errors", "Messages that ended in an error, plus tool calls that failed."),
+        "Cost": number("Cost, recorded", "USD as OpenCode recorded it. A dash: none was recorded."),
+    }
+    return styled(frame, formats), config
 
 
 def chips(row: SessionRow) -> list[str]:
@@ -208,7 +247,7 @@ def chips(row: SessionRow) -> list[str]:
     return [chip for chip, is_set in zip(CHIPS, marks, strict=True) if is_set]
 
 
-def last_sessions(rows: Sequence[SessionRow], tz: str) -> tuple[Styler, _Config]:
+def last_sessions(rows: Sequence[SessionRow], tz: str) -> tuple[Styler, Config]:
     """Lay out the sessions that were active last, for half a page.
 
     Args:
@@ -216,37 +255,37 @@ def last_sessions(rows: Sequence[SessionRow], tz: str) -> tuple[Styler, _Config]
         tz: Zone of the times.
     """
     frame = pd.DataFrame({"Title": [session_title(row.title, row.is_deleted) for row in rows]})
-    frame["Active"] = _times((row.last_active_utc for row in rows), tz)
-    frame["Cost"] = _money(row.cost_recorded_usd for row in rows)
-    frame["Errors"] = _ints(row.errors for row in rows)
+    frame["Active"] = times((row.last_active_utc for row in rows), tz)
+    frame["Cost"] = money(row.cost_recorded_usd for row in rows)
+    frame["Errors"] = ints(row.errors for row in rows)
     frame["Agent"] = [display.one_line(row.agent) or display.MISSING for row in rows]
-    config: _Config = {
+    config: Config = {
         "Title": st.column_config.TextColumn(width=190),
         "Active": st.column_config.DatetimeColumn(
             "Last active", format="MMM D, HH:mm", width=95, help=f"Last message, in {display.md(tz)}."
         ),
-        "Cost": _number("Cost", "USD as recorded, of the messages that match, with child sessions.", 60),
-        "Errors": _number("Errors", "Answers that ended in an error, plus tool calls that failed.", 55),
+        "Cost": number("Cost", "USD as recorded, of the messages that match, with child sessions.", 60),
+        "Errors": number("Errors", "Answers that ended in an error, plus tool calls that failed.", 55),
         "Agent": st.column_config.TextColumn(help="Of the newest message.", width=90),
     }
-    return _styled(frame, {"Cost": _usd2, "Errors": display.count, "Active": display.moment}), config
+    return styled(frame, {"Cost": _usd2, "Errors": display.count, "Active": display.moment}), config
 
 
-def agents(rows: Sequence[Activity]) -> tuple[Styler, _Config]:
+def agents(rows: Sequence[Activity]) -> tuple[Styler, Config]:
     """Lay out what each agent did."""
     frame = pd.DataFrame({"Agent": [display.one_line(row.agent) for row in rows]})
-    frame["Cost"] = _money(row.cost_recorded_usd for row in rows)
-    frame["Tokens"] = _ints(row.total_tokens for row in rows)
-    frame["Sessions"] = _ints(row.sessions for row in rows)
-    frame["Errors"] = _ints(row.errors for row in rows)
-    frame["Rate"] = _floats(row.error_rate for row in rows)
-    config: _Config = {
+    frame["Cost"] = money(row.cost_recorded_usd for row in rows)
+    frame["Tokens"] = ints(row.total_tokens for row in rows)
+    frame["Sessions"] = ints(row.sessions for row in rows)
+    frame["Errors"] = ints(row.errors for row in rows)
+    frame["Rate"] = floats(row.error_rate for row in rows)
+    config: Config = {
         "Agent": st.column_config.TextColumn(width=150),
-        "Cost": _number("Cost, recorded", "USD as OpenCode recorded it. A dash: none was recorded."),
-        "Tokens": _number("Tokens", "Every token once."),
-        "Sessions": _number("Sessions", "Sessions in which it answered."),
-        "Errors": _number("Errors", "Its answers that ended in an error, plus its tool calls that failed."),
-        "Rate": _number("Error rate", "Errors of all its answers and finished tool calls."),
+        "Cost": number("Cost, recorded", "USD as OpenCode recorded it. A dash: none was recorded."),
+        "Tokens": number("Tokens", "Every token once."),
+        "Sessions": number("Sessions", "Sessions in which it answered."),
+        "Errors": number("Errors", "Its answers that ended in an error, plus its tool calls that failed."),
+        "Rate": number("Error rate", "Errors of all its answers and finished tool calls."),
     }
     formats: dict[str, Callable[..., str]] = {
         "Cost": _usd2,
@@ -255,23 +294,23 @@ def agents(rows: Sequence[Activity]) -> tuple[Styler, _Config]:
         "Errors": display.count,
         "Rate": display.percent,
     }
-    return _styled(frame, formats), config
+    return styled(frame, formats), config
 
 
-def tools(rows: Sequence[ToolSpeed]) -> tuple[Styler, _Config]:
+def tools(rows: Sequence[ToolSpeed]) -> tuple[Styler, Config]:
     """Lay out how fast tools are. What is known from a few calls only is marked."""
     rare = [row.is_rare for row in rows]
     frame = pd.DataFrame({"Tool": [display.one_line(row.tool_name) for row in rows]})
-    frame["Calls"] = _ints(row.calls for row in rows)
-    frame["p95"] = _floats(row.p95_ms for row in rows)
-    frame["Failed"] = _ints(row.failed_calls for row in rows)
-    frame["Share"] = _floats(row.failed_share for row in rows)
-    config: _Config = {
+    frame["Calls"] = ints(row.calls for row in rows)
+    frame["p95"] = floats(row.p95_ms for row in rows)
+    frame["Failed"] = ints(row.failed_calls for row in rows)
+    frame["Share"] = floats(row.failed_share for row in rows)
+    config: Config = {
         "Tool": st.column_config.TextColumn(width=150),
-        "Calls": _number("Calls", "Calls that ended, well or not."),
-        "p95": _number("p95", P95_MEANING),
-        "Failed": _number("Failed", "Calls that failed."),
-        "Share": _number("Failed, %", "Failed calls of all calls that ended."),
+        "Calls": number("Calls", "Calls that ended, well or not."),
+        "p95": number("p95", P95_MEANING),
+        "Failed": number("Failed", "Calls that failed."),
+        "Share": number("Failed, %", "Failed calls of all calls that ended."),
     }
     formats: dict[str, Callable[..., str]] = {
         "Calls": display.count,
@@ -279,24 +318,24 @@ def tools(rows: Sequence[ToolSpeed]) -> tuple[Styler, _Config]:
         "Share": display.percent,
         "p95": display.duration,
     }
-    styled = _styled(frame, formats)
+    laid_out = styled(frame, formats)
     few = [number for number, is_rare in enumerate(rare) if is_rare]
-    return styled.format(_about, subset=(few, ["p95"]), na_rep=display.MISSING), config
+    return laid_out.format(_about, subset=(few, ["p95"]), na_rep=display.MISSING), config
 
 
-def errors(rows: Sequence[ErrorEvent], tz: str) -> tuple[Styler, _Config]:
+def errors(rows: Sequence[ErrorEvent], tz: str) -> tuple[Styler, Config]:
     """Lay out what failed. Every text is plain, on one line.
 
     Args:
         rows: What to show.
         tz: Zone of the times.
     """
-    frame = pd.DataFrame({"When": _times((row.occurred_at for row in rows), tz)})
+    frame = pd.DataFrame({"When": times((row.occurred_at for row in rows), tz)})
     frame["What"] = [display.one_line(row.name, 60) for row in rows]
     frame["Message"] = [error_text(row) for row in rows]
     frame["Session"] = [session_title(row.session_title, False) for row in rows]
     frame["Kind"] = ["tool call" if row.is_call else "answer" for row in rows]
-    config: _Config = {
+    config: Config = {
         "When": st.column_config.DatetimeColumn(format="MMM D, HH:mm", width=100, help=f"In {display.md(tz)}."),
         "Kind": st.column_config.TextColumn(width=75),
         "What": st.column_config.TextColumn("Name", width=140, help="The tool, or the name of the error."),
@@ -305,7 +344,7 @@ def errors(rows: Sequence[ErrorEvent], tz: str) -> tuple[Styler, _Config]:
         ),
         "Session": st.column_config.TextColumn(width=220),
     }
-    return _styled(frame, {"When": display.moment}), config
+    return styled(frame, {"When": display.moment}), config
 
 
 def error_text(row: ErrorEvent) -> str:
@@ -322,7 +361,7 @@ def session_title(title: str | None, is_deleted: bool) -> str:
     return display.one_line(title) or ("(deleted in OpenCode)" if is_deleted else "(no title)")
 
 
-def session_numbers(detail: SessionDetail) -> tuple[Styler, _Config]:
+def session_numbers(detail: SessionDetail) -> tuple[Styler, Config]:
     """Lay out what a session used: own, copied from the session it was forked from, with child sessions."""
     columns = {
         "Own": ("", detail.cost_recorded_usd),
@@ -347,7 +386,7 @@ def session_numbers(detail: SessionDetail) -> tuple[Styler, _Config]:
             display.usd(cost, 4),
             *(f"{getattr(detail, f'{prefix}{counter}_tokens'):,}" for counter in counters.values()),
         ]
-    config: _Config = {
+    config: Config = {
         "Own": _text("Own", "Of this session's own requests."),
         "Inherited": _text(
             "Inherited by fork", "Of the messages copied from another session; counted there, not here."
@@ -357,66 +396,49 @@ def session_numbers(detail: SessionDetail) -> tuple[Styler, _Config]:
     return frame.style, config
 
 
-def session_models(rows: Sequence[SessionModel]) -> tuple[Styler, _Config]:
+def session_models(rows: Sequence[SessionModel]) -> tuple[Styler, Config]:
     """Lay out what a session used by agent and model."""
     frame = pd.DataFrame(
         {"Agent": [display.one_line(row.agent) for row in rows], "Model": [display.one_line(row.model) for row in rows]}
     )
-    frame["Cost"] = _money(row.cost_recorded_usd for row in rows)
-    frame["Messages"] = _ints(row.messages for row in rows)
+    frame["Cost"] = money(row.cost_recorded_usd for row in rows)
+    frame["Messages"] = ints(row.messages for row in rows)
     for label, counter in _counters(rows).items():
         frame[label] = counter
-    formats = {"Cost": _usd4, "Messages": display.count, **dict.fromkeys(_TOKENS, display.tokens)}
-    config: _Config = {
-        "Cost": _number("Cost, recorded", "USD as OpenCode recorded it. A dash: none was recorded."),
-        "Messages": _number("Messages", "Answers, each request once."),
-        **{label: _number(label, meaning) for label, meaning in _TOKENS.items()},
+    formats = {"Cost": usd4, "Messages": display.count, **dict.fromkeys(_TOKENS, display.tokens)}
+    config: Config = {
+        "Cost": number("Cost, recorded", "USD as OpenCode recorded it. A dash: none was recorded."),
+        "Messages": number("Messages", "Answers, each request once."),
+        **{label: number(label, meaning) for label, meaning in _TOKENS.items()},
     }
-    return _styled(frame, formats), config
-
-
-def child_sessions(rows: Sequence[ChildSession]) -> tuple[Styler, _Config]:
-    """Lay out the sessions that one delegated to."""
-    frame = pd.DataFrame(
-        {
-            "Title": [session_title(row.title, False) for row in rows],
-            "Agent": [display.one_line(row.agent) for row in rows],
-        }
-    )
-    frame["Cost"] = _money(row.cost_recorded_usd for row in rows)
-    frame["Tokens"] = _ints(row.total_tokens for row in rows)
-    config: _Config = {
-        "Cost": _number("Cost, recorded", "Own, USD."),
-        "Tokens": _number("Tokens", "Own, every token once."),
-    }
-    return _styled(frame, {"Cost": _usd4, "Tokens": display.tokens}), config
+    return styled(frame, formats), config
 
 
 def _counters(rows: Sequence[CostRow] | Sequence[SessionModel]) -> dict[str, pd.Series]:
     """Return the token columns."""
     return {
-        "Input": _ints(row.input_tokens for row in rows),
-        "Output": _ints(row.output_tokens for row in rows),
-        "Reasoning": _ints(row.reasoning_tokens for row in rows),
-        "Cache read": _ints(row.cache_read_tokens for row in rows),
-        "Cache write": _ints(row.cache_write_tokens for row in rows),
-        "Total tokens": _ints(row.total_tokens for row in rows),
+        "Input": ints(row.input_tokens for row in rows),
+        "Output": ints(row.output_tokens for row in rows),
+        "Reasoning": ints(row.reasoning_tokens for row in rows),
+        "Cache read": ints(row.cache_read_tokens for row in rows),
+        "Cache write": ints(row.cache_write_tokens for row in rows),
+        "Total tokens": ints(row.total_tokens for row in rows),
     }
 
 
-def _styled(frame: pd.DataFrame, formats: Mapping[str, Callable[..., str]]) -> Styler:
+def styled(frame: pd.DataFrame, formats: Mapping[str, Callable[..., str]]) -> Styler:
     """Give numbers their text; what is sorted is the number."""
     return frame.style.format(
         {column: how for column, how in formats.items() if column in frame}, na_rep=display.MISSING
     )
 
 
-def _money(costs: Iterable[Decimal | None]) -> pd.Series:
+def money(costs: Iterable[Decimal | None]) -> pd.Series:
     """Make a column of costs. Only for showing: sums are made in SQL, as decimals."""
     return pd.Series([None if cost is None else float(cost) for cost in costs], dtype="float64")
 
 
-def _ints(numbers: Iterable[int]) -> pd.Series:
+def ints(numbers: Iterable[int]) -> pd.Series:
     """Make a column of whole numbers."""
     return pd.Series(list(numbers), dtype="int64")
 
@@ -426,12 +448,12 @@ def _usd2(cost: float | None) -> str:
     return display.usd(cost)
 
 
-def _usd4(cost: float | None) -> str:
+def usd4(cost: float | None) -> str:
     """Write the cost of one thing."""
     return display.usd(cost, 4)
 
 
-def _times(moments: Iterable[datetime | None], tz: str) -> pd.Series:
+def times(moments: Iterable[datetime | None], tz: str) -> pd.Series:
     """Make a column of local times from naive UTC."""
     return pd.Series([display.local(at, tz) if at else None for at in moments], dtype="datetime64[us]")
 
@@ -441,12 +463,22 @@ def _about(ms: float | None) -> str:
     return f"~ {display.duration(ms)}"
 
 
-def _floats(numbers: Iterable[float | None]) -> pd.Series:
+def floats(numbers: Iterable[float | None]) -> pd.Series:
     """Make a column of numbers."""
     return pd.Series(list(numbers), dtype="float64")
 
 
-def _number(label: str, meaning: str, width: int | None = None) -> "ColumnConfig":
+def _chips_column() -> "ColumnConfig":
+    """Describe the column of what is special about a session."""
+    return st.column_config.MultiselectColumn(
+        width="medium",
+        options=CHIPS,
+        color=["violet", "gray", "gray", "orange", "orange", "blue"],
+        help="Fork copies: it repeats messages of an older session, counted there.",
+    )
+
+
+def number(label: str, meaning: str, width: int | None = None) -> "ColumnConfig":
     """Describe a column of numbers."""
     return st.column_config.NumberColumn(label, help=meaning, alignment="right", width=width)
 

@@ -20,17 +20,14 @@ def _costs_click(by: str, key: str | None) -> None:
     spend._pick(by, [key], "rows")
 
 
-def _sessions_click() -> None:
-    """Select a row of a session list, then close the session."""
+def _row_click(row: int | None) -> None:
+    """Tick a row of any table of sessions and events, or take the tick back."""
     import streamlit as st
 
-    from pages.ui import listing
+    from pages.ui import links
 
-    st.session_state["rows"] = {"selection": {"rows": [1]}}
-    listing._open(["ses_1", "ses_2"], "rows")
-    st.text(st.query_params["session"])
-    listing._close()
-    st.text(str("session" in st.query_params))
+    st.session_state["rows"] = {"selection": {"rows": [] if row is None else [row]}}
+    links.open_row([("ses_1", None), ("ses_2", "prt_2")], "rows")
 
 
 @pytest.mark.parametrize(
@@ -42,7 +39,7 @@ def _sessions_click() -> None:
         ("agent", "build", {"agent": ["build"]}),
         ("model", "acme/nova", {"model": ["acme/nova"]}),
         ("project", "global", {"project": ["global"]}),
-        ("session", "ses_1", {"go_to_session": "ses_1"}),
+        ("session", "ses_1", {"timeline_go_to": {"session": "ses_1"}}),
         ("agent", None, {}),
     ],
 )
@@ -74,9 +71,13 @@ def test_costs_selected_provider_chooses_its_models(
     assert sorted(app.session_state["model"]) == ["borealis/polar-haiku", "borealis/polar-opus"]
 
 
-def test_sessions_selected_row_opens_and_closes() -> None:
-    """The open session is in the URL, and leaves it when it is closed."""
-    app = AppTest.from_function(_sessions_click, default_timeout=60).run()
+@pytest.mark.parametrize(
+    ("row", "there"),
+    [(0, {"session": "ses_1"}), (1, {"session": "ses_2", "part": "prt_2"}), (None, None), (7, None)],
+)
+def test_open_row_ticked_row_is_a_place_on_the_timeline(row: int | None, there: dict[str, str] | None) -> None:
+    """A session, or an event in it; a tick taken back, and a row that is gone meanwhile, lead nowhere."""
+    app = AppTest.from_function(_row_click, args=(row,), default_timeout=60).run()
 
     assert not app.exception
-    assert [text.value for text in app.text] == ["ses_2", "False"]
+    assert (app.session_state["timeline_go_to"] if "timeline_go_to" in app.session_state else None) == there

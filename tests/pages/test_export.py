@@ -3,6 +3,7 @@
 import csv
 import io
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
@@ -119,20 +120,45 @@ def test_sessions_csv_of_every_set_adds_up(real_path: Callable[[str], Path]) -> 
     )
 
 
-def test_detail_csvs_have_a_row_per_model_and_child(open_index: OpenIndex) -> None:
+def test_session_models_csv_has_a_row_per_model(open_index: OpenIndex) -> None:
     """The small tables of a session export too."""
-    con = open_index(
-        session(),
-        assistant(cost=1),
-        session("ses_2", parentID="ses_1", title="@child"),
-        assistant("m", "ses_2", cost=2),
-    )
+    con = open_index(session(), assistant(cost=1))
 
     models = parsed(export.session_models_csv(sessions.session_models(con, "ses_1"), "ses_1"))
-    children = parsed(export.child_sessions_csv(sessions.child_sessions(con, "ses_1")))
 
     assert [(row["session_id"], row["cost_recorded_usd"]) for row in models] == [("ses_1", "1.000000000000")]
-    assert [(row["title"], row["cost_recorded_usd"]) for row in children] == [("'@child", "2.000000000000")]
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A row of any table."""
+
+    name: str
+    at: datetime | None
+    cost_usd: Decimal | None
+    ids: tuple[str, ...]
+    is_new: bool
+
+
+def test_rows_csv_columns_are_the_fields() -> None:
+    """Full precision, local times with their offset, a guard against formulas, an empty cell for what is unknown."""
+    rows = [
+        _Row("=cmd", datetime(2026, 1, 1, 12), Decimal("0.000000000001"), ("a", "b"), True),
+        _Row("", None, None, (), False),
+    ]
+
+    lines = export.rows_csv(rows, "Asia/Kathmandu").decode("utf-8-sig").splitlines()
+
+    assert lines == [
+        "name,at,cost_usd,ids,is_new",
+        "'=cmd,2026-01-01T17:45:00.000+05:45,0.000000000001,a b,true",
+        ",,,,false",
+    ]
+
+
+def test_rows_csv_no_row_is_an_empty_file() -> None:
+    """Without a row there is no column to name."""
+    assert export.rows_csv([], "UTC") == BOM + b"\n"
 
 
 @pytest.mark.parametrize(

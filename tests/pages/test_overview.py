@@ -256,37 +256,26 @@ def test_overview_follows_the_index_by_itself(
     assert not [button for button in app.button if button.key == "refresh"]
 
 
-def _click(kind: str, name: str) -> None:
-    """Tick a row of a table on Overview."""
+def _click_agent() -> None:
+    """Tick an agent on Overview."""
     import streamlit as st
 
     from pages.ui import data, glance
 
     data.check()
     st.session_state["rows"] = {"selection": {"rows": [0]}}
-    {"session": glance._open_session, "agent": glance._open_agent}[kind]([name], "rows")
+    glance._open_agent(["plan"], "rows")
 
 
-@pytest.mark.parametrize(
-    ("kind", "page", "parameters", "agent"),
-    [("session", "sessions.py", {"session": "ses_1"}, None), ("agent", "costs.py", {"by": "model"}, ["ses_1"])],
-)
-def test_overview_ticked_row_goes_to_its_page(
-    kind: str,
-    page: str,
-    parameters: dict[str, str],
-    agent: list[str] | None,
-    real_path: RealPath,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """A session opens on Sessions; an agent's cost is shown by model."""
+def test_overview_ticked_agent_goes_to_its_costs(real_path: RealPath, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its cost is shown by model, under its filter."""
     monkeypatch.setenv("ANALYTICS_DB", str(real_path("json")))
 
-    app = AppTest.from_function(_click, args=(kind, "ses_1"), default_timeout=60).run()
+    app = AppTest.from_function(_click_agent, default_timeout=60).run()
 
     assert not app.exception
-    assert app.session_state["overview_go_to"] == (ROOT / "pages" / page, parameters)
-    assert app.session_state.get("agent", None) == agent
+    assert app.session_state["overview_go_to"] == (ROOT / "pages" / "costs.py", {"by": "model"})
+    assert app.session_state["agent"] == ["plan"]
 
 
 def test_stretch_open_end_and_whole_days_are_written_short() -> None:

@@ -104,60 +104,6 @@ def test_sessions_pages_are_sql_pages_and_reset_when_the_order_changes(open_app:
     assert app.dataframe[0].value["Title"].tolist()[0] == "Title of ses_129"
 
 
-def test_sessions_link_to_a_session_opens_it(open_app: OpenApp) -> None:
-    """`session=` shows own, inherited and subtree numbers apart, the ids to copy, and the children."""
-    original = [user(), assistant(usage=tokens(input=10), cost=0.25), step_finish("prt_1", tokens(input=10))]
-    docs = (
-        session(),
-        *original,
-        session("ses_2", created=START_MS + 60_000, title="*Fork* ![x](http://example.com)", parentID="ses_1"),
-        *copied(original, "ses_2", "_c"),
-        assistant("msg_9", "ses_2", created=START_MS + 90_000, usage=tokens(input=1_000), cost=1),
-        session("ses_3", parentID="ses_2"),
-        assistant("msg_3", "ses_3", created=START_MS + 95_000, usage=tokens(input=1), cost=None),
-    )
-
-    app = open_app(*docs, page="sessions", range="all", session="ses_2")
-
-    numbers = next(frame.value for frame in app.dataframe if "Own" in frame.value)
-    assert not app.exception
-    assert numbers["Own"].tolist()[:2] == ["$1.0000", "1,000"]
-    assert numbers["Inherited"].tolist()[:2] == ["$0.2500", "10"]
-    assert numbers["With children"].tolist()[:2] == ["$1.0000", "1,001"]
-    assert [code.value for code in app.code] == ["ses_2", "ses_1", "/home/dev/shop"]
-    assert app.button(key="open_parent")
-
-
-def test_sessions_parent_button_goes_up(open_app: OpenApp) -> None:
-    """From a child session to its parent."""
-    docs = (session(), assistant(cost=1), session("ses_2", parentID="ses_1"), user("msg_9", "ses_2"))
-    app = open_app(*docs, page="sessions", range="all", session="ses_2")
-
-    app.button(key="open_parent").click().run()
-
-    assert not app.exception
-    assert app.query_params["session"] in ("ses_1", ["ses_1"])
-
-
-def test_sessions_link_to_an_unknown_session_says_so(open_app: OpenApp, real_path: RealPath) -> None:
-    """A stale link is no error."""
-    app = open_app(real_path("json"), page="sessions", range="all", session="ses_gone<b>")
-
-    assert not app.exception
-    assert "no session with this id" in texts(app)
-
-
-def test_sessions_every_session_of_a_set_opens(open_app: OpenApp, real_path: RealPath) -> None:
-    """No session of the real data, hostile titles included, breaks its panel."""
-    rows = sessions.session_rows(read(real_path("migrated-after")).connection(), Scope(), False, "title")
-    app = open_app(real_path("migrated-after"), page="sessions", range="all")
-
-    for row in rows[::3]:
-        app.query_params["session"] = row.session_id
-        app.run()
-        assert not app.exception, row.session_id
-
-
 def test_sessions_nothing_matches_is_said(open_app: OpenApp, real_path: RealPath) -> None:
     """An empty list has its own state."""
     app = open_app(real_path("json"), page="sessions", range="all", q="no such words anywhere")

@@ -1,0 +1,144 @@
+"""The pieces of the Timeline page."""
+
+import pyarrow.compute as pc
+import streamlit as st
+
+from pages.ui import (
+    data,
+    frame,
+    timeline_below,
+    timeline_head,
+    timeline_live,
+    timeline_payload,
+    timeline_picker,
+    trace_viewer,
+)
+from pages.ui.timeline_live import Live
+from pages.ui.trace_viewer import Opened
+from queries import timeline, transcript, waste
+from queries.timeline import Timeline
+
+_VIEWER, _DETAIL = "trace_viewer", "trace_detail"
+_PIECES = "timeline_pieces"
+
+
+def chosen() -> str | None:
+    """Return the session that the address names, if any."""
+    return st.query_params.get("session", "").strip() or None
+
+
+def pick() -> None:
+    """Let the user choose a session."""
+    timeline_live.leave()
+    frame.heading("Timeline", "What happened in a session, step by step", follows=True)
+    timeline_picker.draw()
+
+
+def load(session_id: str) -> Timeline | None:
+    """Read a session. One that is newer than what the tab reads makes the tab read the newest. None: there is none."""
+    timeline_picker.keep()
+    found = data.load(timeline.timeline, session_id)
+    if found is None and data.follow(0):
+        found = data.load(timeline.timeline, session_id)
+    return found
+
+
+def unknown(session_id: str) -> None:
+    """Say that the index has no such session; if it comes, the page shows it."""
+    timeline_live.leave()
+    frame.heading("Timeline", "No such session", follows=True)
+    with st.container(border=True, key="timeline_unknown"):
+        st.subheader("No such session", anchor=False)
+        st.text("The index has no session with this id:")
+        st.code(session_id, language=None)
+        st.text(
+            "It may not be indexed yet: then it appears here by itself. Or OpenCode deleted it before it was indexed, "
+            "or it belongs to another machine."
+        )
+        st.page_link(frame.TIMELINE, label="Choose a session", icon=":material/arrow_back:")
+
+
+def draw(found: Timeline) -> None:
+    """Draw a session."""
+    report = data.load(waste.waste, found.head.session_id)
+    live = timeline_live.enter(found, report)
+    timeline_head.draw(found.head)
+    if not found.exchanges:
+        st.info("Nothing was said in this session yet." if live.is_running else "Nothing was said in this session.")
+    _panes(found, live)
+    timeline_below.draw()
+
+
+def _panes(found: Timeline, live: Live) -> None:
+    """Draw the waterfall, and beside it what the open exchange says."""
+    asked = _asked(found, live)
+    left, right = trace_viewer.panes()
+    with left:
+        trace_viewer.trace_viewer(
+            timeline_payload.viewer(found, live.report, live.version, asked, data.zone(), live.is_running),
+            key=f"{_VIEWER}_{found.head.session_id}",
+        )
+    with right:
+        interval = timeline_live.tick_s(live)
+        st.fragment(run_every=interval)(_detail)(asked, interval)
+
+
+def _asked(found: Timeline, live: Live) -> Opened:
+    """Return what the address asks for: an event by `part`, else an exchange by its number, else the first or last."""
+    part, number = st.query_params.get("part"), st.query_params.get("exchange", "")
+    row = pc.index(found.events["id"], part).as_py() if part else -1
+    if row >= 0:
+        return {
+            "exchange": found.exchanges[found.events["exchange"][row].as_py()].exchange_id,
+            "part": part,
+            "show_all": [],
+        }
+    own = [each for each in found.exchanges if each.session == 0]
+    named = [each for each in own if number.isdecimal() and each.number == int(number)]
+    begin = named or (own[-1:] if live.is_running else own[:1]) or found.exchanges[:1]
+    return {"exchange": begin[0].exchange_id if begin else None, "part": None, "show_all": []}
+
+
+def _detail(asked: Opened, interval: float) -> None:
+    """Draw what the open exchange says, and hand over to the waterfall what came.
+
+    Args:
+        asked: What the address asks for.
+        interval: Seconds between two calls; once another one is right, the page starts over with that.
+    """
+    live = timeline_live.look()
+    if timeline_live.tick_s(live) != interval:
+        st.rerun(scope="app")
+    key = f"{_DETAIL}_{live.session_id}"
+    opened = trace_viewer.opened(key, asked)
+    growth = (
+        timeline_payload.growth(live.growth, live.version, live.serial, live.report, live.is_running)
+        if live.growth
+        else None
+    )
+    trace_viewer.trace_detail(
+        {
+            "view": live.session_id,
+            "exchange_id": opened["exchange"],
+            "pieces": _pieces(live, opened),
+            "shown": opened["show_all"],
+            "opened": opened,
+            "growth": growth,
+        },
+        key=key,
+    )
+
+
+def _pieces(live: Live, opened: Opened) -> list[trace_viewer.PieceRow]:
+    """Return the transcript of the open exchange, read once a revision."""
+    if opened["exchange"] is None:
+        return []
+    of = (live.seen, opened["exchange"], tuple(opened["show_all"]))
+    known, pieces = st.session_state.get(_PIECES, (None, []))
+    if known != of:
+        rows = data.ask(transcript.transcript, opened["exchange"])
+        whole = {trace_id: data.ask(transcript.piece, trace_id) for trace_id in opened["show_all"]}
+        rows = [whole.get(row.trace_id) or row for row in rows]
+        pieces = timeline_payload.pieces(rows, live.marker.origin_at)
+        st.session_state[_PIECES] = (of, pieces)
+    return pieces

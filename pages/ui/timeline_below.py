@@ -1,0 +1,350 @@
+"""Below the waterfall: the session's figures, its tree of sessions, and what it spent for nothing."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import streamlit as st
+from pandas.io.formats.style import Styler
+
+from pages.ui import (
+    charts,
+    data,
+    display,
+    export,
+    frame,
+    links,
+    tables,
+    timeline_charts,
+    timeline_jump,
+    timeline_live,
+    timeline_tables,
+)
+from pages.ui.timeline_jump import Place
+from pages.ui.timeline_live import Live
+from queries import session_figures, sessions
+from queries.session_figures import SessionFigures
+from queries.sessions import SessionDetail, SessionModel
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+_TICK_S = 5.0
+_FIGURES, _SESSIONS, _WASTE = "Figures", "Sessions", "Loops and waste"
+_FOUND = "timeline_below_found"
+
+
+def draw() -> None:
+    """Draw the tabs and keep the open one up to date while the session runs."""
+    live = timeline_live.look()
+    st.fragment(run_every=_TICK_S if live.is_running else None)(_tick)()
+
+
+def _tick() -> None:
+    """Draw the open tab at the newest revision."""
+    live = timeline_live.look()
+    with st.container(key="timeline_below"):
+        figures, tree, wasted = st.tabs([_FIGURES, _SESSIONS, _WASTE], key="timeline_tabs", on_change="rerun")
+        if figures.open:
+            with figures:
+                _figures(live)
+        if tree.open:
+            with tree:
+                _tree(live)
+        if wasted.open:
+            with wasted:
+                _wasted(live)
+    timeline_jump.draw(live.session_id)
+
+
+def _figures(live: Live) -> None:
+    """Draw charts and tables of the session itself."""
+    found, detail, models = _read(live)
+    if found is None or detail is None:  # it was deleted from the index meanwhile
+        st.text("There are no figures of this session.")
+        return
+    left, right = st.columns(2, gap="medium")
+    with left.container(border=True, height="stretch", key="timeline_context"):
+        _context(found)
+    with right.container(border=True, height="stretch", key="timeline_costs"):
+        _costs(found)
+    left, middle, right = st.columns([4, 3, 5], gap="medium")
+    with left.container(border=True, height="stretch"):
+        _tokens(found, detail)
+    with middle.container(border=True, height="stretch"):
+        _time(found)
+    with right.container(border=True, height="stretch"):
+        _models(live.session_id, models)
+    with st.container(border=True):
+        _exchanges(found)
+    left, right = st.columns(2, gap="medium")
+    with left.container(border=True, height="stretch"):
+        _tools(found)
+    with right.container(border=True, height="stretch"):
+        _files(found)
+
+
+def _read(live: Live) -> tuple[SessionFigures | None, SessionDetail | None, list[SessionModel]]:
+    """Return what the figures are made of, read once a revision."""
+    known = st.session_state.get(_FOUND)
+    if known and known[0] == (live.session_id, live.seen):
+        return known[1]
+    found = (
+        data.ask(session_figures.session_figures, live.session_id),
+        data.ask(sessions.session_detail, live.session_id, data.zone()),
+        data.ask(sessions.session_models, live.session_id),
+    )
+    st.session_state[_FOUND] = ((live.session_id, live.seen), found)
+    return found
+
+
+def _context(found: SessionFigures) -> None:
+    """Draw how the context grew."""
+    _headed("Context per model request, tokens", "What each request sent: input, cache read and cache write together.")
+    if not any(point.context_tokens for point in found.context):
+        st.text("No usage is recorded.")
+        return
+    _chart(timeline_charts.context(found.context), "context", "Stacked bars of what each model request was sent.")
+    st.caption(timeline_tables.context(found))
+
+
+def _costs(found: SessionFigures) -> None:
+    """Draw what each exchange cost."""
+    _headed("Recorded cost per exchange, USD")
+    if not any(row.cost_usd or row.delegated_cost_usd for row in found.exchanges):
+        st.text("No cost is recorded here: subscriptions and free models are recorded as 0.")
+        return
+    _chart(
+        timeline_charts.costs(found.exchanges), "costs", "Stacked bars of the cost per exchange; the table has them."
+    )
+
+
+def _tokens(found: SessionFigures, detail: SessionDetail) -> None:
+    """Draw tokens by kind, own, inherited and with child sessions."""
+    _headed("Tokens and cost")
+    styled, config = tables.session_numbers(detail)
+    _table(styled, config, "timeline_numbers", "Tokens and cost")
+    share = found.tokens.cache_read_share
+    notes = [] if share is None else [f"{display.percent(share)} of what was sent came from the cache"]
+    if found.unrecorded_messages:
+        notes.append(f"{display.counted(found.unrecorded_messages, 'message')} without a recorded cost")
+    if detail.missing_usage_messages:
+        notes.append(f"{display.counted(detail.missing_usage_messages, 'message')} whose provider sent no usage")
+    if notes:
+        st.caption(f"{' · '.join(notes)}.")
+
+
+def _time(found: SessionFigures) -> None:
+    """Draw where the time went."""
+    _headed("Time", "From the first to the last recorded moment. What OpenCode does not record is unknown.")
+    if not found.time.wall_ms:
+        st.text("No time is recorded.")
+        return
+    styled, config = timeline_tables.time_split(found.time)
+    _table(styled, config, "timeline_time", "Time")
+    if found.time.open_ended:
+        st.caption(f"{display.counted(found.time.open_ended, 'answer or call', 'answers and calls')} without an end.")
+
+
+def _models(session_id: str, rows: Sequence[SessionModel]) -> None:
+    """Draw what each agent used on each model."""
+    ask = data.source(sessions.session_models, session_id)
+    _headed(
+        "By agent and model",
+        csv=(lambda: export.session_models_csv(ask(), session_id), "models", session_id, bool(rows)),
+    )
+    if not rows:
+        st.text("No model was asked.")
+        return
+    styled, config = tables.session_models(rows)
+    _table(styled, config, "timeline_models", "By agent and model")
+
+
+def _exchanges(found: SessionFigures) -> None:
+    """List the exchanges."""
+    rows = found.exchanges
+    _headed(display.counted(len(rows), "exchange"), csv=_rows_csv(rows, "exchanges", found.session_id))
+    if not rows:
+        st.text("There is none.")
+        return
+    styled, config = timeline_tables.exchanges(rows, data.zone())
+    places: list[Place | None] = [Place(row.exchange_id) for row in rows]
+    _jumping(styled, config, "timeline_exchanges", "Exchanges", [row.exchange_id for row in rows], places, most=12)
+
+
+def _tools(found: SessionFigures) -> None:
+    """List the tools, the one that took longest first."""
+    rows = found.tools
+    _headed("Slowest tools", csv=_rows_csv(rows, "tools", found.session_id))
+    if not rows:
+        st.text("No tool was called.")
+        return
+    styled, config = timeline_tables.tools(rows)
+    places = [Place(None, row.slowest_trace_id) if row.slowest_trace_id else None for row in rows]
+    _jumping(styled, config, "timeline_tools", "Slowest tools", [row.name for row in rows], places, most=10)
+
+
+def _files(found: SessionFigures) -> None:
+    """List the files that were touched."""
+    rows = found.files
+    _headed("Files touched", csv=_rows_csv(rows, "files", found.session_id))
+    if found.recorded_files is not None:
+        st.caption(
+            f"OpenCode's own count: {display.counted(found.recorded_files, 'file')} changed, "
+            f"+{display.count(found.recorded_additions)} −{display.count(found.recorded_deletions)} lines."
+        )
+    if not rows:
+        st.text("No call read or edited a file.")
+        return
+    styled, config = timeline_tables.files(rows)
+    places: list[Place | None] = [Place(None, row.first_trace_id) for row in rows]
+    _jumping(styled, config, "timeline_files", "Files touched", [row.path for row in rows], places, most=10)
+
+
+def _tree(live: Live) -> None:
+    """List the session and all below it, and the ways to them."""
+    rows = live.sessions
+    title = f"{display.counted(live.head.subtree_sessions - 1, 'session')} below this one"
+    _headed(title, csv=_rows_csv(rows, "tree", live.session_id))
+    if len(rows) == 1:
+        st.text("This session did not delegate.")
+        return
+    styled, config = timeline_tables.sessions(rows, data.zone(), live.is_running)
+    places = [Place(None, row.delegating_trace_id) if row.delegating_trace_id else None for row in rows]
+    ids = [row.session_id for row in rows]
+    number = _jumping(styled, config, "timeline_tree", title, ids, places, most=14)
+    if number is None:
+        st.caption("Tick a row to see its call in the waterfall; from there the session itself is one key away.")
+    elif number:
+        with st.container(horizontal=True, gap="small"):
+            st.page_link(
+                frame.TIMELINE,
+                label="Open this session on its own",
+                icon=":material/open_in_full:",
+                query_params=links.address(ids[number]),
+            )
+
+
+def _wasted(live: Live) -> None:
+    """List what was spent for nothing, and what that cost."""
+    report = live.report
+    _headed(_sum(live), csv=_rows_csv(report.findings, "waste", live.session_id))
+    st.caption(
+        "A loop: one tool with the same arguments three times or more in one exchange. Edit, fail, edit: a file that "
+        "was edited again after the edit, or a call after it, failed. The cost is that of the model requests "
+        "concerned, each whole; of an exchange that failed or was cut short, all of it."
+    )
+    if not report.findings:
+        return
+    titles = {row.session_id: tables.session_title(row.title, row.is_deleted) for row in live.sessions}
+    styled, config = timeline_tables.findings(report.findings, titles)
+    places: list[Place | None] = [
+        Place(row.finding.exchange_id, next(iter(row.finding.trace_ids), None)) for row in report.findings
+    ]
+    ids = [(row.finding.category, row.finding.exchange_id, row.finding.trace_ids) for row in report.findings]
+    _jumping(styled, config, "timeline_waste", "Loops and waste", ids, places, most=14)
+    if report.overlap_tokens:
+        st.caption(
+            f"Some requests are in several findings: {display.tokens(report.overlap_tokens)} tokens and "
+            f"{display.usd(report.overlap_cost_usd, 4)} are counted once in the sum above."
+        )
+
+
+def _sum(live: Live) -> str:
+    """Say what all findings cost together."""
+    report = live.report
+    if not report.findings:
+        return "No loop, no repeated edit, no exchange that failed"
+    kinds = "; ".join(
+        display.counted(total.findings, *timeline_tables.category(total.category)) for total in report.totals
+    )
+    together = report.together
+    return (
+        f"{display.counted(together.findings, 'finding')} ({kinds}): {display.usd(together.cost_usd, 4)} recorded, "
+        f"{display.tokens(together.tokens)} tokens"
+    )
+
+
+_Csv = tuple[Callable[[], bytes], str, str, bool]
+
+
+def _rows_csv(rows: Sequence["DataclassInstance"], table: str, session_id: str) -> _Csv:
+    """Prepare the download of rows as they are: their fields are the columns."""
+    tz = data.zone()
+    return lambda: export.rows_csv(rows, tz), table, session_id, bool(rows)
+
+
+def _headed(title: str, meaning: str | None = None, csv: _Csv | None = None) -> None:
+    """Head a block: its title, and its download at the other end of the line."""
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+        st.markdown(f"**{display.md(title)}**", width="content", help=meaning)
+        if csv and csv[3]:
+            make, table, session_id, _ = csv
+            st.download_button(
+                "CSV",
+                data=export.safely(make),
+                file_name=export.plain_name(f"opencode-session_{session_id}_{table}"),
+                mime="text/csv",
+                key=f"timeline_{table}_csv",
+                icon=":material/download:",
+                on_click="ignore",
+                help="Every row, full precision",
+            )
+
+
+def _chart(figure: object, key: str, alt: str) -> None:
+    """Draw a chart."""
+    st.plotly_chart(
+        figure, key=f"timeline_{key}_chart", config=charts.CONFIG, alt=alt, theme="streamlit", height="content"
+    )
+
+
+def _table(styled: Styler, config: tables.Config, key: str, alt: str) -> None:
+    """Draw a table that is only read."""
+    st.dataframe(
+        styled,
+        key=key,
+        hide_index=True,
+        column_config=config,
+        placeholder=display.MISSING,
+        height="content",
+        alt=alt,
+    )
+
+
+def _jumping(
+    styled: Styler,
+    config: tables.Config,
+    key: str,
+    alt: str,
+    ids: Sequence[object],
+    places: list[Place | None],
+    most: int,
+) -> int | None:
+    """Draw a table whose rows are places in the waterfall: ticking one goes there.
+
+    Args:
+        styled: The table.
+        config: How to show its columns.
+        key: Begins the key of the table.
+        alt: What it is.
+        ids: What names the rows: the same rows keep their tick.
+        places: Of every row.
+        most: Rows that are shown without scrolling.
+
+    Returns:
+        The ticked row. None: none is.
+    """
+    table_key = tables.key(key, ids)
+    shown = st.dataframe(
+        styled,
+        key=table_key,
+        hide_index=True,
+        column_config=config,
+        placeholder=display.MISSING,
+        height="content" if len(ids) <= most else 35 * (most + 1),
+        alt=alt,
+        selection_mode="single-row",
+        on_select=lambda: timeline_jump.to_row(places, table_key),
+    )
+    ticked = shown["selection"]["rows"]
+    return int(ticked[0]) if ticked and ticked[0] < len(ids) else None

@@ -1,0 +1,135 @@
+"""What a tab knows of the session it shows, and what has come since: a running session grows while one looks at it."""
+
+import time
+from dataclasses import dataclass, replace
+
+import streamlit as st
+
+from pages.ui import activity, data
+from queries import health, timeline, waste
+from queries.timeline import Growth, Marker, Timeline
+from queries.traced_sessions import SessionHead, TracedSession
+from queries.waste import WasteReport
+
+TICK_RUNNING_S, TICK_FOLLOWED_S, TICK_AT_REST_S = 0.5, 5.0, 30.0
+MOST_GROWTH = 500  # events; more, and the viewer is drawn anew: all that came is sent with every change
+_REPORT_S = 3.0  # between two searches for waste
+_LIVE = "timeline_live"
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """What a tab knows.
+
+    Attributes:
+        session_id: What it shows.
+        version: Revision that the viewer was drawn at.
+        marker: What the viewer got then.
+        head: The newest known head of the session.
+        sessions: The newest known sessions of its tree.
+        seen: Newest revision that was looked at.
+        growth: Everything since the viewer was drawn. None: nothing.
+        serial: Counts the growths.
+        report: Newest known waste.
+        reported: Revision of the report.
+        reported_at: When it was made, in seconds of a monotonic clock.
+    """
+
+    session_id: str
+    version: str
+    marker: Marker
+    head: SessionHead
+    sessions: list[TracedSession]
+    seen: str
+    growth: Growth | None
+    serial: int
+    report: WasteReport
+    reported: str
+    reported_at: float
+
+    @property
+    def is_running(self) -> bool:
+        """Tell whether the session still works."""
+        return self.head.is_running(data.now())
+
+
+def enter(found: Timeline, report: WasteReport) -> Live:
+    """Begin to follow a session at the pinned revision, unless that was done before."""
+    version = data.version()
+    known = current()
+    if known and (known.session_id, known.version) == (found.head.session_id, version):
+        return known
+    begun = Live(
+        session_id=found.head.session_id,
+        version=version,
+        marker=found.marker,
+        head=found.head,
+        sessions=found.sessions,
+        seen=version,
+        growth=None,
+        serial=0,
+        report=report,
+        reported=version,
+        reported_at=time.monotonic(),
+    )
+    st.session_state[_LIVE] = begun
+    return begun
+
+
+def current() -> Live | None:
+    """Return what the tab knows. None: it shows no session."""
+    return st.session_state.get(_LIVE)
+
+
+def leave() -> None:
+    """Forget the session: none is shown."""
+    st.session_state.pop(_LIVE, None)
+
+
+def look() -> Live:
+    """Look whether something came, from a fragment. Where it is too much to append, the page starts over."""
+    known = current()
+    if known is None:  # the page was left while this was on its way
+        st.stop()
+    data.version()  # it is still looked at
+    newest = data.newest_version()
+    found = known if newest == known.seen else _grown(known, newest)
+    found = _reported(found, newest)
+    st.session_state[_LIVE] = found
+    return found
+
+
+def tick_s(live: Live, slowest: float = TICK_RUNNING_S) -> float:
+    """Return the seconds between two looks.
+
+    Args:
+        live: What is known.
+        slowest: Seconds that are enough while the session runs.
+    """
+    does = data.doing(data.latest(health.status))
+    if not activity.is_at_work(does):
+        return TICK_AT_REST_S
+    return slowest if live.is_running else TICK_FOLLOWED_S
+
+
+def _grown(known: Live, newest: str) -> Live:
+    """Read what came since the viewer was drawn."""
+    growth = data.ask(timeline.events_since, known.marker)
+    if growth is None:
+        return replace(known, seen=newest)
+    if growth.is_restart or growth.events.num_rows > MOST_GROWTH:
+        data.follow(0)
+        st.rerun(scope="app")
+    return replace(
+        known, seen=newest, growth=growth, head=growth.head, sessions=growth.sessions, serial=known.serial + 1
+    )
+
+
+def _reported(known: Live, newest: str) -> Live:
+    """Look for waste again once something came, but not all the time: it reads what was said."""
+    clock = time.monotonic()
+    if known.growth is None or known.reported == known.seen or clock - known.reported_at < _REPORT_S:
+        return known
+    report = data.ask(waste.waste, known.session_id)
+    serial = known.serial + (report != known.report)
+    return replace(known, report=report, reported=newest, reported_at=clock, serial=serial)

@@ -1,0 +1,156 @@
+"""Which session to look at: search, filters, the sessions that were active last on top."""
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+from pages.ui import data, display, tables
+from queries import health, sessions
+from queries.period import Scope
+
+PAGE_ROWS = 50
+_TEXT, _AGENTS, _MODELS, _PROJECTS = "pick_text", "pick_agents", "pick_models", "pick_projects"
+_SORT, _CHILDREN, _PAGE, _PAGE_OF = "pick_sort", "pick_children", "pick_page", "pick_page_of"
+# The order that one most often looks for a session by comes first.
+_SORTS = ("last active", *(sort for sort in sessions.SORTS if sort != "last active"))
+
+
+def draw() -> None:
+    """Draw the search, the filters and what they leave. Ticking a row opens the session."""
+    scope, fold, sort = _chosen()
+    total = data.load(sessions.sessions_total, scope, fold)
+    if scope.text and data.load(sessions.session_detail, scope.text, scope.tz):
+        _by_id(scope.text)
+    elif not total.sessions:
+        _nothing(scope)
+    else:
+        _list(scope, fold, sort, total.sessions)
+
+
+def keep() -> None:
+    """Remember what was looked for while a session is shown: Streamlit forgets the value of a widget not drawn."""
+    for key in (_TEXT, _AGENTS, _MODELS, _PROJECTS, _SORT, _CHILDREN, _PAGE):
+        if key in st.session_state:
+            st.session_state[key] = st.session_state[key]
+
+
+def _chosen() -> tuple[Scope, bool, str]:
+    """Let the user say what to look for.
+
+    Returns:
+        What matches, whether child sessions are part of their root's row, and the order.
+    """
+    names = data.load(health.names)
+    projects = {display.project(project): project.project_id for project in names.projects}
+    with st.container(horizontal=True, vertical_alignment="center", gap="small", key="picker_filters"):
+        text = st.text_input(
+            "Search titles, prompts, answers, or paste a session id",
+            key=_TEXT,
+            type="search",
+            live="300ms",
+            placeholder="Search titles, prompts, answers, or paste a session id",
+            label_visibility="collapsed",
+            width=380,
+        )
+        agents = _choice("Agents", _AGENTS, names.agents)
+        models = _choice("Models", _MODELS, names.models)
+        chosen = _choice("Projects", _PROJECTS, list(projects))
+        sort = st.selectbox("Sort", _SORTS, key=_SORT, label_visibility="collapsed", width=150, filter_mode=None)
+        children = st.toggle("Child sessions", key=_CHILDREN, help="List the sessions that another one delegated to.")
+    scope = Scope(
+        tz=data.zone(),
+        agents=tuple(agents),
+        models=tuple(models),
+        projects=tuple(projects[label] for label in chosen),
+        text=(text or "").strip(),
+    )
+    return scope, not children, str(sort or _SORTS[0])
+
+
+def _choice(label: str, key: str, known: Sequence[str]) -> list[str]:
+    """Draw one multiple choice."""
+    return st.multiselect(
+        label,
+        known,
+        key=key,
+        placeholder=f"All {label.lower()}",
+        label_visibility="collapsed",
+        width=190,
+        wrap=False,
+        select_all=False,
+    )
+
+
+def _list(scope: Scope, fold: bool, sort: str, found: int) -> None:
+    """Draw one page of the sessions that match."""
+    pages = -(-found // PAGE_ROWS)
+    page = _page((scope, fold, sort), pages)
+    rows = data.load(sessions.session_rows, scope, fold, sort, PAGE_ROWS, (page - 1) * PAGE_ROWS)
+    ids = [row.session_id for row in rows]
+    styled, config = tables.picker(rows, scope)
+    key = tables.key("picker_rows", scope, fold, sort, ids)
+    with st.container(key="picker_table"):
+        st.dataframe(
+            styled,
+            key=key,
+            hide_index=True,
+            column_config=config,
+            placeholder=display.MISSING,
+            height="content" if len(rows) <= 18 else 640,
+            on_select=lambda: _open_row(ids, key),
+            selection_mode="single-row",
+            alt="Sessions to look at",
+        )
+    if pages > 1:
+        st.pagination(pages, key=_PAGE)
+    folded = " A row holds its child sessions." if fold else ""
+    st.caption(f"{display.counted(found, 'session')}. Tick a row to open its timeline.{folded}")
+
+
+def _by_id(session_id: str) -> None:
+    """Offer the session whose id was pasted."""
+    with st.container(border=True, key="picker_by_id"):
+        st.text("This is the id of a session:")
+        st.code(session_id, language=None)
+        st.button(
+            "Open it", key="picker_open_id", icon=":material/view_timeline:", on_click=open_session, args=(session_id,)
+        )
+
+
+def _nothing(scope: Scope) -> None:
+    """Say that nothing matches, and offer what helps."""
+    with st.container(border=True, key="picker_nothing"):
+        st.subheader("No session matches", anchor=False)
+        if scope.text.startswith("ses_"):
+            st.text("The index has no session with this id, and none that says it.")
+        else:
+            st.text("No title, prompt or answer holds this, under these filters.")
+        st.button("Clear", key="picker_clear", icon=":material/filter_alt_off:", on_click=_clear)
+
+
+def open_session(session_id: str) -> None:
+    """Open a session, from a callback; Back returns to what was looked at before."""
+    st.query_params.from_dict({"session": session_id})
+
+
+def _open_row(ids: Sequence[str], table_key: str) -> None:
+    """Open the session of the ticked row, from a callback."""
+    number = tables.selected(table_key)
+    if number is not None and number < len(ids):
+        open_session(ids[number])
+
+
+def _clear() -> None:
+    """Take search and filters off, from a callback."""
+    st.session_state[_TEXT] = ""
+    st.session_state[_AGENTS] = st.session_state[_MODELS] = st.session_state[_PROJECTS] = []
+
+
+def _page(of: tuple[Scope, bool, str], pages: int) -> int:
+    """Return the page of the list that is asked for; the first one again when search, filters or order change."""
+    if st.session_state.get(_PAGE_OF) != of:
+        if _PAGE_OF in st.session_state:
+            st.session_state[_PAGE] = 1
+        st.session_state[_PAGE_OF] = of
+    asked = st.session_state.get(_PAGE) or 1
+    return int(asked) if 1 <= int(asked) <= pages else 1
