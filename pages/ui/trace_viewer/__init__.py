@@ -24,11 +24,12 @@ Clicks on sessions in Delegations jump inside the viewer.
 costs, tokens, counts and durations as `pages.ui.display` does. Lists may be empty, keys may not be missing.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
@@ -109,7 +110,7 @@ class ViewerPayload(TypedDict):
         exchanges: As `exchanges_frame` makes them: id string, session int32, number int32, kind string, status string
             (answered failed aborted unfinished unanswered), start_ms float64, end_ms float64 (NaN: unknown),
             tools int32, delegations int32, steps int32, errors int32, tokens float64, cost_usd float64 (NaN: not
-            recorded), is_fork_copy bool. Their order is the display order of the exchanges of one session.
+            recorded), is_fork_copy bool, label string. Their order is the display order of the exchanges of one session.
     """
 
     view: str
@@ -157,6 +158,7 @@ class GrowthExchange(TypedDict):
     tokens: int | None
     cost_usd: float | None
     is_fork_copy: bool
+    label: NotRequired[str]  # first line of what was asked; without it, that of the first prompt
 
 
 class Growth(TypedDict):
@@ -164,10 +166,11 @@ class Growth(TypedDict):
 
     Always everything since then, not since the last growth: Streamlit may drop one of two quick messages. The viewer
     updates by id, so what it already has does no harm. New rows come in display order and are put last below their
-    parent. `serial` counts up; an equal one is ignored.
+    parent. `serial` counts up; an equal one is ignored, and so is growth of another `version` of the viewer's payload.
     """
 
     serial: int
+    version: NotRequired[str]  # of the viewer's payload that it adds to; without it, whatever is drawn
     events: list[GrowthEvent]
     exchanges: list[GrowthExchange]
     sessions: list[SessionRow]  # the whole list again if any session is new or changed, else empty
@@ -237,9 +240,63 @@ class DetailPayload(TypedDict):
     growth: Growth | None
 
 
+# Side by side where there is room for both; below 800 px the viewer's tabs show one at a time.
+_PANES_STYLE = """
+<style>
+@media (max-width: 799.98px) {
+  .st-key-trace_panes [data-testid="stHorizontalBlock"] { flex-direction: column; gap: .5rem; }
+  .st-key-trace_panes [data-testid="stColumn"] { width: 100%; min-width: 100%; flex: 1 1 auto; }
+}
+</style>
+"""
+_WIDTHS = (58, 42)
+
+_MISSING = float("nan")
+_REPEATED = ("kind", "name", "status")
+_EXCHANGE_SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),
+        ("session", pa.int32()),
+        ("number", pa.int32()),
+        ("kind", pa.dictionary(pa.int32(), pa.string())),
+        ("status", pa.dictionary(pa.int32(), pa.string())),
+        ("start_ms", pa.float64()),
+        ("end_ms", pa.float64()),
+        ("tools", pa.int32()),
+        ("delegations", pa.int32()),
+        ("steps", pa.int32()),
+        ("errors", pa.int32()),
+        ("tokens", pa.float64()),
+        ("cost_usd", pa.float64()),
+        ("is_fork_copy", pa.bool_()),
+        ("label", pa.string()),
+    ]
+)
+
+
+def _text(*names: str) -> str:
+    """Join files of this folder; each component is one script and one style sheet."""
+    return "\n".join((_FOLDER / name).read_text(encoding="utf-8") for name in names)
+
+
+_draw_viewer = st.components.v2.component(
+    "trace_viewer",
+    js=_text("shared.js", "model.js", "axis.js", "minimap.js", "rows.js", "viewer.js"),
+    css=_text("shared.css", "viewer.css"),
+)
+_draw_detail = st.components.v2.component(
+    "trace_detail",
+    js=_text("shared.js", "prose.js", "pieces.js", "detail.js"),
+    css=_text("shared.css", "detail.css"),
+)
+
+
 def panes() -> tuple[DeltaGenerator, DeltaGenerator]:
     """Make the two places side by side, one above the other below 800 px; call once, then fill left and right."""
-    raise NotImplementedError
+    st.html(_PANES_STYLE)
+    with st.container(key="trace_panes"):
+        left, right = st.columns(_WIDTHS, gap="small")
+    return left, right
 
 
 def trace_viewer(payload: ViewerPayload, *, key: str) -> None:
@@ -249,7 +306,7 @@ def trace_viewer(payload: ViewerPayload, *, key: str) -> None:
         payload: See `ViewerPayload`.
         key: Streamlit's key, constant on the page.
     """
-    raise NotImplementedError
+    _draw_viewer(key=key, data=payload)
 
 
 def trace_detail(payload: DetailPayload, *, key: str, on_open: Callable[[], None] | None = None) -> Opened:
@@ -263,7 +320,8 @@ def trace_detail(payload: DetailPayload, *, key: str, on_open: Callable[[], None
     Returns:
         What is open now: what the payload said until something is clicked.
     """
-    raise NotImplementedError
+    result = _draw_detail(key=key, data=payload, on_opened_change=on_open or _nothing)
+    return _as_opened(result.get("opened"), payload["opened"])
 
 
 def opened(key: str, default: Opened) -> Opened:
@@ -273,7 +331,8 @@ def opened(key: str, default: Opened) -> Opened:
         key: The key of trace_detail.
         default: What the URL says; taken until something is clicked.
     """
-    raise NotImplementedError
+    state = st.session_state.get(key)
+    return _as_opened(state.get("opened") if isinstance(state, Mapping) else None, default)
 
 
 def events_frame(events: pa.Table) -> pa.Table:
@@ -282,7 +341,18 @@ def events_frame(events: pa.Table) -> pa.Table:
     Args:
         events: `Timeline.events`.
     """
-    raise NotImplementedError
+    frame = pa.table(
+        {
+            "id": events["id"],
+            "exchange": events["exchange"].cast(pa.int32()),
+            "parent": events["parent"].cast(pa.int32()),
+            **{name: _repeated(events[name]) for name in _REPEATED},
+            "label": events["label"],
+            **{name: _numbers(events[name]) for name in ("start_ms", "end_ms", "tokens", "cost_usd")},
+            "flags": events["flags"].cast(pa.int32()),
+        }
+    )
+    return frame.combine_chunks()
 
 
 def exchanges_frame(rows: Sequence[dict[str, Any]]) -> pa.Table:
@@ -291,4 +361,30 @@ def exchanges_frame(rows: Sequence[dict[str, Any]]) -> pa.Table:
     Args:
         rows: Dicts shaped like `GrowthExchange`, but `session` (index in the list of sessions) for `session_id`.
     """
-    raise NotImplementedError
+    missing = ("start_ms", "end_ms", "tokens", "cost_usd")
+    filled = [
+        {"label": "", **row, **{name: _MISSING if row[name] is None else row[name] for name in missing}} for row in rows
+    ]
+    return pa.Table.from_pylist(filled, schema=_EXCHANGE_SCHEMA)
+
+
+def _repeated(words: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Send each different word once."""
+    return words if pa.types.is_dictionary(words.type) else words.dictionary_encode()
+
+
+def _numbers(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Send missing numbers as NaN: the browser then reads a plain array."""
+    return pc.fill_null(values.cast(pa.float64()), _MISSING)
+
+
+def _as_opened(state: Any, default: Opened) -> Opened:
+    """Read what the browser says is open. It is untrusted: anything of another shape is as if nothing was said."""
+    match state:
+        case {"exchange": str() | None as exchange, "part": str() | None as part, "show_all": list(show_all)}:
+            return {"exchange": exchange, "part": part, "show_all": [one for one in show_all if isinstance(one, str)]}
+    return default
+
+
+def _nothing() -> None:
+    """Stand in for a callback: Streamlit keeps a state only if something listens for it."""
