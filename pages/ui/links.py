@@ -1,12 +1,27 @@
 """Ways to the Timeline: a session, or one event in it, from any table."""
 
+import secrets
 from collections.abc import Sequence
+from urllib.parse import urlencode
 
 import streamlit as st
 
-from pages.ui import frame, tables
+from pages.ui import tables
 
 _GO_TO = "timeline_go_to"
+# `st.switch_page` leaves an address behind that Back comes to: that of this page, without its filters but with the
+# other page's parameters. One step of the browser's own history has no such trace; Streamlit follows it.
+_JS = """
+let done = null;
+export default function ({ data }) {
+  if (data.token === done) return;
+  done = data.token;
+  const path = window.location.pathname.replace(/[^/]*$/, "timeline");
+  window.history.pushState({}, "", path + data.search);
+  window.dispatchEvent(new PopStateEvent("popstate", { state: {} }));
+}
+"""
+_follow = st.components.v2.component("timeline_link", js=_JS)
 
 
 def open_row(places: Sequence[tuple[str, str | None]], table_key: str) -> None:
@@ -28,8 +43,25 @@ def open_session(session_id: str, part: str | None = None) -> None:
 
 def go() -> None:
     """Go to what was ticked in the run before: a callback cannot leave the page itself. Call it first in a page."""
-    if parameters := st.session_state.pop(_GO_TO, None):
-        st.switch_page(frame.TIMELINE, query_params=parameters)
+    if there := st.session_state.pop(_GO_TO, None):
+        _follow(data={"search": f"?{urlencode(there)}", "token": secrets.token_hex(8)}, key="timeline_link")
+
+
+def way(label: str, icon: str, key: str, session_id: str | None) -> None:
+    """Draw the way to another session on the Timeline itself.
+
+    Not a page link: one to the page that is shown leaves the address as it is.
+
+    Args:
+        label: What it says.
+        icon: Name of its icon.
+        key: Streamlit's key.
+        session_id: Where it leads. None: to the list of sessions.
+    """
+    there = address(session_id) if session_id else {}
+    st.button(
+        label, key=key, icon=f":material/{icon}:", type="tertiary", on_click=st.query_params.from_dict, args=(there,)
+    )
 
 
 def address(session_id: str, part: str | None = None) -> dict[str, str]:

@@ -6,7 +6,9 @@ import streamlit as st
 from pages.ui import (
     data,
     frame,
+    links,
     timeline_below,
+    timeline_bridge,
     timeline_head,
     timeline_live,
     timeline_payload,
@@ -55,7 +57,7 @@ def unknown(session_id: str) -> None:
             "It may not be indexed yet: then it appears here by itself. Or OpenCode deleted it before it was indexed, "
             "or it belongs to another machine."
         )
-        st.page_link(frame.TIMELINE, label="Choose a session", icon=":material/arrow_back:")
+        links.way("Choose a session", "arrow_back", "timeline_all", None)
 
 
 def draw(found: Timeline) -> None:
@@ -111,6 +113,7 @@ def _detail(asked: Opened, interval: float) -> None:
         st.rerun(scope="app")
     key = f"{_DETAIL}_{live.session_id}"
     opened = trace_viewer.opened(key, asked)
+    _address(live, asked, opened)
     growth = (
         timeline_payload.growth(live.growth, live.version, live.serial, live.report, live.is_running)
         if live.growth
@@ -127,6 +130,14 @@ def _detail(asked: Opened, interval: float) -> None:
         },
         key=key,
     )
+
+
+def _address(live: Live, asked: Opened, opened: Opened) -> None:
+    """Let the address bar name what is open; of what it asked for itself, as little as it did."""
+    number, part = live.numbers.get(opened["exchange"] or ""), opened["part"]
+    if opened == asked and not part and "exchange" not in st.query_params:
+        number = None
+    timeline_bridge.address(live.session_id, number, part)
 
 
 def _pieces(live: Live, opened: Opened) -> list[trace_viewer.PieceRow]:

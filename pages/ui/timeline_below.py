@@ -11,15 +11,14 @@ from pages.ui import (
     data,
     display,
     export,
-    frame,
     links,
     tables,
+    timeline_bridge,
     timeline_charts,
-    timeline_jump,
     timeline_live,
     timeline_tables,
 )
-from pages.ui.timeline_jump import Place
+from pages.ui.timeline_bridge import Place
 from pages.ui.timeline_live import Live
 from queries import session_figures, sessions
 from queries.session_figures import SessionFigures
@@ -41,6 +40,7 @@ def draw() -> None:
 
 def _tick() -> None:
     """Draw the open tab at the newest revision."""
+    links.go()
     live = timeline_live.look()
     with st.container(key="timeline_below"):
         figures, tree, wasted = st.tabs([_FIGURES, _SESSIONS, _WASTE], key="timeline_tabs", on_change="rerun")
@@ -53,7 +53,7 @@ def _tick() -> None:
         if wasted.open:
             with wasted:
                 _wasted(live)
-    timeline_jump.draw(live.session_id)
+    timeline_bridge.jump(live.session_id)
 
 
 def _figures(live: Live) -> None:
@@ -213,15 +213,15 @@ def _tree(live: Live) -> None:
     ids = [row.session_id for row in rows]
     number = _jumping(styled, config, "timeline_tree", title, ids, places, most=14)
     if number is None:
-        st.caption("Tick a row to see its call in the waterfall; from there the session itself is one key away.")
-    elif number:
-        with st.container(horizontal=True, gap="small"):
-            st.page_link(
-                frame.TIMELINE,
-                label="Open this session on its own",
-                icon=":material/open_in_full:",
-                query_params=links.address(ids[number]),
-            )
+        st.caption("Tick a row to see its call in the waterfall, and to open the session on its own.")
+    elif number and rows[number].link != "missing":
+        st.button(
+            "Open this session on its own",
+            key="timeline_open_child",
+            icon=":material/open_in_full:",
+            on_click=links.open_session,
+            args=(ids[number],),
+        )
 
 
 def _wasted(live: Live) -> None:
@@ -344,7 +344,7 @@ def _jumping(
         height="content" if len(ids) <= most else 35 * (most + 1),
         alt=alt,
         selection_mode="single-row",
-        on_select=lambda: timeline_jump.to_row(places, table_key),
+        on_select=lambda: timeline_bridge.to_row(places, table_key),
     )
     ticked = shown["selection"]["rows"]
     return int(ticked[0]) if ticked and ticked[0] < len(ids) else None

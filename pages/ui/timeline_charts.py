@@ -10,6 +10,7 @@ from queries.session_figures import ContextPoint, ExchangeCost
 
 MAX_BARS = 120
 _HEIGHT = 260
+_DELEGATION = 5  # the colour of delegations everywhere
 _KINDS = (
     ("Cache read", "cache_read_tokens"),
     ("Cache write", "cache_write_tokens"),
@@ -64,13 +65,15 @@ def costs(rows: Sequence[ExchangeCost]) -> go.Figure:
         rows: By number. Where there are more than fit, neighbours share a bar: their sum.
 
     Returns:
-        Two series.
+        Five series, those between the two empty.
     """
     groups = _groups(rows)
     labels = [_numbers(group[0].number, group[-1].number) for group in groups]
     figure = go.Figure()
+    nothing = [0.0] * len(groups)
     for name, amounts in (
         ("The session itself", [_sum(row.cost_usd for row in group) for group in groups]),
+        *((" " * number, nothing) for number in range(2, _DELEGATION)),  # series n has colour n: that of delegations
         ("Delegated", [_sum(row.delegated_cost_usd for row in group) for group in groups]),
     ):
         figure.add_bar(

@@ -12,7 +12,6 @@ from pages.ui import (
     charts,
     data,
     display,
-    frame,
     links,
     states,
     tables,
@@ -47,11 +46,15 @@ def draw(head: SessionHead) -> None:
         head: As the page was opened; what is kept up to date is newer.
     """
     interval = timeline_live.tick_s(timeline_live.look(), _TICK_S)
-    with st.container(horizontal=True, horizontal_alignment="distribute", gap="medium", key="timeline_top"):
-        with st.container(gap="xsmall", key="timeline_name"):
-            st.fragment(run_every=interval)(_name)(interval)
-        with st.container(horizontal=True, gap="small", width="content", key="timeline_take"):
+    with st.container(
+        horizontal=True, horizontal_alignment="distribute", vertical_alignment="center", key="timeline_top"
+    ):
+        with st.container(horizontal=True, gap="medium", width="content"):
+            _ways(head)
+        with st.container(horizontal=True, gap="small", width="content"):
             timeline_take.draw(head)
+    with st.container(gap="xsmall", key="timeline_name"):
+        st.fragment(run_every=interval)(_name)(interval)
     st.fragment(run_every=interval)(_numbers)(interval)
 
 
@@ -126,13 +129,9 @@ def _name(interval: float) -> None:
     live = timeline_live.look()
     if timeline_live.tick_s(live, _TICK_S) != interval:
         st.rerun(scope="app")
-    with st.container(horizontal=True, vertical_alignment="center", gap="small", key="timeline_way"):
-        st.page_link(frame.TIMELINE, label="All sessions", icon=":material/arrow_back:")
-        for label, session_id, icon in _related(live.head):
-            address = links.address(session_id)
-            st.page_link(frame.TIMELINE, label=label, icon=f":material/{icon}:", query_params=address)
+    with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
+        st.title(display.md(title(live.head)), anchor=False, width="content")
         st.caption(_as_of(), width="content")
-    st.title(display.md(title(live.head)), anchor=False)
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key="timeline_chips"):
         _chips(live.head, live.is_running)
         st.caption(display.md(facts(live.head, data.zone())), width="content")
@@ -151,6 +150,13 @@ def _numbers(interval: float) -> None:
         _figures(live.head)
     with bars:
         thin_bars.draw([time_bar(shares.time), cost_bar(shares.agents, _slots())], key="timeline_bars")
+
+
+def _ways(head: SessionHead) -> None:
+    """Draw the ways to all sessions, and to those that this one comes from."""
+    links.way("All sessions", "arrow_back", "timeline_all", None)
+    for label, session_id, icon in _related(head):
+        links.way(label, icon, f"timeline_{icon}", session_id)
 
 
 def _related(head: SessionHead) -> list[tuple[str, str, str]]:

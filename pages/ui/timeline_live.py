@@ -1,13 +1,14 @@
 """What a tab knows of the session it shows, and what has come since: a running session grows while one looks at it."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import streamlit as st
 
 from pages.ui import activity, data
 from queries import health, timeline, waste
-from queries.timeline import Growth, Marker, Timeline
+from queries.timeline import Growth, Marker, Timeline, TracedExchange
 from queries.traced_sessions import SessionHead, TracedSession
 from queries.waste import WasteReport
 
@@ -27,6 +28,7 @@ class Live:
         marker: What the viewer got then.
         head: The newest known head of the session.
         sessions: The newest known sessions of its tree.
+        numbers: Number of each of its own exchanges, by id.
         seen: Newest revision that was looked at.
         growth: Everything since the viewer was drawn. None: nothing.
         serial: Counts the growths.
@@ -40,6 +42,7 @@ class Live:
     marker: Marker
     head: SessionHead
     sessions: list[TracedSession]
+    numbers: dict[str, int]
     seen: str
     growth: Growth | None
     serial: int
@@ -65,6 +68,7 @@ def enter(found: Timeline, report: WasteReport) -> Live:
         marker=found.marker,
         head=found.head,
         sessions=found.sessions,
+        numbers=_numbers(found.exchanges),
         seen=version,
         growth=None,
         serial=0,
@@ -121,8 +125,19 @@ def _grown(known: Live, newest: str) -> Live:
         data.follow(0)
         st.rerun(scope="app")
     return replace(
-        known, seen=newest, growth=growth, head=growth.head, sessions=growth.sessions, serial=known.serial + 1
+        known,
+        seen=newest,
+        growth=growth,
+        head=growth.head,
+        sessions=growth.sessions,
+        numbers={**known.numbers, **_numbers(growth.exchanges)},
+        serial=known.serial + 1,
     )
+
+
+def _numbers(rows: Sequence[TracedExchange]) -> dict[str, int]:
+    """Return the number of each exchange of the session itself, which is the first of its tree."""
+    return {row.exchange_id: row.number for row in rows if row.session == 0}
 
 
 def _reported(known: Live, newest: str) -> Live:

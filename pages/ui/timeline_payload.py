@@ -158,7 +158,6 @@ def pieces(rows: Sequence[Piece], origin_at: datetime | None) -> list[trace_view
 
 def _piece(row: Piece, origin_at: datetime | None) -> trace_viewer.PieceRow:
     """Make one piece."""
-    is_error = row.kind == "error"
     ids = (("Part", row.part_id), ("Message", row.message_id), ("Call", row.call_id), ("Session", row.session_id))
     return {
         "id": row.trace_id,
@@ -170,7 +169,7 @@ def _piece(row: Piece, origin_at: datetime | None) -> trace_viewer.PieceRow:
         "text_bytes": row.text_bytes,
         "input": row.input_json,
         "input_bytes": row.input_bytes,
-        "output": row.error_json if is_error and row.output is None else row.output,
+        "output": row.output,
         "output_bytes": row.output_bytes,
         "is_cut": row.is_cut,
         "is_lost": row.is_shortened,

@@ -34,6 +34,7 @@ _SESSION_COUNTS = {
     "Own tokens": "own_tokens",
     "Total tokens": "subtree_tokens",
 }
+_FILE_COUNTS = {"Edits": "edits", "Failed": "failed_edits", "Reads": "reads", "Snapshots": "snapshots"}
 _Table = tuple[Styler, tables.Config]
 
 
@@ -192,7 +193,7 @@ def tools(rows: Sequence[ToolTime]) -> _Table:
         frame[label] = tables.ints(getattr(row, counter) for row in rows)
     frame["Total"] = tables.ints(row.total_ms for row in rows)
     frame["Slowest"] = tables.floats(row.slowest_ms for row in rows)
-    frame["Call"] = [display.one_line(row.slowest_title, 120) for row in rows]
+    frame["Call"] = [display.one_line(row.slowest_label, 120) for row in rows]
     if not frame["Unfinished"].any():
         frame = frame.drop(columns=["Unfinished"])
     config: tables.Config = {
@@ -214,19 +215,26 @@ def tools(rows: Sequence[ToolTime]) -> _Table:
 def files(rows: Sequence[FileTouched]) -> _Table:
     """Lay out what files were touched."""
     frame = pd.DataFrame({"File": [display.one_line(row.path, 200) for row in rows]})
-    for label, counter in (("Edits", "edits"), ("Failed", "failed_edits"), ("Reads", "reads")):
+    for label, counter in _FILE_COUNTS.items():
         frame[label] = tables.ints(getattr(row, counter) for row in rows)
     frame["Added"] = tables.floats(row.additions for row in rows)
     frame["Deleted"] = tables.floats(row.deletions for row in rows)
+    frame["More"] = ["and more" if row.uncounted_edits else "" for row in rows]
+    frame = frame.drop(columns=[label for label in ("Failed", "Snapshots", "More") if not frame[label].any()])
     config: tables.Config = {
         "File": st.column_config.TextColumn(width=330),
         "Edits": tables.number("Edits", "Calls that changed it, or tried to."),
         "Failed": tables.number("Failed", "Edits that failed."),
         "Reads": tables.number("Reads", "Calls that read it."),
-        "Added": tables.number("Lines added", "That the calls asked to add. A dash: not known for all of them."),
-        "Deleted": tables.number("Lines deleted", "A dash: not known, as when a whole file was written over."),
+        "Snapshots": tables.number("Seen changed", "Steps after which OpenCode saw it changed, by whatever means."),
+        "Added": tables.number("Lines added", "That calls asked to add. A dash: no call tells."),
+        "Deleted": tables.number("Lines deleted", "That calls asked to delete. A dash: no call tells."),
+        "More": st.column_config.TextColumn(
+            "", width=80, help="Some edits do not tell: what a write replaced, how often a text occurred."
+        ),
     }
-    return tables.styled(frame, dict.fromkeys(("Edits", "Failed", "Reads", "Added", "Deleted"), display.count)), config
+    formats = dict.fromkeys((*_FILE_COUNTS, "Added", "Deleted"), display.count)
+    return tables.styled(frame, formats), config
 
 
 def context(found: SessionFigures) -> str:
