@@ -27,9 +27,9 @@ from queries.sessions import SessionDetail, SessionModel
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-_TICK_S = 5.0
+_TICK_S = 15.0
 _FIGURES, _SESSIONS, _WASTE = "Figures", "Sessions", "Loops and waste"
-_FOUND = "timeline_below_found"
+_Found = tuple[SessionFigures | None, SessionDetail | None, list[SessionModel]]
 
 
 def draw() -> None:
@@ -58,7 +58,7 @@ def _tick() -> None:
 
 def _figures(live: Live) -> None:
     """Draw charts and tables of the session itself."""
-    found, detail, models = _read(live)
+    found, detail, models = timeline_live.read("figures", live, lambda: _read(live.session_id))
     if found is None or detail is None:  # it was deleted from the index meanwhile
         st.text("There are no figures of this session.")
         return
@@ -83,18 +83,13 @@ def _figures(live: Live) -> None:
         _files(found)
 
 
-def _read(live: Live) -> tuple[SessionFigures | None, SessionDetail | None, list[SessionModel]]:
-    """Return what the figures are made of, read once a revision."""
-    known = st.session_state.get(_FOUND)
-    if known and known[0] == (live.session_id, live.seen):
-        return known[1]
-    found = (
-        data.ask(session_figures.session_figures, live.session_id),
-        data.ask(sessions.session_detail, live.session_id, data.zone()),
-        data.ask(sessions.session_models, live.session_id),
+def _read(session_id: str) -> _Found:
+    """Read what the figures are made of."""
+    return (
+        data.ask(session_figures.session_figures, session_id),
+        data.ask(sessions.session_detail, session_id, data.zone()),
+        data.ask(sessions.session_models, session_id),
     )
-    st.session_state[_FOUND] = ((live.session_id, live.seen), found)
-    return found
 
 
 def _context(found: SessionFigures) -> None:

@@ -19,22 +19,18 @@ from pages.ui import (
     timeline_live,
     timeline_take,
 )
-from pages.ui.timeline_live import Live
 from queries import costs, health, session_figures, tree_costs
 from queries.session_figures import TimeSplit
 from queries.traced_sessions import SessionHead
 from queries.tree_costs import AgentCost
 
 _TICK_S = 2.0
-_SHARES = "timeline_shares"
 
 
 @dataclass(frozen=True, slots=True)
 class _Shares:
-    """Where time and money went, as of a revision."""
+    """Where time and money went."""
 
-    session_id: str
-    seen: str
     time: TimeSplit | None
     agents: list[AgentCost]
 
@@ -144,7 +140,7 @@ def _numbers(interval: float) -> None:
         interval: As for `_name`, which looks after it.
     """
     live = timeline_live.look()
-    shares = _shares(live)
+    shares = timeline_live.read("shares", live, lambda: _shares(live.session_id))
     numbers, bars = st.columns([7, 4], gap="medium", vertical_alignment="center")
     with numbers, st.container(key="timeline_kpis"):
         _figures(live.head)
@@ -254,20 +250,11 @@ def _figure(place: DeltaGenerator, label: str, value: str, beside: str | None, m
     place.metric(label, value, beside, delta_color="off", delta_arrow="off", help=meaning)
 
 
-def _shares(live: Live) -> _Shares:
-    """Return where time and money went, read once a revision."""
-    known = st.session_state.get(_SHARES)
-    if isinstance(known, _Shares) and (known.session_id, known.seen) == (live.session_id, live.seen):
-        return known
-    figures = data.ask(session_figures.session_figures, live.session_id)
-    found = _Shares(
-        session_id=live.session_id,
-        seen=live.seen,
-        time=figures.time if figures and figures.time.wall_ms else None,
-        agents=data.ask(tree_costs.agent_costs, live.session_id),
-    )
-    st.session_state[_SHARES] = found
-    return found
+def _shares(session_id: str) -> _Shares:
+    """Read where time and money went."""
+    figures = data.ask(session_figures.session_figures, session_id)
+    time = figures.time if figures and figures.time.wall_ms else None
+    return _Shares(time, data.ask(tree_costs.agent_costs, session_id))
 
 
 def _slots() -> dict[str, int]:

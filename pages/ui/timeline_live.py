@@ -1,8 +1,9 @@
 """What a tab knows of the session it shows, and what has come since: a running session grows while one looks at it."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import streamlit as st
 
@@ -12,10 +13,13 @@ from queries.timeline import Growth, Marker, Timeline, TracedExchange
 from queries.traced_sessions import SessionHead, TracedSession
 from queries.waste import WasteReport
 
+Answer = TypeVar("Answer")
+
 TICK_RUNNING_S, TICK_FOLLOWED_S, TICK_AT_REST_S = 0.5, 5.0, 30.0
 MOST_GROWTH = 500  # events; more, and the viewer is drawn anew: all that came is sent with every change
 _REPORT_S = 3.0  # between two searches for waste
-_LIVE = "timeline_live"
+_FIGURES_S = 15.0  # between two readings of figures: bars must not wait for charts
+_LIVE, _FIGURES = "timeline_live", "timeline_read"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +104,25 @@ def look() -> Live:
     found = known if newest == known.seen else _grown(known, newest)
     found = _reported(found, newest)
     st.session_state[_LIVE] = found
+    return found
+
+
+def read(name: str, live: Live, ask: Callable[[], Answer]) -> Answer:
+    """Return what is worked out from the whole session: once a revision, and now and then while it runs.
+
+    Args:
+        name: What it is.
+        live: What is known.
+        ask: Asks for it.
+    """
+    read: dict[str, tuple[str, str, float, Answer]] = st.session_state.setdefault(_FIGURES, {})
+    clock = time.monotonic()
+    if known := read.get(name):
+        session_id, seen, at, found = known
+        if session_id == live.session_id and (seen == live.seen or (live.is_running and clock - at < _FIGURES_S)):
+            return found
+    found = ask()
+    read[name] = (live.session_id, live.seen, clock, found)
     return found
 
 
