@@ -150,3 +150,13 @@ def _object(arguments: str) -> dict[str, object] | None:
     except (ValueError, RecursionError):
         return None
     return given if isinstance(given, dict) else None
+
+
+def patched_paths(recorded: str | None) -> tuple[str, ...]:
+    """Name the files of a `patch` part: what OpenCode saw changed during a step.
+
+    Args:
+        recorded: `{"hash": …, "files": […]}` as JSON text; cut off, it names none.
+    """
+    files = (_object(recorded or "") or {}).get("files")
+    return tuple(path for path in files if isinstance(path, str)) if isinstance(files, list) else ()

@@ -35,9 +35,24 @@ from queries.traced_sessions import (
 )
 
 __all__ = [
-    *("CLOCK_BACKWARDS", "DELETED", "EDIT_FAIL_EDIT", "EVENTS", "FORK_COPY", "IN_FAILED_EXCHANGE", "LOOP"),
-    *("MAX_EVENTS", "UNKNOWN_TIMES", "Growth", "Marker", "SessionHead", "Timeline", "TracedExchange", "TracedSession"),
-    *("events_of", "events_since", "timeline"),
+    "CLOCK_BACKWARDS",
+    "DELETED",
+    "EDIT_FAIL_EDIT",
+    "EVENTS",
+    "FORK_COPY",
+    "Growth",
+    "IN_FAILED_EXCHANGE",
+    "LOOP",
+    "MAX_EVENTS",
+    "Marker",
+    "SessionHead",
+    "Timeline",
+    "TracedExchange",
+    "TracedSession",
+    "UNKNOWN_TIMES",
+    "events_of",
+    "events_since",
+    "timeline",
 ]
 
 MAX_EVENTS = 100_000  # above this a timeline has no events; they are read exchange by exchange

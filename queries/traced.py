@@ -34,6 +34,25 @@ def one_line(column: str) -> str:
     return f"if(length({words}) <= {LABEL_CHARACTERS}, {words}, left({words}, {LABEL_CHARACTERS - 1}) || '…')"
 
 
+def call_words(name: str, title: str, input_start: str) -> str:
+    """Write the SQL that says what a call was about: its title, else the argument that says best, else all arguments.
+
+    Args:
+        name: Column of the tool's name.
+        title: Column of its title.
+        input_start: Column of the first 2,000 characters of its arguments.
+    """
+    return f"""CASE
+        WHEN {title} <> '' THEN {title}
+        WHEN {input_start} IS NULL OR {input_start} = '{{}}' THEN NULL
+        WHEN {name} IN ('apply_patch', 'patch')
+            THEN array_to_string(regexp_extract_all({input_start}, '{_PATCHED_FILE}', 1), ', ')
+        ELSE coalesce(
+            nullif(replace(regexp_extract({input_start}, '{_ARGUMENT}', 1), '\n', ' '), ''), {input_start}
+        )
+    END"""
+
+
 def message_ids(con: duckdb.DuckDBPyConnection, session_ids: Sequence[str], exchange_ids: Sequence[str]) -> list[str]:
     """Name the messages of some exchanges: the values of `$messages`."""
     sql = f"SELECT DISTINCT message_id FROM exchange_traces WHERE {IN_EXCHANGES}"
@@ -82,7 +101,7 @@ def _events(traces: str, parts: str) -> str:
     ),
     joined AS (
         SELECT t.* EXCLUDE (cost_recorded_usd), t.cost_recorded_usd AS step_cost_usd,
-               sent.* EXCLUDE (message_id), per_message.* EXCLUDE (message_id), said.* EXCLUDE (part_id), asked_at,
+               sent.* EXCLUDE (message_id), per_message.* EXCLUDE (message_id), said.*, asked_at,
                kind = 'step' AND position = last_step AS is_last_step,
                -- a message with one step carries that step's numbers, and knows how reasoning was counted
                is_usage_known AND (
@@ -143,17 +162,12 @@ def _labelled(parts: str) -> str:
                    WHEN kind IN ('prompt', 'text', 'reasoning', 'compaction') AND text_start <> '' THEN text_start
                    WHEN kind = 'step' THEN model_id
                    WHEN kind = 'error' THEN coalesce(error_data->>'$.data.message', error_data->>'$.message')
-                   WHEN title <> '' THEN title
-                   WHEN kind = 'compaction' OR input_start IS NULL OR input_start = '{{}}' THEN NULL
+                   WHEN kind = 'compaction' THEN NULL
                    WHEN kind = 'patch' THEN array_to_string(list_transform(
                        regexp_extract_all(regexp_extract(input_start, '"files":\\[(.*)', 1), '{_STRINGS}', 1),
                        lambda path: parse_filename(path)
                    ), ', ')
-                   WHEN name IN ('apply_patch', 'patch')
-                       THEN array_to_string(regexp_extract_all(input_start, '{_PATCHED_FILE}', 1), ', ')
-                   ELSE coalesce(
-                       nullif(replace(regexp_extract(input_start, '{_ARGUMENT}', 1), '\\n', ' '), ''), input_start
-                   )
+                   ELSE {call_words("name", "title", "input_start")}
                END AS words
         FROM events LEFT JOIN bodies ON bodies.part_id = events.trace_id
     ),

@@ -14,7 +14,7 @@ import duckdb
 from queries import edits
 from queries.rows import fetch_rows
 from queries.session_tree import tree_below
-from queries.traced import IN_SESSIONS, one_line
+from queries.traced import IN_SESSIONS, call_words, one_line
 
 LOOP, EDIT_FAIL_EDIT, FAILED, ABORTED = "loop", "edit-fail-edit", "failed", "aborted"
 CATEGORIES = (LOOP, EDIT_FAIL_EDIT, FAILED, ABORTED)
@@ -335,13 +335,13 @@ _LOOPS = f"""
         WHERE {_IN} AND part_type = 'tool' AND tool_status IS DISTINCT FROM 'pending'
     ),
     given AS (
-        SELECT part_id AS trace_id, hash(input) AS arguments, input_bytes, left(input, 400) AS input_start
+        SELECT part_id AS trace_id, hash(input) AS arguments, input_bytes, left(input, 2000) AS input_start
         FROM part_bodies WHERE {_IN} AND input_bytes = octet_length(encode(input))
     ),
     grouped AS (
         SELECT session_id, exchange_id, name,
                list(trace_id ORDER BY position) AS trace_ids, list(message_id ORDER BY position) AS message_ids,
-               first(coalesce(title, input_start) ORDER BY position) AS words
+               first({call_words("name", "title", "input_start")} ORDER BY position) AS words
         FROM traced JOIN calls USING (trace_id) JOIN given USING (trace_id)
         GROUP BY session_id, exchange_id, name, arguments, input_bytes
         HAVING count(*) >= {LOOP_CALLS}
