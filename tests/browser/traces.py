@@ -9,7 +9,6 @@ import pyarrow as pa
 from pages.ui import trace_viewer
 from pages.ui.trace_viewer import GrowthEvent, GrowthExchange, MarkRow, PieceRow, SessionRow
 
-JsonObject = dict
 ORIGIN_MS = datetime(2026, 11, 3, 9, 12, 7, 250_000, UTC).timestamp() * 1000
 SECOND, MINUTE, HOUR = 1000.0, 60_000.0, 3_600_000.0
 COPY, DELETED, LOOP, EDIT, ENDED, UNKNOWN, BACKWARDS = (1 << bit for bit in range(7))
@@ -195,8 +194,8 @@ class Traces:
         }
         made.update(more)  # type: ignore[typeddict-item]
         for name in ("text", "input", "output"):
-            text = made[name]  # type: ignore[literal-required]
-            if text is not None and not made[f"{name}_bytes"]:  # type: ignore[literal-required]
+            text = made[name]
+            if text is not None and not made[f"{name}_bytes"]:
                 made[f"{name}_bytes"] = len(text.encode())  # type: ignore[literal-required]
         return made
 
@@ -264,7 +263,7 @@ DIFF = """--- src/payments/client.ts
 +++ src/payments/client.ts
 @@ -12,7 +12,9 @@ export class PaymentClient {
    constructor(private readonly http: Http) {}
- 
+\x20
    async charge(order: Order): Promise<Receipt> {
 -    return this.http.post("/charge", order, { timeout: 5000 });
 +    return this.http.post("/charge", order, { timeout: 8000 });
@@ -343,7 +342,7 @@ def _tool(traces: Traces, exchange: GrowthExchange, chance: random.Random) -> st
                 "bash",
                 command,
                 chance.uniform(0.3, 14) * SECOND,
-                input=f'{{"command": "{command}", "description": "Run it", "options": {{"timeout": 120000, "env": []}}}}',
+                input=f'{{"command": "{command}", "description": "Run it", "options": {{"timeout": 9000, "env": []}}}}',
                 output="> shop@1.4.0 test\n> vitest run\n\n ✓ tests/test_retry.py (12 tests) 431ms\n",
             )
         case "edit":
@@ -477,15 +476,23 @@ def _fix(traces: Traces, exchange: GrowthExchange, chance: random.Random) -> Non
         "cost_usd": 0.051,
     }
     text = "src/payments/retry.ts edited 3 times, with a failure between"
-    ended: MarkRow = {**mark, "kind": "ended", "events": [], "text": "The exchange failed: ProviderAuthError", "cost_usd": 0.0731}
+    ended: MarkRow = {
+        **mark,
+        "kind": "ended",
+        "events": [],
+        "text": "The exchange failed: ProviderAuthError",
+        "cost_usd": 0.0731,
+    }
     traces.marks += [mark, {**mark, "kind": "edit", "events": edited, "text": text, "cost_usd": 0.034}, ended]
 
 
 def _nested(traces: Traces, exchange: GrowthExchange, chance: random.Random, root: int, earlier: str) -> None:
-    """Add parallel calls, a child of a child, a call that resumes, one whose session is missing, one that is a cycle."""
+    """Add parallel calls, a child of a child, and calls whose session is resumed, missing, or a cycle."""
     traces.step(exchange, 21_000, 0.033)
     for place in range(3):
-        traces.event(exchange, "tool", "read", FILES[place], (0.2 + place) * SECOND, at=traces.now, input="{}", output="ok")
+        traces.event(
+            exchange, "tool", "read", FILES[place], (0.2 + place) * SECOND, at=traces.now, input="{}", output="ok"
+        )
     traces.now += 3 * SECOND
     traces.step_end()
     traces.step(exchange, 6_500, 0.014)
@@ -507,7 +514,9 @@ def _nested(traces: Traces, exchange: GrowthExchange, chance: random.Random, roo
         other = traces.event(exchange, "delegation", name, f"A call whose session is {link}", 2 * SECOND)
         row = traces.session(f"A call whose session is {link}", name, other, root, link)
         if link == "resumed":
-            traces.sessions[row]["session_id"] = next(one["session_id"] for one in traces.sessions if one["event"] == earlier)
+            traces.sessions[row]["session_id"] = next(
+                one["session_id"] for one in traces.sessions if one["event"] == earlier
+            )
     traces.step_end()
     traces.event(exchange, "patch", "patch", "3 files", 0.0, text="client.ts, retry.ts, worker.ts")
     _answer(traces, exchange, "The worker retries now.")
@@ -522,7 +531,15 @@ def _odd(traces: Traces, exchange: GrowthExchange, chance: random.Random) -> Non
     traces.event(exchange, "tool", "glob", "*.md", -40, flags=BACKWARDS, at=traces.now - 900, output="README.md")
     traces.event(exchange, "other", "snapshot", "0a1b2c", 0.0)
     traces.now += 1 * SECOND
-    traces.event(exchange, "tool", "bash", "git log --oneline | head -20", None, status="unfinished", input='{"command": "git log"}')
+    traces.event(
+        exchange,
+        "tool",
+        "bash",
+        "git log --oneline | head -20",
+        None,
+        status="unfinished",
+        input='{"command": "git log"}',
+    )
     exchange["status"] = "unfinished"
 
 
@@ -551,7 +568,12 @@ def large(exchanges: int, events: int) -> Traces:
             for _ in range(min(4, each - made - 1)):
                 is_bad = chance.random() < 0.01
                 traces.event(
-                    exchange, "tool", "bash", chance.choice(COMMANDS), chance.uniform(20, 5_000), status="failed" if is_bad else "ok"
+                    exchange,
+                    "tool",
+                    "bash",
+                    chance.choice(COMMANDS),
+                    chance.uniform(20, 5_000),
+                    status="failed" if is_bad else "ok",
                 )
                 made += 1
             traces.step_end()
@@ -575,16 +597,46 @@ def hostile() -> Traces:
     exchange = traces.exchange(root, bad)
     traces.pieces[exchange["id"]][0]["attachments"] = [{"name": bad, "mime": bad, "size_bytes": 3}]
     traces.step(exchange)
-    traces.event(exchange, "reasoning", takes=SECOND, text=f"{bad}\n```{bad}\n{bad}\n```\n# {bad}\n- {bad}\n> {bad}\n|{bad}|")
-    traces.event(exchange, "tool", bad, bad, SECOND, input=f'{{"a": {bad!r}}}', output=bad, diff=f"--- {bad}\n+{bad}\n-{bad}\n@@ {bad}")
-    traces.event(exchange, "tool", "json", bad, SECOND, input='{"__proto__": {"x": "<img src=x onerror=1>"}, "constructor": "' + "\\u003cb\\u003e" + '"}')
+    traces.event(
+        exchange, "reasoning", takes=SECOND, text=f"{bad}\n```{bad}\n{bad}\n```\n# {bad}\n- {bad}\n> {bad}\n|{bad}|"
+    )
+    traces.event(
+        exchange,
+        "tool",
+        bad,
+        bad,
+        SECOND,
+        input=f'{{"a": {bad!r}}}',
+        output=bad,
+        diff=f"--- {bad}\n+{bad}\n-{bad}\n@@ {bad}",
+    )
+    traces.event(
+        exchange,
+        "tool",
+        "json",
+        bad,
+        SECOND,
+        input='{"__proto__": {"x": "<img src=x onerror=1>"}, "constructor": "' + "\\u003cb\\u003e" + '"}',
+    )
     traces.event(exchange, "tool", "long", "a megabyte", SECOND, output=f"{IMAGE}{'x' * 997}\n" * 1_000)
     traces.event(exchange, "__proto__", bad, bad, SECOND, text=bad)
     traces.event(exchange, "error", bad, bad, None, status="failed", text=bad, output=bad)
-    traces.event(exchange, "text", takes=SECOND, text=f"{bad}\n\n```html\n{bad}\n```\n\n1. {bad}\n\n{'`' * 5000}{'*' * 5000}{'[' * 5000}")
+    traces.event(
+        exchange,
+        "text",
+        takes=SECOND,
+        text=f"{bad}\n\n```html\n{bad}\n```\n\n1. {bad}\n\n{'`' * 5000}{'*' * 5000}{'[' * 5000}",
+    )
     traces.step_end()
     traces.marks.append(
-        {"kind": "loop", "exchange_id": exchange["id"], "events": [traces.events[-1]["id"]], "text": bad, "tokens": 1, "cost_usd": 0.1}
+        {
+            "kind": "loop",
+            "exchange_id": exchange["id"],
+            "events": [traces.events[-1]["id"]],
+            "text": bad,
+            "tokens": 1,
+            "cost_usd": 0.1,
+        }
     )
     _sum_up(traces)
     return traces

@@ -7,8 +7,8 @@ import streamlit as st
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from pages.ui import trace_viewer  # noqa: E402
-from tests.browser import traces  # noqa: E402
+from pages.ui import frame, trace_viewer
+from tests.browser import traces
 
 st.set_page_config(page_title="Trace viewer", page_icon="📊", layout="wide")
 
@@ -30,11 +30,10 @@ def made(show: str, grown: int) -> tuple[traces.Traces, trace_viewer.Growth | No
 
 
 def begin() -> trace_viewer.Opened:
-    """Return what the address asks for."""
+    """Return what the address asks for: an exchange of the whole tree by its place, from 1, and an event."""
     found, _ = made(SHOW, 0)
-    part = st.query_params.get("part")
     number = int(st.query_params.get("exchange", "1"))
-    return {"exchange": found.exchanges[number - 1]["id"], "part": part, "show_all": []}
+    return {"exchange": found.exchanges[number - 1]["id"], "part": st.query_params.get("part"), "show_all": []}
 
 
 @st.fragment
@@ -42,17 +41,22 @@ def detail() -> None:
     """Draw the transcript, and let the session grow at a click."""
     grown = st.session_state.setdefault("grown", 0)
     opened = trace_viewer.opened("detail", begin())
-    st.session_state["opened"] = opened
     found, growth = made(SHOW, grown)
     trace_viewer.trace_detail(found.detail(SHOW, opened, growth), key="detail")
-    if SHOW == "running":
-        st.button("Grow", on_click=lambda: st.session_state.update(grown=grown + 1))
+    st.text(f"Open: {opened['exchange']} {opened['part']} {len(opened['show_all'])}")
+    st.button("Grow", on_click=lambda: st.session_state.update(grown=grown + 1))
 
+
+runs = st.session_state["runs"] = st.session_state.get("runs", 0) + 1
+version = st.session_state.setdefault("version", 1)
 
 st.title("Trace viewer")
 left, right = trace_viewer.panes()
 with left:
-    trace_viewer.trace_viewer(made(SHOW, 0)[0].viewer(SHOW, begin()), key="viewer")
+    trace_viewer.trace_viewer(made(SHOW, 0)[0].viewer(SHOW, begin(), str(version)), key="viewer")
 with right:
     detail()
+st.text(f"Run {runs}, version {version}")
 st.button("Rerun")
+st.button("Newer", on_click=lambda: st.session_state.update(version=version + 1))
+frame.settle()

@@ -110,7 +110,7 @@ class ViewerPayload(TypedDict):
         exchanges: As `exchanges_frame` makes them: id string, session int32, number int32, kind string, status string
             (answered failed aborted unfinished unanswered), start_ms float64, end_ms float64 (NaN: unknown),
             tools int32, delegations int32, steps int32, errors int32, tokens float64, cost_usd float64 (NaN: not
-            recorded), is_fork_copy bool, label string. Their order is the display order of the exchanges of one session.
+            recorded), is_fork_copy bool, label string. Their order is the display order of the exchanges of a session.
     """
 
     view: str

@@ -1,6 +1,8 @@
 // Time on screen: idle time folded or not, round times for ticks.
 
-const STEPS_MS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 10e3, 15e3, 30e3, 60e3, 120e3, 300e3, 600e3, 900e3];
+const STEPS_MS = [
+  1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 10e3, 15e3, 30e3, 60e3, 120e3, 300e3, 600e3, 900e3,
+];
 STEPS_MS.push(1800e3, 3600e3, 7200e3, 10800e3, 21600e3, 43200e3, 86400e3, 172800e3, 604800e3, 2592000e3);
 const LEAST_IDLE_MS = 2000; // shorter pauses are never folded
 const GAPS_SHARE = 0.15; // of the axis, all folded gaps together

@@ -1,8 +1,15 @@
 // The right side: what was said and done in the open exchange, and the tree of delegations.
 
 const STATE_MS = 120; // keys that are held down load only what they stop at
+const BATCH = 150; // pieces that are drawn at a time
 const PART_MS = 500; // a part that is selected is only worth an address in the URL
-const ENDINGS = { failed: "failed", aborted: "aborted", unfinished: "unfinished", unanswered: "no answer", answered: "" };
+const ENDINGS = {
+  failed: "failed",
+  aborted: "aborted",
+  unfinished: "unfinished",
+  unanswered: "no answer",
+  answered: "",
+};
 const LINKS = { missing: "session missing", resumed: "resumed again", cycle: "leads back: cut here" };
 
 class Detail {
@@ -30,7 +37,10 @@ class Detail {
 
   make() {
     this.tabs = el("div", { class: "tabs", role: "tablist", "aria-label": "Exchange" });
-    for (const [name, words] of [["transcript", "Transcript"], ["delegations", "Delegations"]]) {
+    for (const [name, words] of [
+      ["transcript", "Transcript"],
+      ["delegations", "Delegations"],
+    ]) {
       const id = `tab-${name}`;
       const attributes = { type: "button", role: "tab", id, "data-tab": name, "aria-controls": `panel-${name}` };
       this.tabs.append(el("button", { ...attributes, onclick: () => this.showTab(name) }, words));
@@ -38,8 +48,17 @@ class Detail {
     this.tabs.addEventListener("keydown", (event) => stepTabs(event, this.tabs));
     this.headBox = el("div", { class: "head" });
     this.list = el("div", { class: "pieces" });
-    this.scroller = el("div", { class: "scroller", tabindex: "0", role: "region", "aria-label": "What was said" }, this.list);
-    this.transcript = el("div", { class: "panel", role: "tabpanel", id: "panel-transcript" }, this.headBox, this.scroller);
+    this.scroller = el(
+      "div",
+      { class: "scroller", tabindex: "0", role: "region", "aria-label": "What was said" },
+      this.list,
+    );
+    this.transcript = el(
+      "div",
+      { class: "panel", role: "tabpanel", id: "panel-transcript" },
+      this.headBox,
+      this.scroller,
+    );
     this.tree = el("div", { class: "panel delegations", role: "tabpanel", id: "panel-delegations" });
     this.body = el("div", { class: "body" }, this.transcript, this.tree);
     this.root = el("div", { class: "trace detail" }, this.tabs, this.body);
@@ -102,7 +121,7 @@ class Detail {
     this.about = about;
     if (part && isAsked && !this.isShort(part)) this.folds.set(part, true);
     this.shouldScroll = true;
-    this.tell(isOther ? STATE_MS : PART_MS);
+    this.tell(!isOther ? PART_MS : isAsked ? 0 : STATE_MS);
     this.draw();
   }
 
@@ -130,13 +149,19 @@ class Detail {
       clock: this.state?.clock || new Clock("UTC"),
       origin: this.state ? this.state.head.origin_ms : null,
       marks: (id) => (this.state?.marks || []).filter((mark) => mark.events.includes(id)),
-      link: (id) => LINKS[(this.state?.sessions || []).find((session) => session.event === id)?.link] || null,
+      link: (id) => LINKS[this.called(id)?.link] || null,
+      agent: (id) => this.called(id)?.agent || null,
       isOpen: (piece, isBad) => this.folds.get(piece.id) ?? (isBad && piece.kind !== "step"),
       isWhole: (id) => this.payload.shown.includes(id),
       setOpen: (id, isOpen) => this.setOpen(id, isOpen),
       showAll: (id) => this.showAll(id),
       openSession: (id) => this.openSession(id),
     };
+  }
+
+  /** The session that a call leads to. */
+  called(id) {
+    return (this.state?.sessions || []).find((session) => session.event === id);
   }
 
   setOpen(id, isOpen) {
@@ -229,7 +254,10 @@ class Detail {
     }
     this.transcript.hidden = tab !== "transcript";
     this.tree.hidden = tab !== "delegations";
-    for (const [panel, name] of [[this.transcript, "transcript"], [this.tree, "delegations"]]) {
+    for (const [panel, name] of [
+      [this.transcript, "transcript"],
+      [this.tree, "delegations"],
+    ]) {
       if (isNarrow) panel.removeAttribute("aria-labelledby");
       else panel.setAttribute("aria-labelledby", `tab-${name}`);
       panel.setAttribute("aria-label", name === "transcript" ? "Transcript" : "Delegations");
@@ -258,21 +286,51 @@ class Detail {
       bar.style.width = `${wide}%`;
       return bar;
     });
-    this.list.replaceChildren(el("div", { class: "loader", role: "status", "aria-label": "Loading the transcript" }, ...bars));
+    this.list.replaceChildren(
+      el("div", { class: "loader", role: "status", "aria-label": "Loading the transcript" }, ...bars),
+    );
   }
 
   /** Draw what is new or changed; everything else stays as it is, with its focus and what was unfolded in it. */
   drawPieces() {
     const ask = this.ask();
     const before = this.pieces;
+    const { from, to } = this.range();
     this.pieces = new Map();
-    for (const piece of this.payload.pieces) {
-      const text = JSON.stringify([piece, this.folds.get(piece.id), ask.isWhole(piece.id), ask.marks(piece.id), ask.link(piece.id), ask.origin]);
+    for (const piece of this.payload.pieces.slice(from, to)) {
+      const facts = [ask.isWhole(piece.id), ask.marks(piece.id), ask.link(piece.id), ask.agent(piece.id), ask.origin];
+      const text = JSON.stringify([piece, this.folds.get(piece.id), ...facts]);
       const drawn = before.get(piece.id);
       this.pieces.set(piece.id, drawn?.text === text ? drawn : { text, element: drawPiece(piece, ask) });
     }
-    arrange(this.list, [...this.pieces.values()].map((drawn) => drawn.element));
-    if (!this.payload.pieces.length) this.list.replaceChildren(el("p", { class: "nothing" }, "Nothing was recorded in this exchange."));
+    const elements = [...this.pieces.values()].map((drawn) => drawn.element);
+    const left = this.payload.pieces.length - to;
+    if (from > 0) elements.unshift(this.moreButton(`${counted(from, "piece")} before`, { from: from - BATCH, to }));
+    if (left > 0) elements.push(this.moreButton(`${counted(left, "more piece")}`, { from, to: to + BATCH }));
+    if (!elements.length) elements.push(el("p", { class: "nothing" }, "Nothing was recorded in this exchange."));
+    arrange(this.list, elements);
+  }
+
+  /** Which pieces are drawn: a long exchange a part at a time, the wanted piece among them. */
+  range() {
+    const { pieces, exchange_id } = this.payload;
+    const wanted = this.want.part ? pieces.findIndex((piece) => piece.id === this.want.part) : -1;
+    const isKnown = this.shown?.exchange === exchange_id;
+    const isIn = isKnown && (wanted < 0 || (wanted >= this.shown.from && wanted < this.shown.to));
+    if (!isIn) {
+      const from = Math.max(0, wanted - BATCH / 2);
+      this.shown = { exchange: exchange_id, from, to: from + BATCH };
+    }
+    return { from: this.shown.from, to: Math.min(this.shown.to, pieces.length) };
+  }
+
+  moreButton(words, { from, to }) {
+    const button = el("button", { type: "button", class: "more" }, `Show ${words}`);
+    button.addEventListener("click", () => {
+      this.shown = { ...this.shown, from: Math.max(0, from), to };
+      this.draw();
+    });
+    return button;
   }
 
   drawHead() {
@@ -289,14 +347,22 @@ class Detail {
     const first = el(
       "div",
       { class: "head-line" },
-      back ? el("button", { type: "button", class: "go", onclick: () => this.goBack() }, back.number ? `← Exchange ${back.number}` : "← Back") : null,
+      back
+        ? el(
+            "button",
+            { type: "button", class: "go", onclick: () => this.goBack() },
+            back.number ? `← Exchange ${back.number}` : "← Back",
+          )
+        : null,
       el("h2", {}, `Exchange ${about.number}`, el("small", {}, about.among > 1 ? ` of ${count(about.among)}` : "")),
       this.ending(about),
       el("span", { class: "space" }),
       step(-1, "‹", "Previous exchange ([)"),
       step(1, "›", "Next exchange (])"),
     );
-    this.headBox.replaceChildren(...[first, this.crumbs(about), this.numbers(about), ...this.wastes(about)].filter(Boolean));
+    this.headBox.replaceChildren(
+      ...[first, this.crumbs(about), this.numbers(about), ...this.wastes(about)].filter(Boolean),
+    );
   }
 
   ending(about) {
@@ -315,7 +381,8 @@ class Detail {
 
   numbers(about) {
     const words = [about.session?.agent, about.session?.model].filter(Boolean).map(oneLine);
-    if (!isMissing(about.start) && !isMissing(about.end) && about.end >= about.start) words.push(duration(about.end - about.start));
+    if (!isMissing(about.start) && !isMissing(about.end) && about.end >= about.start)
+      words.push(duration(about.end - about.start));
     if (about.tools) words.push(counted(about.tools, "tool"));
     if (about.delegations) words.push(counted(about.delegations, "delegation"));
     if (about.errors) words.push(counted(about.errors, "error"));
@@ -367,9 +434,15 @@ class Detail {
     }
     const heads = ["Session", "Started", "Time", "Own cost", "With children"];
     const rows = sessions.map((session) => this.treeRow(session));
-    const head = el("tr", {}, ...heads.map((words, place) => el("th", { scope: "col", class: place ? "number" : null }, words)));
+    const head = el(
+      "tr",
+      {},
+      ...heads.map((words, place) => el("th", { scope: "col", class: place ? "number" : null }, words)),
+    );
     const table = el("table", {}, el("thead", {}, head), el("tbody", {}, ...rows));
-    this.tree.replaceChildren(el("div", { class: "scroller", tabindex: "0", role: "region", "aria-label": "Delegation tree" }, table));
+    this.tree.replaceChildren(
+      el("div", { class: "scroller", tabindex: "0", role: "region", "aria-label": "Delegation tree" }, table),
+    );
   }
 
   treeRow(session) {
@@ -379,17 +452,31 @@ class Detail {
     const name = el("button", { type: "button", class: "go", disabled: !isThere && !session.event }, title);
     name.addEventListener("click", () => this.go(session));
     const what = [session.agent, session.model].filter(Boolean).map(oneLine).join(" · ");
-    const cell = el("td", { class: "title" }, el("div", {}, icon(session.depth ? "delegation" : "prompt"), name, this.treeSign(session)), el("small", {}, what));
+    const cell = el(
+      "td",
+      { class: "title" },
+      el("div", {}, icon(session.depth ? "delegation" : "prompt"), name, this.treeSign(session)),
+      el("small", {}, what),
+    );
     cell.style.setProperty("--depth", String(Math.min(session.depth, 12)));
-    const ms = isMissing(session.started_ms) || isMissing(session.ended_ms) ? null : session.ended_ms - session.started_ms;
-    const started = isMissing(session.started_ms) || head.origin_ms === null ? MISSING : clock.time(head.origin_ms + session.started_ms);
+    const ms =
+      isMissing(session.started_ms) || isMissing(session.ended_ms) ? null : session.ended_ms - session.started_ms;
+    const started =
+      isMissing(session.started_ms) || head.origin_ms === null
+        ? MISSING
+        : clock.time(head.origin_ms + session.started_ms);
     const subtree = session.subtree_cost_usd === session.own_cost_usd ? "" : usd(session.subtree_cost_usd, 4);
-    const numbers = [started, duration(ms), usd(session.own_cost_usd, 4), subtree].map((words) => el("td", { class: "number" }, session.link === "ok" ? words : ""));
+    const numbers = [started, duration(ms), usd(session.own_cost_usd, 4), subtree].map((words) =>
+      el("td", { class: "number" }, session.link === "ok" ? words : ""),
+    );
     return el("tr", { class: session.link === "ok" ? null : "loose" }, cell, ...numbers);
   }
 
   treeSign(session) {
-    const words = session.link === "ok" ? { ...ENDINGS, running: "running", ok: "", unknown: "" }[session.status] : LINKS[session.link];
+    const words =
+      session.link === "ok"
+        ? { ...ENDINGS, running: "running", ok: "", unknown: "" }[session.status]
+        : LINKS[session.link];
     const more = session.is_deleted ? "deleted" : session.depth && !session.event ? "no call recorded" : "";
     const text = [words, more].filter(Boolean).join(", ");
     if (!text) return null;

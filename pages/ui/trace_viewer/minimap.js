@@ -44,7 +44,11 @@ class Minimap {
 
   words(model) {
     const { error = 0, delegation = 0 } = model.counts;
-    const what = [counted(model.roots.length, "exchange"), counted(delegation, "delegation"), counted(error, "error")];
+    const what = [
+      counted(model.roots.length, "exchange"),
+      counted(delegation, "delegation"),
+      counted(error, "error"),
+    ];
     return `The whole session: ${what.join(", ")}. Drag to zoom, click to open an exchange, double click to show all.`;
   }
 
@@ -77,7 +81,7 @@ class Minimap {
     pen.lineWidth = 1;
     pen.setLineDash([2, 3]);
     for (const { from, to } of axis.gaps(0, axis.end)) {
-      const at = Math.round((((from + to) / 2) / axis.end) * this.width) + 0.5;
+      const at = Math.round(((from + to) / 2 / axis.end) * this.width) + 0.5;
       if (((to - from) / axis.end) * this.width < 2) continue;
       pen.beginPath();
       pen.moveTo(at, TOP_PX - 3);
@@ -103,9 +107,9 @@ class Minimap {
         byKind.get(kind).push(leaf);
       }
     }
-    const order = ["other", "compaction", "file", "text", "reasoning", "patch", "tool", "retry", "error"];
+    const order = ["step", "other", "compaction", "file", "text", "reasoning", "patch", "tool", "retry", "error"];
     for (const kind of order) {
-      pen.fillStyle = this.colour(`k-${kind}`);
+      pen.fillStyle = this.colour(kind === "step" ? "k-model" : `k-${kind}`);
       for (const { start, end } of byKind.get(kind) || []) {
         const left = x(start);
         pen.fillRect(left, TOP_PX + 3, Math.max(1, x(Math.max(end ?? start, start)) - left), FIRST_LANE_PX - 6);

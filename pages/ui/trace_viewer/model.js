@@ -11,13 +11,23 @@ function column(frame, name) {
 /** Read a frame into records, one object a row. */
 function records(frame, names) {
   const columns = names.map((name) => column(frame, name));
-  return columns[0].map((_, row) => Object.fromEntries(names.map((name, place) => [name, columns[place][row]])));
+  const rows = new Array(frame.numRows);
+  for (let row = 0; row < rows.length; row += 1) {
+    const record = {};
+    for (let place = 0; place < names.length; place += 1) record[names[place]] = columns[place][row];
+    rows[row] = record;
+  }
+  return rows;
 }
 
-const EVENT_COLUMNS = ["id", "exchange", "parent", "kind", "name", "label", "start_ms", "end_ms", "status", "tokens"];
-const EXCHANGE_COLUMNS = ["id", "session", "number", "kind", "status", "start_ms", "end_ms", "tools", "delegations"];
-EVENT_COLUMNS.push("cost_usd", "flags");
-EXCHANGE_COLUMNS.push("steps", "errors", "tokens", "cost_usd", "is_fork_copy", "label");
+const EVENT_COLUMNS = [
+  ...["id", "exchange", "parent", "kind", "name", "label", "start_ms", "end_ms", "status"],
+  ...["tokens", "cost_usd", "flags"],
+];
+const EXCHANGE_COLUMNS = [
+  ...["id", "session", "number", "kind", "status", "start_ms", "end_ms", "tools", "delegations", "steps", "errors"],
+  ...["tokens", "cost_usd", "is_fork_copy", "label"],
+];
 
 function known(number) {
   return isMissing(number) ? null : Number(number);
@@ -43,23 +53,37 @@ class Model {
   }
 
   putExchange(row) {
-    const node = this.exchanges.get(row.id) || { type: "exchange", key: `x:${row.id}`, kind: "exchange" };
-    Object.assign(node, { id: row.id, sessionId: row.session_id, number: row.number, what: row.kind });
-    Object.assign(node, { status: row.status, start: known(row.start_ms), end: known(row.end_ms) });
-    Object.assign(node, { tools: row.tools, delegations: row.delegations, steps: row.steps, errors: row.errors });
-    Object.assign(node, { tokens: known(row.tokens), cost: known(row.cost_usd), flags: row.is_fork_copy ? 1 : 0 });
+    const node = this.exchanges.get(row.id) || { type: "exchange", key: `x:${row.id}`, kind: "exchange", id: row.id };
+    this.putShared(node, row);
+    node.sessionId = row.session_id;
+    node.number = row.number;
+    node.what = row.kind;
+    node.tools = row.tools;
+    node.delegations = row.delegations;
+    node.errors = row.errors;
+    node.flags = row.is_fork_copy ? FLAG.copy : 0;
     node.asked = oneLine(row.label);
     this.exchanges.set(row.id, node);
   }
 
   putEvent(row) {
-    const node = this.events.get(row.id) || { type: "event", key: row.id };
-    Object.assign(node, { id: row.id, exchangeId: row.exchange_id, parentId: row.parent_id });
-    Object.assign(node, { kind: kindOf(row.kind), name: row.name || "", label: oneLine(row.label) });
-    Object.assign(node, { start: known(row.start_ms), end: known(row.end_ms), status: row.status });
-    Object.assign(node, { tokens: known(row.tokens), cost: known(row.cost_usd), flags: row.flags });
-    node.isFailed = node.status === "failed" || node.kind === "error" || node.kind === "retry";
+    const node = this.events.get(row.id) || { type: "event", key: row.id, kind: kindOf(row.kind), id: row.id };
+    this.putShared(node, row);
+    node.exchangeId = row.exchange_id;
+    node.parentId = row.parent_id;
+    node.name = row.name || "";
+    node.label = oneLine(row.label);
+    node.flags = row.flags;
+    node.isFailed = row.status === "failed" || node.kind === "error" || node.kind === "retry";
     this.events.set(row.id, node);
+  }
+
+  putShared(node, row) {
+    node.status = row.status;
+    node.start = known(row.start_ms);
+    node.end = known(row.end_ms);
+    node.tokens = known(row.tokens);
+    node.cost = known(row.cost_usd);
   }
 
   /** Take what a running session has gained. Returns how many events are new. */
@@ -78,9 +102,13 @@ class Model {
   build() {
     this.roots = [];
     for (const node of this.exchanges.values()) {
-      Object.assign(node, { children: [], parent: null, label: node.asked });
+      node.children = [];
+      node.label = node.asked;
     }
-    for (const node of this.events.values()) Object.assign(node, { children: [], parent: null, link: null });
+    for (const node of this.events.values()) {
+      node.children = [];
+      node.link = null;
+    }
     for (const node of this.events.values()) {
       node.exchange = this.exchanges.get(node.exchangeId);
       const above = node.parentId === null ? undefined : this.events.get(node.parentId);
@@ -119,7 +147,12 @@ class Model {
     const node = { type: "session", key: `s:${session.session_id}`, kind: "delegation", name: session.agent || "" };
     Object.assign(node, { id: session.session_id, label: oneLine(session.title), children: own, link: session });
     Object.assign(node, { start: known(session.started_ms), end: known(session.ended_ms), status: session.status });
-    return Object.assign(node, { tokens: session.own_tokens, cost: session.own_cost_usd, flags: 0, exchange: own[0] });
+    return Object.assign(node, {
+      tokens: session.own_tokens,
+      cost: session.own_cost_usd,
+      flags: 0,
+      exchange: own[0],
+    });
   }
 
   /** Number all rows in reading order, and sum up what lies below each. */
@@ -131,8 +164,11 @@ class Model {
   }
 
   visit(node, parent, depth, last) {
-    Object.assign(node, { parent, depth, order: this.all.length, leaves: null });
-    node.below = { errors: 0, tools: 0, delegations: 0 };
+    node.parent = parent;
+    node.depth = depth;
+    node.order = this.all.length;
+    node.leaves = null;
+    node.below = { errors: 0, tools: 0 };
     this.all.push(node);
     this.byKey.set(node.key, node);
     if (node.start !== null) last.at = node.start;
@@ -142,7 +178,6 @@ class Model {
       this.visit(child, node, depth + 1, last);
       node.below.errors += child.below.errors + (child.isFailed ? 1 : 0);
       node.below.tools += child.below.tools + (child.kind === "tool" ? 1 : 0);
-      node.below.delegations += child.below.delegations + (child.kind === "delegation" ? 1 : 0);
     }
     if (node.end !== null && (node.start === null || node.end >= node.start)) last.at = node.end;
   }
@@ -151,8 +186,8 @@ class Model {
     for (const node of this.all) node.marks = null;
     for (const mark of this.marks) {
       const nodes = mark.events.map((id) => this.events.get(id)).filter(Boolean);
-      const exchange = this.exchanges.get(mark.exchange_id);
-      for (const node of exchange ? [exchange, ...nodes] : nodes) (node.marks ||= []).push(mark);
+      const row = this.rowOf(this.exchanges.get(mark.exchange_id));
+      for (const node of new Set(row ? [row, ...nodes] : nodes)) (node.marks ||= []).push(mark);
     }
   }
 
@@ -186,7 +221,7 @@ class Model {
     const found = [];
     const look = (below) => {
       for (const child of below.children) {
-        if (!["exchange", "step", "prompt"].includes(child.kind)) found.push(child);
+        if (child.kind !== "exchange" && child.kind !== "prompt") found.push(child);
         if (child.kind !== "delegation") look(child);
       }
     };

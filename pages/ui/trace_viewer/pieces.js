@@ -21,7 +21,13 @@ function drawPiece(piece, ask) {
 
 function drawPrompt(piece, ask) {
   return [
-    el("div", { class: "who" }, icon(piece.kind === "file" ? "file" : "prompt"), NAMES[kindOf(piece.kind)][0], facts(piece, ask)),
+    el(
+      "div",
+      { class: "who" },
+      icon(piece.kind === "file" ? "file" : "prompt"),
+      NAMES[kindOf(piece.kind)][0],
+      facts(piece, ask),
+    ),
     piece.text ? longText(piece, ask, "text", (text) => el("div", { class: "plain", dir: "auto" }, text)) : null,
     attachments(piece),
     about(piece, ask),
@@ -47,7 +53,8 @@ function drawError(piece, ask) {
 function drawLine(piece, ask, isBad) {
   const kind = kindOf(piece.kind);
   const isOpen = ask.isOpen(piece, isBad);
-  const name = ["tool", "delegation", "other"].includes(kind) ? oneLine(piece.name) : NAMES[kind][0];
+  const own = kind === "delegation" ? ask.agent(piece.id) || piece.name : piece.name;
+  const name = ["tool", "delegation", "other"].includes(kind) ? oneLine(own) : NAMES[kind][0];
   const title = oneLine(piece.title) || firstLine(piece);
   const button = el(
     "button",
@@ -64,19 +71,28 @@ function drawLine(piece, ask, isBad) {
 
 /** What a folded piece begins with. */
 function firstLine(piece) {
-  if (piece.kind === "reasoning" || piece.kind === "compaction") return oneLine((piece.text || "").slice(0, 200)).replace(/\*\*/g, "");
+  if (piece.kind === "reasoning" || piece.kind === "compaction")
+    return oneLine((piece.text || "").slice(0, 200)).replace(/\*\*/g, "");
   return "";
 }
 
 function drawBody(piece, ask) {
   const body = el("div", { class: "piece-body" });
   if (piece.kind === "reasoning") body.append(longText(piece, ask, "text", prose, 60));
-  else if (piece.text && piece.text.length < 80 && !piece.text.includes("\n")) body.append(el("p", { class: "problem" }, piece.text));
+  else if (piece.text && piece.text.length < 80 && !piece.text.includes("\n"))
+    body.append(el("p", { class: "problem" }, piece.text));
   else if (piece.text) body.append(section("", longText(piece, ask, "text", verbatim)));
   if (piece.diff) body.append(section("Changes", diffBox(piece)));
-  if (piece.input) body.append(piece.diff ? fold("Input", () => longText(piece, ask, "input", json)) : section("Input", longText(piece, ask, "input", json)));
-  if (piece.output) body.append(section("Output", longText(piece, ask, "output", verbatim), copyButton(piece.output)));
-  else if (piece.kind === "tool" && piece.status === "ok") body.append(section("Output", el("p", { class: "nothing" }, "Nothing")));
+  if (piece.input)
+    body.append(
+      piece.diff
+        ? fold("Input", () => longText(piece, ask, "input", json))
+        : section("Input", longText(piece, ask, "input", json)),
+    );
+  if (piece.output)
+    body.append(section("Output", longText(piece, ask, "output", verbatim), copyButton(piece.output)));
+  else if (piece.kind === "tool" && piece.status === "ok")
+    body.append(section("Output", el("p", { class: "nothing" }, "Nothing")));
   const files = attachments(piece);
   if (files) body.append(files);
   if (piece.child_session_id) {
@@ -89,7 +105,12 @@ function drawBody(piece, ask) {
 }
 
 function section(words, content, ...more) {
-  return el("div", { class: "section" }, words ? el("div", { class: "section-head" }, el("span", {}, words), ...more) : null, content);
+  return el(
+    "div",
+    { class: "section" },
+    words ? el("div", { class: "section-head" }, el("span", {}, words), ...more) : null,
+    content,
+  );
 }
 
 function diffBox(piece) {
@@ -123,30 +144,39 @@ function attachments(piece) {
   const list = el("ul", { class: "files", "aria-label": "Attachments" });
   for (const { name, mime, size_bytes } of piece.attachments) {
     const facts = [mime, isMissing(size_bytes) ? null : size(size_bytes)].filter(Boolean).join(", ");
-    list.append(el("li", {}, icon("file"), el("span", {}, oneLine(name) || "unnamed"), facts ? el("small", {}, facts) : null));
+    list.append(
+      el("li", {}, icon("file"), el("span", {}, oneLine(name) || "unnamed"), facts ? el("small", {}, facts) : null),
+    );
   }
   return list;
 }
 
 /** The few numbers at the end of a piece's first line. */
 function facts(piece, ask) {
-  const ms = !isMissing(piece.start_ms) && !isMissing(piece.end_ms) && piece.end_ms >= piece.start_ms ? piece.end_ms - piece.start_ms : null;
+  const ms =
+    !isMissing(piece.start_ms) && !isMissing(piece.end_ms) && piece.end_ms >= piece.start_ms
+      ? piece.end_ms - piece.start_ms
+      : null;
   const words = [ask.link(piece.id), STATUS_WORDS[piece.status] || null];
   if (piece.kind === "step" && piece.tokens) words.push(`${tokens(piece.tokens.total)} tokens`);
   if (!isMissing(piece.cost_usd)) words.push(usd(piece.cost_usd, 4));
   if (ms && piece.kind !== "prompt") words.push(duration(ms));
-  else if (piece.kind === "prompt" && !isMissing(piece.start_ms) && ask.origin !== null) words.push(ask.clock.time(ask.origin + piece.start_ms));
+  else if (piece.kind === "prompt" && !isMissing(piece.start_ms) && ask.origin !== null)
+    words.push(ask.clock.time(ask.origin + piece.start_ms));
   if (piece.flags & FLAG.copy) words.push("copy");
   if (piece.flags & FLAG.deleted) words.push("deleted");
   const marks = ask.marks(piece.id);
-  const sign = marks.length ? el("span", { class: "sign waste" }, icon(marks[0].kind, marks.map((mark) => mark.text).join("; "))) : null;
+  const sign = marks.length
+    ? el("span", { class: "sign waste" }, icon(marks[0].kind, marks.map((mark) => mark.text).join("; ")))
+    : null;
   return el("span", { class: "facts" }, sign, words.filter(Boolean).join(" · "));
 }
 
 /** Everything else that is known, for the selected piece and opened lines: when, tokens by kind, ids to copy. */
 function about(piece, ask) {
   const box = el("div", { class: "about" });
-  for (const mark of ask.marks(piece.id)) box.append(el("p", { class: "waste-note" }, icon(mark.kind), `${mark.text}${markCost(mark)}`));
+  for (const mark of ask.marks(piece.id))
+    box.append(el("p", { class: "waste-note" }, icon(mark.kind), `${mark.text}${markCost(mark)}`));
   const words = [];
   if (isMissing(piece.start_ms)) words.push("time unknown");
   else if (ask.origin !== null) words.push(ask.clock.moment(ask.origin + piece.start_ms, 1));
@@ -157,7 +187,10 @@ function about(piece, ask) {
   }
   box.append(el("p", {}, words.join(" · ")));
   const ids = el("div", { class: "ids" });
-  for (const { label, value } of piece.ids) ids.append(copyButton(value, `${label} ${value}`, `Copy ${label} ${value}`));
+  if (piece.text && ["prompt", "reasoning", "text"].includes(piece.kind))
+    ids.append(copyButton(piece.text, "Text", "Copy the text"));
+  for (const { label, value } of piece.ids)
+    ids.append(copyButton(value, `${label} ${value}`, `Copy ${label} ${value}`));
   box.append(ids);
   return box;
 }

@@ -17,7 +17,7 @@ const INLINE = new RegExp(
 function prose(text) {
   const box = el("div", { class: "prose", dir: "auto" });
   const lines = text.replace(/\r\n?/g, "\n").split("\n");
-  for (let at = 0; at < lines.length; ) at = block(box, lines, at);
+  for (let at = 0; at < lines.length;) at = block(box, lines, at);
   return box;
 }
 
@@ -38,7 +38,8 @@ function block(box, lines, at) {
   }
   if (/^\s*([-*+]|\d{1,9}[.)])\s+\S/.test(line)) return list(box, lines, at);
   if (/^\s*>/.test(line)) return while_(lines, at, /^\s*>/, (some) => box.append(quote(some)));
-  if (/^\s*\|/.test(line)) return while_(lines, at, /^\s*\|/, (some) => box.append(el("pre", { class: "table" }, some.join("\n"))));
+  if (/^\s*\|/.test(line))
+    return while_(lines, at, /^\s*\|/, (some) => box.append(el("pre", { class: "table" }, some.join("\n"))));
   const plain = /^(?!\s*$|\s*(```|~~~|>|\|)|#{1,6}\s|\s*([-*+]|\d{1,9}[.)])\s+\S)/;
   return while_(lines, at, plain, (some) => box.append(paragraph(some)));
 }
@@ -115,20 +116,28 @@ function marked(groups, depth) {
   if (groups.bold !== undefined) return [el("strong", {}, ...inline(groups.bold, depth + 1))];
   if (groups.words !== undefined) {
     const words = groups.image ? `[image: ${groups.words}]` : groups.words;
-    return [words, groups.target && groups.target !== groups.words ? el("span", { class: "target" }, ` (${groups.target})`) : ""];
+    return [
+      words,
+      groups.target && groups.target !== groups.words ? el("span", { class: "target" }, ` (${groups.target})`) : "",
+    ];
   }
   return [el("em", {}, ...inline(groups.italic ?? groups.under, depth + 1))];
 }
 
 /** Code with its language and a button to copy it. */
 function codeBlock(text, language = "") {
-  return el("div", { class: "code" }, el("div", { class: "code-head" }, el("span", {}, language), copyButton(text)), verbatim(text));
+  return el(
+    "div",
+    { class: "code" },
+    el("div", { class: "code-head" }, el("span", {}, language), copyButton(text)),
+    verbatim(text),
+  );
 }
 
 /** Text exactly as it is. Long text is cut into blocks that the browser lays out only when they come into sight. */
 function verbatim(text) {
   const box = el("div", { class: "verbatim", dir: "auto" });
-  for (let at = 0; at < text.length; ) {
+  for (let at = 0; at < text.length;) {
     let end = Math.min(text.length, at + CHUNK);
     const line = text.lastIndexOf("\n", end);
     if (end < text.length && line > at) end = line + 1;
@@ -175,17 +184,27 @@ function fields(value) {
 }
 
 function jsonValue(value) {
-  if (typeof value === "string") return value.length > 400 || value.includes("\n") ? clamped(value) : el("span", { class: "json-text" }, value || "\"\"");
+  if (typeof value === "string")
+    return value.length > 400 || value.includes("\n")
+      ? clamped(value)
+      : el("span", { class: "json-text" }, value || '""');
   if (value === null || typeof value !== "object") return el("span", { class: "json-plain" }, String(value));
   const entries = Array.isArray(value) ? value : Object.keys(value);
   if (!entries.length) return el("span", { class: "json-plain" }, Array.isArray(value) ? "[]" : "{}");
-  const words = Array.isArray(value) ? counted(entries.length, "item") : entries.slice(0, 5).join(", ") + (entries.length > 5 ? ", …" : "");
+  const words = Array.isArray(value)
+    ? counted(entries.length, "item")
+    : entries.slice(0, 5).join(", ") + (entries.length > 5 ? ", …" : "");
   return fold(words, () => fields(value), "inner");
 }
 
 /** A button that shows what is below it, made only when asked for. */
 function fold(words, make, kind = "", isOpen = false) {
-  const button = el("button", { type: "button", class: `fold ${kind}`, "aria-expanded": "false" }, el("span", { class: "twist" }), words);
+  const button = el(
+    "button",
+    { type: "button", class: `fold ${kind}`, "aria-expanded": "false" },
+    el("span", { class: "twist" }),
+    words,
+  );
   const box = el("div", { class: "folded" }, button);
   const set = (isShown) => {
     button.setAttribute("aria-expanded", String(isShown));
@@ -241,7 +260,7 @@ function diff(text) {
   const box = el("div", { class: "diff", role: "group", "aria-label": "Changes" });
   const lines = text.replace(/\r\n?/g, "\n").replace(/\n$/, "").split("\n");
   const state = { old: 0, now: 0, file: undefined };
-  for (let at = 0; at < lines.length; ) {
+  for (let at = 0; at < lines.length;) {
     const removed = run(lines, at, "-");
     const added = run(lines, at + removed.length, "+");
     if (removed.length && removed.length === added.length) {
@@ -275,7 +294,10 @@ function differing(old, now) {
   while (from < most && old[from] === now[from]) from += 1;
   let back = 0;
   while (back < most - from && old[old.length - 1 - back] === now[now.length - 1 - back]) back += 1;
-  return [[from, old.length - back], [from, now.length - back]];
+  return [
+    [from, old.length - back],
+    [from, now.length - back],
+  ];
 }
 
 function diffLine(line, state, part) {
@@ -300,7 +322,9 @@ function diffLine(line, state, part) {
   if (sign !== "-") state.now += state.now ? 1 : 0;
   const text = line.slice(1);
   const whole = part && part[1] > part[0] && part[1] - part[0] < text.length;
-  const shown = whole ? [text.slice(0, part[0]), el("b", {}, text.slice(part[0], part[1])), text.slice(part[1])] : [text];
+  const shown = whole
+    ? [text.slice(0, part[0]), el("b", {}, text.slice(part[0], part[1])), text.slice(part[1])]
+    : [text];
   const kind = { "+": "d-add", "-": "d-cut", " ": "d-same" }[sign];
   const spoken = { "+": "added ", "-": "removed ", " ": "" }[sign];
   const hasNumbers = Boolean(state.old || state.now);

@@ -4,7 +4,18 @@ const LEAST_BAR_PX = 3;
 const UNKNOWN_PX = 12;
 const KINDS_WITH_COST = ["exchange", "step", "delegation", "compaction"];
 const MOMENTS = ["prompt", "file", "patch", "error", "retry", "other"]; // that such a thing took no time says nothing
-const BAR_RANK = { step: 0, other: 1, compaction: 1, file: 1, text: 2, reasoning: 3, patch: 4, tool: 5, delegation: 6 };
+const BAR_RANK = {
+  step: 0,
+  other: 1,
+  compaction: 1,
+  file: 1,
+  text: 2,
+  reasoning: 3,
+  patch: 4,
+  tool: 5,
+  delegation: 6,
+};
+const COMPOSED = { step: "k-model", delegation: "k-delegation-pale" }; // paler, where they only surround the rest
 const EXCHANGE_WORDS = { failed: "failed", aborted: "aborted", unfinished: "unfinished", unanswered: "no answer" };
 const LINK_WORDS = {
   missing: "its session is missing",
@@ -20,6 +31,13 @@ function rowName(node) {
   return NAMES[node.kind][0];
 }
 
+/** The name that stands before the text: of a call's tool, of the agent that a delegation went to. */
+function rowTitle(node) {
+  if (node.type === "exchange") return String(node.number);
+  if (node.kind === "delegation") return oneLine(node.link?.agent || node.name);
+  return ["tool", "error", "retry", "other"].includes(node.kind) ? oneLine(node.name) : "";
+}
+
 /** The main text of a row: what tells it from others of its kind. */
 function rowText(node) {
   if (node.type === "exchange") return node.label || EXCHANGE_KINDS[node.what] || "No prompt";
@@ -29,7 +47,12 @@ function rowText(node) {
   return node.label;
 }
 
-const EXCHANGE_KINDS = { compaction: "Compaction", shell: "Shell command", continuation: "Continued", none: "No prompt" };
+const EXCHANGE_KINDS = {
+  compaction: "Compaction",
+  shell: "Shell command",
+  continuation: "Continued",
+  none: "No prompt",
+};
 
 /** Say what there is to know about the time and the end of a row, beside its bar. */
 function rowNotes(node, isRunning) {
@@ -61,25 +84,34 @@ function rowDuration(node) {
 /** Small signs behind the text: what ended badly, waste with its price, copies, deletions. */
 function rowSigns(node) {
   const signs = [];
-  if (node.type === "exchange" && EXCHANGE_WORDS[node.status]) {
-    const isBad = node.status === "failed";
-    signs.push(el("span", { class: isBad ? "sign bad" : "sign" }, isBad ? icon("error") : "", EXCHANGE_WORDS[node.status]));
+  const status = node.type === "exchange" ? node.status : node.link?.link === "ok" ? node.link.status : "";
+  if (EXCHANGE_WORDS[status]) {
+    const isBad = status === "failed";
+    signs.push(
+      el("span", { class: isBad ? "sign bad" : "sign" }, isBad ? icon("error") : "", EXCHANGE_WORDS[status]),
+    );
   }
   if (node.marks) signs.push(wasteSign(node));
-  if (node.flags & FLAG.copy) signs.push(el("span", { class: "sign", title: "Copied by a fork; not counted again" }, "copy"));
+  if (node.flags & FLAG.copy)
+    signs.push(el("span", { class: "sign", title: "Copied by a fork; not counted again" }, "copy"));
   if (node.flags & FLAG.deleted) signs.push(el("span", { class: "sign", title: "Deleted in OpenCode" }, "deleted"));
   return signs;
 }
 
 function wasteSign(node) {
-  const own = node.type === "exchange" ? node.marks : node.marks.filter((mark) => mark.kind !== "ended");
-  if (!own.length) return null;
+  const own = node.marks;
   const words = own.map((mark) => `${mark.text}${wasteCost(mark)}`).join("\n");
-  if (node.type !== "exchange") return el("span", { class: "sign waste", title: words }, icon(own[0].kind, words));
+  if (node.type !== "exchange" && node.kind !== "delegation")
+    return el("span", { class: "sign waste", title: words }, icon(own[0].kind, words));
   const costs = own.map((mark) => mark.cost_usd).filter((cost) => !isMissing(cost));
   const total = costs.length ? ` ${usd(Math.max(...costs), 4)}` : "";
   const kinds = [...new Set(own.map((mark) => mark.kind))];
-  return el("span", { class: "sign waste", title: words }, ...kinds.map((kind) => icon(kind, WASTE_WORDS[kind])), total.trim());
+  return el(
+    "span",
+    { class: "sign waste", title: words },
+    ...kinds.map((kind) => icon(kind, WASTE_WORDS[kind])),
+    total.trim(),
+  );
 }
 
 const WASTE_WORDS = { loop: "Loop", edit: "Edited again after a failure", ended: "Ended without a result" };
@@ -116,7 +148,11 @@ function drawRow(node, state) {
       "data-key": node.key,
     },
     drawLabel(node, state, isBad),
-    el("div", { class: "cell lane", role: "gridcell", "aria-label": rowNotes(node, state.isRunning).join(", ") || null }),
+    el("div", {
+      class: "cell lane",
+      role: "gridcell",
+      "aria-label": rowNotes(node, state.isRunning).join(", ") || null,
+    }),
     el("div", { class: "cell number", role: "gridcell" }, ms === null ? "" : duration(ms)),
     el("div", { class: "cell number cost", role: "gridcell" }, cost),
   );
@@ -124,19 +160,22 @@ function drawRow(node, state) {
 
 function drawLabel(node, state, isBad) {
   const guides = [];
-  for (let level = 0; level < state.level; level += 1) guides.push(el("span", { class: "guide" }));
+  const isDeep = state.level > 9; // ten sessions deep there are thirty levels
+  for (let level = 0; level < state.level; level += 1)
+    guides.push(el("span", { class: isDeep ? "guide narrow" : "guide" }));
   const twist = el("span", { class: state.canOpen ? "twist" : "twist none", "aria-hidden": "true" });
   if (state.isOpen) twist.classList.add("open");
-  const named = ["tool", "delegation", "error", "retry", "other"].includes(node.kind) || node.type !== "event";
-  const name = node.type === "exchange" ? String(node.number) : node.name;
+  const title = rowTitle(node);
   const text = highlighted(rowText(node), state.needle);
   return el(
     "div",
     { class: "cell label", role: "gridcell" },
     ...guides,
     twist,
-    node.type === "exchange" ? null : icon(isBad && node.kind !== "retry" ? "error" : kindOf(node.kind), iconTitle(node)),
-    named && name ? el("span", { class: "name" }, ...highlighted(oneLine(name), state.needle)) : null,
+    node.type === "exchange"
+      ? null
+      : icon(isBad && node.kind !== "retry" ? "error" : kindOf(node.kind), iconTitle(node)),
+    title ? el("span", { class: "name" }, ...highlighted(title, state.needle)) : null,
     el("span", { class: "text" }, ...text),
     ...rowSigns(node),
   );
@@ -172,7 +211,11 @@ function placeBar(row, node, space) {
   const isWhole = node.type !== "event" || node.kind === "delegation";
   if (isWhole) bar.style.backgroundImage = composition(node, shown, space);
   const words = caption(node, shown, space);
-  cell.replaceChildren(...idleMark(node, words.dataset?.side === "left" ? left - wide(words.textContent) : left, space), bar, words);
+  cell.replaceChildren(
+    ...idleMark(node, words.dataset?.side === "left" ? left - wide(words.textContent) : left, space),
+    bar,
+    words,
+  );
 }
 
 /** About how wide small text is: measuring it would lay out every row at every step of a zoom. */
@@ -193,7 +236,9 @@ function barClass(node, isKnown, isOpenEnd, px) {
 /** The words of a row whose bar is out of sight, where the bar would be looked for. */
 function besideEdge(node, side, space) {
   const text = caption(node, null, space);
-  if (text) text.style.transform = side === "before" ? "translateX(14px)" : `translateX(${space.width - 14}px) translateX(-100%)`;
+  if (text)
+    text.style.transform =
+      side === "before" ? "translateX(14px)" : `translateX(${space.width - 14}px) translateX(-100%)`;
   return text;
 }
 
@@ -208,6 +253,9 @@ function caption(node, shown, space) {
   else if (left >= wide(words)) {
     text.style.transform = `translateX(${(left - 6).toFixed(1)}px) translateX(-100%)`;
     text.dataset.side = "left";
+  } else if (node.isFailed && right - left > wide(words) + 12) {
+    text.style.transform = `translateX(${Math.max(0, left) + 8}px)`;
+    text.classList.add("inside");
   } else if (shown) return "";
   return text;
 }
@@ -240,11 +288,11 @@ function composition(node, shown, space) {
     for (let x = Math.max(0, left); x < Math.min(room, right); x += 1) {
       if (rank < ranks[x]) continue;
       ranks[x] = rank;
-      names[x] = leaf.isFailed ? "k-error" : leaf.kind === "delegation" ? "k-delegation-pale" : `k-${leaf.kind}`;
+      names[x] = leaf.isFailed ? "k-error" : COMPOSED[leaf.kind] || `k-${leaf.kind}`;
     }
   }
   const stops = [];
-  for (let x = 0; x < room; ) {
+  for (let x = 0; x < room;) {
     let to = x + 1;
     while (to < room && names[to] === names[x]) to += 1;
     const colour = names[x] ? `var(--${names[x]})` : "transparent";

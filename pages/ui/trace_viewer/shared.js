@@ -235,7 +235,10 @@ function icon(name, title = "") {
 
 /** Drop the invisible marks that turn the direction of text: they would reorder what stands around a label. */
 function oneLine(text) {
-  return (text || "").replace(/[\u202a-\u202e\u2066-\u2069\u200e\u200f]/g, "").replace(/\s+/g, " ").trim();
+  return (text || "")
+    .replace(/[\u202a-\u202e\u2066-\u2069\u200e\u200f]/g, "")
+    .replace(/\s+/g, " ")
+    .trim();
 }
 
 /** Text with every occurrence of a lower-case needle marked. */
@@ -255,7 +258,10 @@ function highlighted(text, needle) {
 /** Follow Streamlit's theme: its colours are variables, ours need to know which side they are on. */
 function followTheme(root, host) {
   const [red, green, blue] = rgb(getComputedStyle(host).getPropertyValue("--st-background-color"));
-  root.style.colorScheme = 0.3 * red + 0.6 * green + 0.1 * blue < 128 ? "dark" : "light";
+  const scheme = 0.3 * red + 0.6 * green + 0.1 * blue < 128 ? "dark" : "light";
+  const isOther = root.style.colorScheme !== scheme;
+  root.style.colorScheme = scheme;
+  return isOther;
 }
 
 function rgb(colour) {

@@ -62,8 +62,16 @@ class Viewer {
 
   makeTabs() {
     this.tabs = el("div", { class: "tabs", role: "tablist", "aria-label": "Session" });
-    for (const [name, words] of [["timeline", "Timeline"], ["transcript", "Transcript"], ["delegations", "Delegations"]]) {
-      const tab = el("button", { type: "button", role: "tab", "data-tab": name, onclick: () => this.showTab(name) }, words);
+    for (const [name, words] of [
+      ["timeline", "Timeline"],
+      ["transcript", "Transcript"],
+      ["delegations", "Delegations"],
+    ]) {
+      const tab = el(
+        "button",
+        { type: "button", role: "tab", "data-tab": name, onclick: () => this.showTab(name) },
+        words,
+      );
       this.tabs.append(tab);
     }
     this.tabs.addEventListener("keydown", (event) => stepTabs(event, this.tabs));
@@ -72,7 +80,11 @@ class Viewer {
 
   makeTools() {
     const axis = (isFolding, words, title) =>
-      el("button", { type: "button", title, "aria-pressed": "false", onclick: () => this.setFolding(isFolding) }, words);
+      el(
+        "button",
+        { type: "button", title, "aria-pressed": "false", onclick: () => this.setFolding(isFolding) },
+        words,
+      );
     this.axisButtons = [
       axis(true, "Active time", "Idle time is folded"),
       axis(false, "Wall clock", "Idle time as long as it was"),
@@ -85,14 +97,24 @@ class Viewer {
     this.wasteButton = el("button", { type: "button", onclick: () => this.nextWaste() });
     this.newButton = el("button", { type: "button", class: "new", onclick: () => this.showNewest() });
     const zoom = (words, name, factor) =>
-      el("button", { type: "button", class: "square", "aria-label": name, title: name, onclick: () => this.zoomBy(factor) }, words);
+      el(
+        "button",
+        { type: "button", class: "square", "aria-label": name, title: name, onclick: () => this.zoomBy(factor) },
+        words,
+      );
     const all = el("button", { type: "button", title: "Show all (0)", onclick: () => this.zoomAll() }, "All");
     this.legend = el("div", { class: "legend", role: "group", "aria-label": "Show kinds" });
     const first = el(
       "div",
       { class: "line" },
       el("div", { class: "joined", role: "group", "aria-label": "Time axis" }, ...this.axisButtons),
-      el("div", { class: "joined", role: "group", "aria-label": "Zoom" }, zoom("−", "Zoom out", 1.6), zoom("+", "Zoom in", 0.625), all),
+      el(
+        "div",
+        { class: "joined", role: "group", "aria-label": "Zoom" },
+        zoom("−", "Zoom out", 1.6),
+        zoom("+", "Zoom in", 0.625),
+        all,
+      ),
       this.newButton,
       el("span", { class: "space" }),
       this.wasteButton,
@@ -123,7 +145,13 @@ class Viewer {
     this.rowsBox = el("div", { class: "rows", role: "rowgroup" });
     this.grid = el(
       "div",
-      { class: "grid", role: "treegrid", tabindex: "0", "aria-label": "Timeline of the session", "aria-colcount": "4" },
+      {
+        class: "grid",
+        role: "treegrid",
+        tabindex: "0",
+        "aria-label": "Timeline of the session",
+        "aria-colcount": "4",
+      },
       el("div", { class: "head-box", role: "rowgroup" }, head),
       this.back,
       this.front,
@@ -137,7 +165,11 @@ class Viewer {
     this.foot = el("div", { class: "about", "aria-hidden": "true" });
     this.help = el("dl", { class: "help", id: "keys", hidden: true });
     for (const [keys, words] of KEYS) this.help.append(el("div", {}, el("dt", {}, keys), el("dd", {}, words)));
-    const toggle = el("button", { type: "button", "aria-expanded": "false", "aria-controls": "keys", title: "Keys (?)" }, "Keys");
+    const toggle = el(
+      "button",
+      { type: "button", "aria-expanded": "false", "aria-controls": "keys", title: "Keys (?)" },
+      "Keys",
+    );
     toggle.addEventListener("click", () => this.showHelp(this.help.hidden));
     this.helpButton = toggle;
     return el("div", { class: "foot" }, this.foot, toggle, this.help);
@@ -167,12 +199,12 @@ class Viewer {
 
   /** Take the payload of a run. The same version again changes nothing; another one keeps what the reader sees. */
   take(payload) {
-    followTheme(this.root, this.parent.host || this.parent);
-    if (!payload || payload.version === this.version) {
-      if (this.model) this.redraw({ map: true });
+    const isOther = followTheme(this.root, this.parent.host || this.parent);
+    const isSame = Boolean(this.model) && payload?.view === this.line.view;
+    if (!payload || (isSame && payload.version === this.version)) {
+      if (this.model && isOther) this.redraw({ map: true });
       return;
     }
-    const isSame = payload.view === this.line.view && this.model;
     const kept = isSame ? this.keep() : null;
     this.version = payload.version;
     this.link = payload.link;
@@ -203,7 +235,8 @@ class Viewer {
       if (exchange) this.setOpen(exchange);
       this.unfoldTo(start);
       this.selected = start.key;
-      if (exchange && (opened.exchange || this.model.roots.length === 1)) this.view = this.around(exchange) || this.view;
+      if (exchange && (opened.exchange || this.model.roots.length === 1))
+        this.view = this.around(exchange) || this.view;
     }
     this.resize();
     if (start) this.reveal(start);
@@ -293,13 +326,31 @@ class Viewer {
     const { model } = this;
     const { session } = exchange;
     const path = [];
-    for (let above = model.rowOf(exchange)?.parent; above; above = above.parent) {
-      if (above.type === "event" && above.kind === "delegation") path.unshift({ name: above.name, text: above.label });
+    const row = model.rowOf(exchange);
+    for (let above = row === exchange ? row.parent : row; above; above = above.parent) {
+      if (above.type === "event" && above.kind === "delegation")
+        path.unshift({ name: rowTitle(above), text: above.label });
       if (above.type === "exchange") path.unshift({ name: `Exchange ${above.number}`, text: "" });
     }
     const { id, number, label, status, what, start, end, tokens: total, cost, tools, delegations, errors } = exchange;
     const among = (model.bySession.get(exchange.sessionId) || []).length;
-    return { id, number, among, label, status, what, start, end, tokens: total, cost, tools, delegations, errors, path, session };
+    return {
+      id,
+      number,
+      among,
+      label,
+      status,
+      what,
+      start,
+      end,
+      tokens: total,
+      cost,
+      tools,
+      delegations,
+      errors,
+      path,
+      session,
+    };
   }
 
   // --- Which rows there are --------------------------------------------------------------------------------------
@@ -466,7 +517,10 @@ class Viewer {
       const end = node.end ?? node.start;
       return time < node.start ? node.start - time : time > end ? time - end : 0;
     };
-    const found = this.model.roots.reduce((best, node) => (near(node) < near(best) ? node : best), this.model.roots[0]);
+    const found = this.model.roots.reduce(
+      (best, node) => (near(node) < near(best) ? node : best),
+      this.model.roots[0],
+    );
     if (found) this.open(found);
   }
 
@@ -528,7 +582,10 @@ class Viewer {
   }
 
   nextWaste() {
-    const node = this.next((one) => one.marks !== null && (one.type === "event" || one.marks.some((m) => !m.events.length)), 1);
+    const node = this.next(
+      (one) => one.marks !== null && (one.type === "event" || one.marks.some((m) => !m.events.length)),
+      1,
+    );
     if (node) this.jump(node, { wait: 0, isAsked: true });
     else this.announce("No loops or waste found");
   }
@@ -551,7 +608,7 @@ class Viewer {
   }
 
   matches(node) {
-    if (node.type === "event" && node.name.toLowerCase().includes(this.needle)) return true;
+    if (node.type === "event" && rowTitle(node).toLowerCase().includes(this.needle)) return true;
     return rowText(node).toLowerCase().includes(this.needle);
   }
 
@@ -614,7 +671,16 @@ class Viewer {
   keyRow(key) {
     const place = this.places.get(this.selected) ?? -1;
     const page = Math.max(1, Math.floor((this.grid.clientHeight - this.headPx) / this.rowPx) - 1);
-    const moves = { ArrowDown: 1, j: 1, ArrowUp: -1, k: -1, PageDown: page, PageUp: -page, Home: -Infinity, End: Infinity };
+    const moves = {
+      ArrowDown: 1,
+      j: 1,
+      ArrowUp: -1,
+      k: -1,
+      PageDown: page,
+      PageUp: -page,
+      Home: -Infinity,
+      End: Infinity,
+    };
     if (Object.hasOwn(moves, key)) {
       const to = Math.max(0, Math.min(this.rows.length - 1, place + moves[key]));
       if (this.rows[to]) this.select(this.rows[to]);
@@ -693,9 +759,10 @@ class Viewer {
     return { from: from - margin, to: to + margin };
   }
 
+  /** From when to when a row lasted; if that is not known, what lies below it. A resumed child may last far longer. */
   extent(node) {
     let from = node.start;
-    let to = node.end ?? node.start;
+    let to = node.end;
     const look = (below) => {
       for (const child of below.children) {
         if (child.start !== null && (from === null || child.start < from)) from = child.start;
@@ -704,8 +771,8 @@ class Viewer {
         look(child);
       }
     };
-    look(node);
-    return from === null ? null : [from, Math.max(to, from)];
+    if (from === null || to === null) look(node);
+    return from === null ? null : [from, Math.max(to ?? from, from)];
   }
 
   zoomTo(node) {
@@ -778,9 +845,11 @@ class Viewer {
     return x >= 0 && x <= this.laneWidth;
   }
 
+  /** The row at a point: by its place, since a row may have been drawn anew between press and release. */
   nodeAt(event) {
-    const row = event.target.closest(".row[data-key]");
-    return row ? this.model.byKey.get(row.dataset.key) : null;
+    if (!this.model || event.target.closest(".head")) return null;
+    const place = Math.floor((event.clientY - this.rowsBox.getBoundingClientRect().top) / this.rowPx);
+    return this.rows[place] || null;
   }
 
   wheel(event) {
@@ -825,7 +894,8 @@ class Viewer {
       if (!isDrag) return;
       this.wasDragged = performance.now();
       const x = Math.min(Math.max(this.laneX(up), 0), this.laneWidth);
-      if (!event.shiftKey) this.animate({ from: this.laneTime(Math.min(start, x)), to: this.laneTime(Math.max(start, x)) });
+      if (!event.shiftKey)
+        this.animate({ from: this.laneTime(Math.min(start, x)), to: this.laneTime(Math.max(start, x)) });
     };
     window.addEventListener("pointermove", drag);
     window.addEventListener("pointerup", end);
@@ -1028,7 +1098,10 @@ class Viewer {
       placeBar(row, node, space);
       this.drawn.set(node.key, row);
     }
-    arrange(this.rowsBox, wanted.map((place) => this.drawn.get(this.rows[place].key)));
+    arrange(
+      this.rowsBox,
+      wanted.map((place) => this.drawn.get(this.rows[place].key)),
+    );
   }
 
   rowState(node, index) {
@@ -1043,7 +1116,8 @@ class Viewer {
   drawSelection() {
     for (const [key, row] of this.drawn) {
       const isSelected = key === this.selected;
-      if ((row.getAttribute("aria-selected") === "true") !== isSelected) row.setAttribute("aria-selected", String(isSelected));
+      if ((row.getAttribute("aria-selected") === "true") !== isSelected)
+        row.setAttribute("aria-selected", String(isSelected));
     }
     const row = this.drawn.get(this.selected);
     if (row) this.grid.setAttribute("aria-activedescendant", row.id);
@@ -1075,7 +1149,9 @@ class Viewer {
       const line = el("span", { class: "tick-line" });
       line.style.transform = `translateX(${x.toFixed(1)}px)`;
       lines.push(line);
-      const words = this.tickWords(time, step, day).find((text) => x >= free && x + 6.6 * text.length + 8 <= space.width);
+      const words = this.tickWords(time, step, day).find(
+        (text) => x >= free && x + 6.6 * text.length + 8 <= space.width,
+      );
       if (!words) continue;
       const label = el("span", { class: "tick" }, words);
       label.style.transform = line.style.transform;
@@ -1116,7 +1192,8 @@ class Viewer {
     const origin = this.model.head.origin_ms;
     const fine = (this.view.to - this.view.from) / this.laneWidth;
     this.pointer.style.transform = `translateX(${this.pointerAt}px)`;
-    this.pointerTime.textContent = origin === null ? `+${duration(time)}` : this.clock.time(origin + time, fine < 20 ? 1 : 1000);
+    this.pointerTime.textContent =
+      origin === null ? `+${duration(time)}` : this.clock.time(origin + time, fine < 20 ? 1 : 1000);
     const isRight = this.pointerAt > this.laneWidth - 70;
     this.pointerTime.style.transform = `translateX(${this.pointerAt}px)${isRight ? " translateX(-100%)" : ""}`;
   }
@@ -1129,7 +1206,9 @@ class Viewer {
       return;
     }
     const origin = this.model.head.origin_ms;
-    const parts = [el("b", {}, node.kind === "tool" || node.kind === "delegation" ? oneLine(node.name) : rowName(node))];
+    const parts = [
+      el("b", {}, node.type === "event" && node.kind !== "error" ? rowTitle(node) || rowName(node) : rowName(node)),
+    ];
     if (node.start === null) parts.push("time unknown");
     else if (origin !== null) parts.push(this.clock.time(origin + node.start, 1));
     const ms = rowDuration(node);
@@ -1139,14 +1218,16 @@ class Viewer {
     const used = below ? below.subtree_tokens : node.tokens;
     if (!isMissing(used)) parts.push(`${tokens(used)} tokens`);
     if (!isMissing(spent)) parts.push(usd(spent, 4));
-    if (node.kind === "step" && node.label) parts.push(node.label);
     for (const mark of node.marks || []) parts.push(`${mark.text}${wasteCost(mark)}`);
+    if (node.label && node.type === "event") parts.push(node.label);
     this.foot.replaceChildren(...parts.flatMap((part, place) => (place ? [" · ", part] : [part])));
   }
 
   drawTools() {
     const { model } = this;
-    this.axisButtons.forEach((button, place) => button.setAttribute("aria-pressed", String((place === 0) === this.isFolding)));
+    this.axisButtons.forEach((button, place) =>
+      button.setAttribute("aria-pressed", String((place === 0) === this.isFolding)),
+    );
     const kinds = Object.keys(NAMES).filter((kind) => model.counts[kind]);
     this.legend.replaceChildren(...kinds.map((kind) => this.legendButton(kind)));
     const failed = model.all.filter((node) => node.isFailed).length;
@@ -1157,15 +1238,27 @@ class Viewer {
     this.wasteButton.replaceChildren(icon("loop"), `Waste ${count(model.marks.length)}`);
     this.wasteButton.title = "Next loop or waste (w)";
     this.newButton.hidden = !model.head.is_running && !this.unseen;
-    this.newButton.replaceChildren(el("span", { class: "pulse" }), this.unseen ? `${count(this.unseen)} new` : "running");
+    this.newButton.replaceChildren(
+      el("span", { class: "pulse" }),
+      this.unseen ? `${count(this.unseen)} new` : "running",
+    );
     this.newButton.disabled = !this.unseen;
   }
 
   legendButton(kind) {
     const isShown = !this.hidden.has(kind);
     const [one, many] = NAMES[kind];
-    const button = el("button", { type: "button", class: `k-${kind}`, "aria-pressed": String(isShown), "data-kind": kind });
-    button.append(icon(kind), this.model.counts[kind] === 1 ? one : many, el("span", { class: "how-many" }, count(this.model.counts[kind])));
+    const button = el("button", {
+      type: "button",
+      class: `k-${kind}`,
+      "aria-pressed": String(isShown),
+      "data-kind": kind,
+    });
+    button.append(
+      icon(kind),
+      this.model.counts[kind] === 1 ? one : many,
+      el("span", { class: "how-many" }, count(this.model.counts[kind])),
+    );
     button.addEventListener("click", () => {
       this.toggleKind(kind);
       this.legend.querySelector(`[data-kind=${kind}]`).focus({ preventScroll: true });
