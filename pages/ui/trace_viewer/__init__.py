@@ -250,6 +250,7 @@ _PANES_STYLE = """
 </style>
 """
 _WIDTHS = (58, 42)
+_VIEWER_PARTS = ("model", "axis", "outline", "timescale", "ruler", "rows", "toolbar", "minimap", "mouse", "keyboard")
 
 _MISSING = float("nan")
 _REPEATED = ("kind", "name", "status")
@@ -281,7 +282,7 @@ def _text(*names: str) -> str:
 
 _draw_viewer = st.components.v2.component(
     "trace_viewer",
-    js=_text("shared.js", "model.js", "axis.js", "minimap.js", "rows.js", "viewer.js"),
+    js=_text("shared.js", *(f"{name}.js" for name in _VIEWER_PARTS), "viewer.js"),
     css=_text("shared.css", "viewer.css"),
 )
 _draw_detail = st.components.v2.component(

@@ -15,14 +15,15 @@ class Minimap {
     this.frame = el("div", { class: "frame" });
     this.element = el("div", { class: "map" }, this.canvas, ...this.shade, this.frame);
     this.element.addEventListener("pointerdown", (event) => this.press(event));
-    this.element.addEventListener("dblclick", () => viewer.zoomAll());
+    this.element.addEventListener("dblclick", () => viewer.time.zoomAll());
     this.element.addEventListener("wheel", (event) => this.wheel(event), { passive: false });
     this.element.addEventListener("pointermove", (event) => this.point(event));
   }
 
   /** Draw everything but the frame; only when data, axis, size or theme change. */
   draw() {
-    const { model, axis } = this.viewer;
+    const { model, time } = this.viewer;
+    const { axis } = time;
     const lanes = this.lanes(model);
     this.width = Math.max(1, this.element.clientWidth);
     const height = TOP_PX + FIRST_LANE_PX + (lanes.length ? lanes.length * (LANE_PX + 2) + 2 : 0) + 3;
@@ -147,7 +148,7 @@ class Minimap {
 
   /** Put the frame where the view is. */
   move() {
-    const { axis, view } = this.viewer;
+    const { axis, view } = this.viewer.time;
     const left = Math.max(0, (view.from / axis.end) * this.width);
     const right = Math.min(this.width, (view.to / axis.end) * this.width);
     const wide = Math.max(4, right - left);
@@ -165,7 +166,7 @@ class Minimap {
   }
 
   place(x) {
-    return (x / this.width) * this.viewer.axis.end;
+    return (x / this.width) * this.viewer.time.axis.end;
   }
 
   /** What a press at a point would do: pull an edge of the frame, move it, or draw a new one. */
@@ -185,8 +186,8 @@ class Minimap {
     if (event.button !== 0) return;
     const start = this.where(event);
     const grip = this.grip(start);
-    const { view } = this.viewer;
-    const from = { ...view };
+    const { time } = this.viewer;
+    const from = { ...time.view };
     let moved = false;
     this.element.setPointerCapture(event.pointerId);
     const drag = (move) => {
@@ -194,16 +195,16 @@ class Minimap {
       moved ||= Math.abs(x - start) > 3;
       if (!moved) return;
       const by = this.place(x - start);
-      if (grip === "move") this.viewer.show(from.from + by, from.to + by);
-      else if (grip === "left") this.viewer.show(Math.min(from.from + by, from.to), from.to);
-      else if (grip === "right") this.viewer.show(from.from, Math.max(from.to + by, from.from));
-      else this.viewer.show(this.place(Math.min(start, x)), this.place(Math.max(start, x)));
+      if (grip === "move") time.show(from.from + by, from.to + by);
+      else if (grip === "left") time.show(Math.min(from.from + by, from.to), from.to);
+      else if (grip === "right") time.show(from.from, Math.max(from.to + by, from.from));
+      else time.show(this.place(Math.min(start, x)), this.place(Math.max(start, x)));
     };
     const end = () => {
       this.element.removeEventListener("pointermove", drag);
       this.element.removeEventListener("pointerup", end);
       this.element.removeEventListener("pointercancel", end);
-      if (!moved) this.viewer.openAt(this.viewer.axis.time(this.place(start)));
+      if (!moved) this.viewer.openAt(time.axis.time(this.place(start)));
     };
     this.element.addEventListener("pointermove", drag);
     this.element.addEventListener("pointerup", end);
@@ -212,6 +213,6 @@ class Minimap {
 
   wheel(event) {
     event.preventDefault();
-    this.viewer.zoomBy(Math.exp(event.deltaY * 0.002), this.place(this.where(event)));
+    this.viewer.time.zoomBy(Math.exp(event.deltaY * 0.002), this.place(this.where(event)));
   }
 }

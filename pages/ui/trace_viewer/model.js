@@ -160,6 +160,7 @@ class Model {
     this.all = [];
     this.byKey = new Map();
     this.counts = {};
+    this.failed = 0;
     for (const root of this.roots) this.visit(root, null, 0, { at: null });
   }
 
@@ -174,6 +175,7 @@ class Model {
     if (node.start !== null) last.at = node.start;
     node.at = last.at; // where it stands in the order, if its own time is unknown
     if (node.type === "event") this.counts[node.kind] = (this.counts[node.kind] || 0) + 1;
+    if (node.isFailed) this.failed += 1;
     for (const child of node.children) {
       this.visit(child, node, depth + 1, last);
       node.below.errors += child.below.errors + (child.isFailed ? 1 : 0);

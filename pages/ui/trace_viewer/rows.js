@@ -81,6 +81,24 @@ function rowDuration(node) {
   return node.end === node.start && MOMENTS.includes(node.kind) ? null : node.end - node.start;
 }
 
+/** All that is known of a row, in short: when, how long, what it cost, what was wasted, its text. */
+function rowFacts(node, clock, origin) {
+  const isNamed = node.type === "event" && node.kind !== "error";
+  const parts = [el("b", {}, (isNamed && rowTitle(node)) || rowName(node))];
+  if (node.start === null) parts.push("time unknown");
+  else if (origin !== null) parts.push(clock.time(origin + node.start, 1));
+  const ms = rowDuration(node);
+  if (ms !== null) parts.push(duration(ms));
+  const below = node.link?.link === "ok" ? node.link : null;
+  const used = below ? below.subtree_tokens : node.tokens;
+  const spent = below ? below.subtree_cost_usd : node.cost;
+  if (!isMissing(used)) parts.push(`${tokens(used)} tokens`);
+  if (!isMissing(spent)) parts.push(usd(spent, 4));
+  for (const mark of node.marks || []) parts.push(`${mark.text}${wasteCost(mark)}`);
+  if (node.label && node.type === "event") parts.push(node.label);
+  return parts;
+}
+
 /** Small signs behind the text: what ended badly, waste with its price, copies, deletions. */
 function rowSigns(node) {
   const signs = [];
@@ -138,7 +156,7 @@ function drawRow(node, state) {
     {
       class: classes.join(" "),
       role: "row",
-      id: state.idOf(node),
+      id: `row-${node.order}`,
       "aria-level": state.level + 1,
       "aria-expanded": state.canOpen ? String(state.isOpen) : null,
       "aria-setsize": state.among,
