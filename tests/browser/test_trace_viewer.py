@@ -67,7 +67,7 @@ class Viewer:
         self.pieces = self.page.locator(".detail .piece")
         self.bars = self.page.locator(".rows .bar")
         self.rows.first.wait_for(state="attached")
-        self.pieces.first.wait_for(state="attached")
+        self.page.locator(".detail .piece, .detail .nothing").first.wait_for(state="attached")
 
     def row(self, text: str) -> Locator:
         """Return the first row that holds a text."""
@@ -641,6 +641,58 @@ def test_theme_switch_recolours_without_a_rerun(visit: Visit) -> None:
     expect(viewer.page.locator(".trace.detail")).to_have_css("color-scheme", "dark")
     assert (before, bar.evaluate(colour)) == ("rgb(209, 130, 24)", "rgb(249, 202, 81)")
     assert viewer.page.locator(".map canvas").evaluate(pixel) is not None
+
+
+def test_deep_tree_is_followed_to_the_bottom(visit: Visit) -> None:
+    """Ten sessions inside each other: the error at the bottom is one key away, and its way up is written above it."""
+    viewer = Viewer(visit, "deep-10")
+
+    viewer.press("e")
+
+    expect(viewer.selected()).to_contain_text("APIError")
+    expect(viewer.selected()).to_have_attribute("aria-level", "20")
+    expect(viewer.selected().locator(".name")).to_be_in_viewport()
+    expect(viewer.page.locator(".detail .crumbs")).to_contain_text("Exchange 1 › general: Go to level 2 ›")
+    expect(viewer.row("Nobody called me")).to_contain_text("no call recorded")
+    expect(viewer.row("Go to level 10").locator(".sign.bad")).to_have_text("failed")
+
+
+def test_empty_exchange_is_said_to_be_empty(visit: Visit) -> None:
+    """No event, no time, no prompt: the row is there, and nothing is made up."""
+    viewer = Viewer(visit, "empty")
+
+    expect(viewer.rows).to_have_count(1)
+    expect(viewer.rows.first).to_contain_text("No prompt")
+    expect(viewer.rows.first).to_contain_text("no answer")
+    expect(viewer.page.locator(".detail")).to_contain_text("Nothing was recorded in this exchange.")
+    viewer.press("e", "w", "z", "0", "+", "ArrowDown", "End", "]", "Enter", "/")
+
+
+def test_long_exchange_is_drawn_in_parts(visit: Visit) -> None:
+    """Of thousands of pieces a hundred or two are elements; what is selected is among them."""
+    viewer = Viewer(visit, "long-2000")
+    expect(viewer.page.get_by_role("button", name="Show 1,851 more pieces")).to_be_attached()
+
+    viewer.press("End")
+
+    expect(viewer.page.locator('.piece[aria-current="true"]')).to_contain_text("call number 2000")
+    expect(viewer.page.locator('.piece[aria-current="true"]')).to_be_in_viewport()
+    assert viewer.pieces.count() < 200
+    viewer.page.get_by_role("button", name=re.compile("pieces before$")).click()
+    assert viewer.pieces.count() > 200
+
+
+def test_growth_keeps_focus_on_a_switch(visit: Visit) -> None:
+    """The toolbar is brought up to date, not made anew."""
+    viewer = Viewer(visit, "running&exchange=2")
+    switch = viewer.page.get_by_role("button", name=re.compile("^Steps "))
+    before = switch.inner_text()
+    switch.focus()
+
+    viewer.page.get_by_role("button", name="Grow").evaluate("button => button.click()")
+
+    expect(switch).not_to_have_text(before)
+    expect(switch).to_be_focused()
 
 
 def test_hostile_text_stays_text(visit: Visit) -> None:

@@ -195,7 +195,7 @@ class Traces:
         made.update(more)  # type: ignore[typeddict-item]
         for name in ("text", "input", "output"):
             text = made[name]
-            if text is not None and not made[f"{name}_bytes"]:
+            if text is not None and not made[f"{name}_bytes"]:  # type: ignore[literal-required]
                 made[f"{name}_bytes"] = len(text.encode())  # type: ignore[literal-required]
         return made
 
@@ -550,6 +550,8 @@ def _sum_up(traces: Traces) -> None:
         row["ended_ms"] = max((one["end_ms"] or 0.0 for one in own), default=None)
         row["own_cost_usd"] = sum(one["cost_usd"] or 0.0 for one in own) if own else None
         row["own_tokens"] = sum(one["tokens"] or 0 for one in own) if own else None
+        if own:
+            row["status"] = "ok" if own[-1]["status"] == "answered" else own[-1]["status"]
         row["subtree_cost_usd"], row["subtree_tokens"] = row["own_cost_usd"], row["own_tokens"]
     total = sum(row["own_cost_usd"] or 0.0 for row in traces.sessions if row["link"] == "ok")
     traces.sessions[0]["subtree_cost_usd"] = total
@@ -651,6 +653,44 @@ def running() -> Traces:
     last = traces.exchange(root, "Then do that")
     _work(traces, last, chance, 2)
     last["status"] = "unfinished"
+    _sum_up(traces)
+    return traces
+
+
+def deep(levels: int) -> Traces:
+    """Make a tree of delegations, each inside the other, and one session that no recorded call started."""
+    traces = Traces()
+    session = traces.session("The top", "build")
+    for level in range(1, levels):
+        exchange = traces.exchange(session, f"Level {level}")
+        traces.step(exchange)
+        call = traces.event(exchange, "delegation", "task", f"Go to level {level + 1}", takes=None)
+        session = traces.session(f"Session at level {level + 1}", "general", call, session)
+    last = traces.exchange(session, "The bottom")
+    traces.event(last, "error", "APIError", "Nothing below", None, status="failed", text="Nothing below")
+    last["status"] = "failed"
+    traces.session("Nobody called me", "explore", None, 0)
+    loose = traces.exchange(len(traces.sessions) - 1, "Where do I come from?")
+    traces.event(loose, "text", takes=SECOND, text="Not recorded.")
+    _sum_up(traces)
+    return traces
+
+
+def empty() -> Traces:
+    """Make a session in which nothing was said, and one exchange without any event."""
+    traces = Traces()
+    traces.session("Nothing here", "build")
+    exchange = traces.exchange(0, None)
+    exchange.update({"status": "unanswered", "kind": "none", "start_ms": None, "end_ms": None})
+    return traces
+
+
+def long(pieces: int) -> Traces:
+    """Make one exchange with very many calls."""
+    traces = Traces()
+    exchange = traces.exchange(traces.session("One long exchange", "build"), "Go on until it works")
+    for number in range(pieces):
+        traces.event(exchange, "tool", "bash", f"call number {number + 1}", SECOND, input="{}", output="ok")
     _sum_up(traces)
     return traces
 

@@ -21,8 +21,10 @@ def made(show: str, grown: int) -> tuple[traces.Traces, trace_viewer.Growth | No
     match show.split("-"):
         case ["large", exchanges, events]:
             return traces.large(int(exchanges), int(events)), None
-        case ["hostile"]:
-            return traces.hostile(), None
+        case ["deep" | "long" as shape, size]:
+            return (traces.deep if shape == "deep" else traces.long)(int(size)), None
+        case ["hostile" | "empty" as shape]:
+            return (traces.hostile() if shape == "hostile" else traces.empty()), None
         case ["running"]:
             found = traces.running()
             return found, traces.grow(found, grown) if grown else None
