@@ -143,6 +143,21 @@ def source(query: Query[Asked, Answer], *args: Asked.args, **kwargs: Asked.kwarg
     return run
 
 
+def newest_source(query: Query[Asked, Answer], *args: Asked.args, **kwargs: Asked.kwargs) -> Callable[[], Answer]:
+    """Prepare a query for later as `source` does, on the revision that is the newest then."""
+    index = _index()
+
+    def run() -> Answer:
+        """Run the query."""
+        try:
+            snapshot = index.newest(wait=True)
+        except IndexUnavailable as error:
+            raise LookupError(str(error)) from error
+        return _run(snapshot, lambda con: query(con, *args, **kwargs))
+
+    return run
+
+
 def status() -> health.IndexStatus:
     """Return the state of the index at the pinned revision."""
     return load(health.status)

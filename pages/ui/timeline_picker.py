@@ -11,12 +11,16 @@ from queries.period import Scope
 PAGE_ROWS = 50
 _TEXT, _AGENTS, _MODELS, _PROJECTS = "pick_text", "pick_agents", "pick_models", "pick_projects"
 _SORT, _CHILDREN, _PAGE, _PAGE_OF = "pick_sort", "pick_children", "pick_page", "pick_page_of"
+_WIDGETS = (_TEXT, _AGENTS, _MODELS, _PROJECTS, _SORT, _CHILDREN, _PAGE)
+_KEPT = "pick_kept"
 # The order that one most often looks for a session by comes first.
 _SORTS = ("last active", *(sort for sort in sessions.SORTS if sort != "last active"))
 
 
 def draw() -> None:
     """Draw the search, the filters and what they leave. Ticking a row opens the session."""
+    for key, value in st.session_state.pop(_KEPT, {}).items():
+        st.session_state.setdefault(key, value)
     scope, fold, sort = _chosen()
     total = data.load(sessions.sessions_total, scope, fold)
     if scope.text and data.load(sessions.session_detail, scope.text, scope.tz):
@@ -29,9 +33,9 @@ def draw() -> None:
 
 def keep() -> None:
     """Remember what was looked for while a session is shown: Streamlit forgets the value of a widget not drawn."""
-    for key in (_TEXT, _AGENTS, _MODELS, _PROJECTS, _SORT, _CHILDREN, _PAGE):
-        if key in st.session_state:
-            st.session_state[key] = st.session_state[key]
+    now = {key: st.session_state[key] for key in _WIDGETS if key in st.session_state}
+    if now:
+        st.session_state[_KEPT] = now
 
 
 def _chosen() -> tuple[Scope, bool, str]:

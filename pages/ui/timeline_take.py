@@ -1,13 +1,71 @@
 """What one can take along from a session: its ids, and the session as a file."""
 
+from collections.abc import Callable
+
 import streamlit as st
 
+from pages.ui import data, export, session_export
+from queries.session_dump import SessionDump, session_dump
 from queries.traced_sessions import SessionHead
+
+GONE = "The session is not in the index any more."
 
 
 def draw(head: SessionHead) -> None:
     """Draw the buttons."""
+    st.fragment(_files)(head)
     _ids(head)
+
+
+def files(session_id: str, tz: str, is_masked: bool) -> tuple[Callable[[], bytes], Callable[[], bytes]]:
+    """Prepare a session as JSON and as Markdown, as it is when it is downloaded.
+
+    Args:
+        session_id: The session.
+        tz: Zone of the times in the Markdown.
+        is_masked: Leave out home folders and what looks like a secret.
+    """
+    ask = data.newest_source(session_dump, session_id)
+
+    def dump() -> SessionDump:
+        """Read the session."""
+        found = ask()
+        if found is None:
+            raise LookupError(GONE)
+        return found
+
+    return (
+        lambda: session_export.session_json(dump(), is_masked),
+        lambda: session_export.session_markdown(dump(), tz, is_masked),
+    )
+
+
+def _files(head: SessionHead) -> None:
+    """Draw the downloads."""
+    with st.popover("Export", icon=":material/download:", key="timeline_export"):
+        is_masked = st.toggle(
+            "Mask secrets and home paths",
+            value=True,
+            key="timeline_mask",
+            help="Leaves out home folders and what looks like a key, token or password. A guess: read the file before "
+            "you share it.",
+        )
+        as_json, as_markdown = files(head.session_id, data.zone(), is_masked)
+        for label, make, extension, mime in (
+            ("Markdown, to read", as_markdown, "md", "text/markdown"),
+            ("JSON, everything", as_json, "json", "application/json"),
+        ):
+            st.download_button(
+                label,
+                data=export.safely(make),
+                file_name=session_export.file_name(head, extension, is_masked),
+                mime=mime,
+                key=f"timeline_{extension}",
+                icon=":material/description:" if extension == "md" else ":material/data_object:",
+                on_click="ignore",
+                width="stretch",
+            )
+        st.caption("This session alone, without the sessions it delegated to.")
 
 
 def _ids(head: SessionHead) -> None:

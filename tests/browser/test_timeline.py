@@ -1,0 +1,397 @@
+"""The Timeline page in a real browser: links, what opens what, a session that grows, text that must stay text."""
+
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Locator, Page, ViewportSize, expect
+
+from indexer.publish import IndexReader
+from queries import sessions
+from queries.period import Scope
+from tests.browser import running
+from tests.browser.conftest import ARTIFACTS
+from tests.browser.visit import PHONE, WIDE, Visit, visiting
+from tests.builders import Doc, assistant, part, project, session, user, write_json_tree, write_sqlite
+
+TABS = ("Figures", "Sessions", "Loops and waste")
+RELEASE, LOOPS, PROBES = "Release coordination A", "Harden price rounding (a10)", "Markup probe A"
+NOW_MS = int(time.time() * 1000)
+# A tab that does not compress its answers or wait for frames says when a bar was there.
+NOTE_BARS = """
+window.bars = {};
+window.addEventListener("opencode-trace", ({ detail }) => {
+  if (detail.type !== "growth") return;
+  requestAnimationFrame(() => setTimeout(() => {
+    for (const event of detail.growth.events) window.bars[event.id] ??= Date.now();
+  }));
+});
+"""
+
+
+@pytest.fixture(scope="module")
+def base(index_of: Callable[[str], Path]) -> Iterator[str]:
+    """A dashboard on the JSON data set."""
+    with running.dashboard(index_of("json")) as address:
+        yield address
+
+
+@pytest.fixture
+def visit(browser: Browser, base: str) -> Iterator[Visit]:
+    """A tab of its own for each test; it must end without an error and without a request off this machine."""
+    with visiting(browser, base) as tab:
+        yield tab
+        assert not tab.has_exception()
+        assert tab.errors == []
+        assert tab.foreign == []
+
+
+@pytest.fixture(scope="module")
+def id_of(index_of: Callable[[str], Path]) -> Callable[[str], str]:
+    """Find a session of the JSON data set by how its title begins."""
+    rows = sessions.session_rows(IndexReader(index_of("json")).connection(), Scope(), False, "title")
+
+    def find(title: str) -> str:
+        """Return its id."""
+        return next(row.session_id for row in rows if (row.title or "").startswith(title))
+
+    return find
+
+
+def ready(visit: Visit) -> None:
+    """Wait until waterfall and transcript are drawn."""
+    visit.page.locator(".rows .row").first.wait_for(state="attached")
+    visit.page.locator(".detail .piece").first.wait_for(state="attached")
+    visit.settle()
+
+
+def heading(visit: Visit) -> Locator:
+    """Return the title of the page."""
+    return visit.page.get_by_role("heading", level=1)
+
+
+def chosen(page: Page) -> Locator:
+    """Return the selected row of the waterfall."""
+    return page.locator('.rows .row[aria-selected="true"]')
+
+
+def tick(visit: Visit, key: str, row: int = 0) -> None:
+    """Tick a row of a table."""
+    table = visit.page.locator(f'[class*="st-key-{key}"]').get_by_test_id("stDataFrame").first
+    table.scroll_into_view_if_needed()
+    table.click(position={"x": 16, "y": 52 + 35 * row})
+
+
+# --- Sound --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [WIDE, PHONE], ids=["wide", "phone"])
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_timeline_deep_link_is_the_first_request_and_sound(
+    browser: Browser, index_of: Callable[[str], Path], id_of: Callable[[str], str], theme: str, size: ViewportSize
+) -> None:
+    """A fresh server; nothing fails, nothing leaves the machine, nothing bars the way; screenshots are kept."""
+    with running.dashboard(index_of("json")) as base, visiting(browser, base, size=size, theme=theme) as visit:
+        visit.open(f"/timeline?session={id_of(RELEASE)}")
+        ready(visit)
+        expect(heading(visit)).to_have_text(RELEASE)
+        for tab in TABS:
+            visit.page.get_by_role("tab", name=tab).click()
+            visit.settle()
+            name = f"timeline-{tab.split()[0].lower()}-{theme}-{size['width']}.png"
+            visit.page.screenshot(path=ARTIFACTS / "screenshots" / name, full_page=True)
+            violations = Axe().run(visit.page, options={"runOnly": ["wcag2a", "wcag2aa"]})
+
+            assert not visit.has_exception(), visit.text()
+            assert violations.response["violations"] == [], violations.generate_report()
+            assert visit.page.evaluate("document.scrollingElement.scrollWidth <= window.innerWidth"), "scrolls sideways"
+        assert visit.errors == []
+        assert visit.foreign == []
+
+
+def test_timeline_theme_switch_recolours_the_bars_of_the_head(
+    browser: Browser, base: str, id_of: Callable[[str], str]
+) -> None:
+    """Colours are chosen in the browser: each theme has its own."""
+    colours = []
+    for theme in ("light", "dark"):
+        with visiting(browser, base, theme=theme) as visit:
+            visit.open(f"/timeline?session={id_of(RELEASE)}")
+            piece = visit.page.locator(".st-key-timeline_bars .piece.c5").first
+            colours.append(piece.evaluate("element => getComputedStyle(element).backgroundColor"))
+
+    assert colours == ["rgb(72, 160, 183)", "rgb(131, 223, 238)"]
+
+
+# --- Ways ---------------------------------------------------------------------------------------------------------
+
+
+def test_sessions_row_opens_the_timeline_and_back_returns(visit: Visit) -> None:
+    """One step there, one step back, to the same list."""
+    visit.open("/sessions?range=all&agent=plan&sort=title")
+    before = visit.table("sessions_rows")["Tokens"]
+
+    tick(visit, "sessions_table")
+    visit.page.wait_for_url(re.compile(r"/timeline\?session=ses_\w+$"))
+    ready(visit)
+    visit.received.forget()
+    visit.page.go_back()
+    visit.page.get_by_role("heading", name="Sessions").wait_for()
+
+    assert visit.table("sessions_rows")["Tokens"] == before
+    assert set(visit.page.url.split("?")[1].split("&")) == {"range=all", "agent=plan", "sort=title"}
+
+
+def test_overview_error_opens_at_the_very_event(visit: Visit) -> None:
+    """The newest error is selected in the waterfall and in the transcript."""
+    visit.open("/overview?range=all")
+    name = str(visit.table("overview_errors")["What"][0])
+
+    tick(visit, "overview_errors")
+    visit.page.wait_for_url(re.compile(r"/timeline\?.*part="))
+    ready(visit)
+
+    expect(chosen(visit.page)).to_have_count(1)
+    assert name in chosen(visit.page).inner_text() or "failed" in (chosen(visit.page).get_attribute("class") or "")
+    expect(visit.page.locator(".detail .piece.chosen")).to_be_visible()
+
+
+def test_picker_tick_opens_and_back_keeps_the_search(visit: Visit) -> None:
+    """Search, open, go back: the search is still there; forward shows the session again."""
+    visit.open("/timeline")
+    visit.page.get_by_role("searchbox").fill("release")
+    visit.page.get_by_text("Tick a row to open its timeline").filter(has_not_text="102").wait_for()
+    visit.settle()
+    tick(visit, "picker_table")
+    visit.page.wait_for_url(re.compile("session="))
+    ready(visit)
+    title = heading(visit).inner_text()
+
+    visit.page.go_back()
+    expect(heading(visit)).to_have_text("Timeline")
+    expect(visit.page.get_by_role("searchbox")).to_have_value("release")
+    visit.page.go_forward()
+
+    expect(heading(visit)).to_have_text(title)
+
+
+def test_timeline_child_goes_up_and_back(visit: Visit, id_of: Callable[[str], str]) -> None:
+    """From the tree of sessions to a child on its own, from there to its parent."""
+    visit.open(f"/timeline?session={id_of(RELEASE)}")
+    ready(visit)
+    visit.page.get_by_role("tab", name="Sessions").click()
+    visit.settle()
+    tick(visit, "timeline_tree", 1)
+    visit.page.get_by_role("button", name="Open this session on its own").click()
+    expect(heading(visit)).not_to_have_text(RELEASE)
+    ready(visit)
+    child = heading(visit).inner_text()
+
+    visit.page.get_by_role("button", name="Parent session").click()
+    expect(heading(visit)).to_have_text(RELEASE)
+    visit.page.go_back()
+    expect(heading(visit)).to_have_text(child)
+    visit.page.get_by_role("button", name="All sessions").click()
+
+    expect(heading(visit)).to_have_text("Timeline")
+    assert visit.page.url.endswith("/timeline")
+
+
+def test_timeline_finding_jumps_to_its_place_and_reload_stays_there(visit: Visit, id_of: Callable[[str], str]) -> None:
+    """A row of the table selects the call in the waterfall; the address names it."""
+    visit.open(f"/timeline?session={id_of(LOOPS)}")
+    ready(visit)
+    visit.page.get_by_role("tab", name="Loops and waste").click()
+    visit.settle()
+
+    tick(visit, "timeline_waste")
+    visit.page.wait_for_url(re.compile(r"exchange=\d+&part=prt_"))
+    selected = chosen(visit.page).inner_text()
+    visit.page.reload()
+    ready(visit)
+
+    assert chosen(visit.page).inner_text() == selected
+    expect(visit.page.locator(".detail .piece.chosen")).to_be_visible()
+
+
+def test_timeline_what_is_open_is_in_the_address_without_steps_for_back(
+    visit: Visit, id_of: Callable[[str], str]
+) -> None:
+    """Going through exchanges replaces the address: Back leaves the session."""
+    visit.open("/timeline")
+    visit.open(f"/timeline?session={id_of(LOOPS)}")
+    ready(visit)
+
+    visit.page.get_by_role("treegrid").focus()
+    visit.page.keyboard.press("]")
+    visit.page.wait_for_url(re.compile(r"exchange=2$"))
+    visit.page.keyboard.press("]")
+    visit.page.wait_for_url(re.compile(r"exchange=3$"))
+    visit.page.go_back()
+
+    expect(heading(visit)).to_have_text("Timeline")
+
+
+def test_timeline_export_is_masked_unless_asked_otherwise(visit: Visit, id_of: Callable[[str], str]) -> None:
+    """Markdown and JSON; home folders are left out, and come back with the switch."""
+    visit.open(f"/timeline?session={id_of(RELEASE)}")
+    ready(visit)
+    visit.page.get_by_role("button", name="Export").click()
+    masked = visit.download("Markdown, to read").decode()
+    as_json = visit.download("JSON, everything").decode()
+    visit.page.get_by_text("Mask secrets and home paths").click()
+    visit.settle()
+    whole = visit.download("JSON, everything").decode()
+
+    assert masked.startswith("# ") and RELEASE in masked
+    assert ("/home/dev" in masked, "/home/dev" in as_json, "/home/dev" in whole) == (False, False, True)
+
+
+# --- Text that must stay text -----------------------------------------------------------------------------------
+
+
+def test_timeline_probes_run_nothing_and_request_nothing(
+    browser: Browser, base: str, index_of: Callable[[str], Path]
+) -> None:
+    """Every session with markup in it, each exchange and piece opened: no dialog, no request but to the dashboard."""
+    con = IndexReader(index_of("json")).connection()
+    hostile = con.execute("""
+        SELECT DISTINCT session_id FROM part_bodies
+        WHERE regexp_matches(coalesce(text, '') || coalesce(output, ''), '<script|<img|javascript:|!\\[|HYPERLINK')
+        UNION SELECT session_id FROM sessions WHERE regexp_matches(title, '<|!\\[|javascript:|HYPERLINK')
+        ORDER BY 1
+    """).fetchall()
+    requests: list[str] = []
+    dialogs: list[str] = []
+    with visiting(browser, base) as visit:
+        visit.page.on("request", lambda request: requests.append(request.url))
+        visit.page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
+        for (session_id,) in hostile:
+            visit.open(f"/timeline?session={session_id}")
+            visit.page.locator(".rows .row").first.wait_for(state="attached")
+            for number in range(1, 1 + visit.page.locator('.rows .row[aria-level="1"]').count()):
+                visit.open(f"/timeline?session={session_id}&exchange={number}")
+                visit.page.locator(".detail .piece").first.wait_for(state="attached")
+                folded = visit.page.locator('.detail .line[aria-expanded="false"]')
+                while folded.count():
+                    folded.first.click()
+            for tab in (*TABS, "Delegations"):
+                visit.page.get_by_role("tab", name=tab).first.click()
+                visit.settle()
+            made = visit.page.locator(".trace :is(script, img, iframe, a, link, object, embed, style)")
+            assert made.count() == 0, session_id
+        errors = visit.errors
+
+    assert len(hostile) >= 3
+    assert dialogs == []
+    assert [url for url in requests if not url.startswith((base, "data:", "blob:"))] == []
+    assert errors == []
+
+
+# --- A session that grows ----------------------------------------------------------------------------------------
+
+
+class Growing:
+    """A session that OpenCode writes, an indexer that follows it, and a dashboard."""
+
+    def __init__(self, folder: Path, write: Callable[[Path, list[Doc]], Path]) -> None:
+        """Write a session whose answer is not done.
+
+        Args:
+            folder: For data and index.
+            write: How OpenCode stores it.
+        """
+        self.data, self.index, self._write = folder / "opencode", folder / "index.duckdb", write
+        start = int(time.time() * 1000) - 60_000
+        self.add(project(), session(created=start), user(created=start))
+        self.add(
+            part("prt_0u", "text", "msg_1u", text="Grow"), assistant(created=start + 1_000, completed=None, cost=0)
+        )
+        self.add(part("prt_0", "step-start"))
+
+    def add(self, *docs: Doc) -> None:
+        """Let OpenCode write documents."""
+        self._write(self.data, list(docs))
+
+    def call(self, number: int) -> str:
+        """Let OpenCode write one finished call. Returns its id."""
+        now = int(time.time() * 1000)
+        state = {"status": "completed", "input": {"command": f"echo {number}"}, "output": str(number)}
+        more = {"title": f"Live {number}", "metadata": {"exit": 0}, "time": {"start": now - 150, "end": now}}
+        part_id = f"prt_live_{number:04}"
+        call = part(part_id, "tool", tool="bash", callID=f"call_{number}", stamp_ms=now, state={**state, **more})
+        self.add(call)
+        return part_id
+
+
+@pytest.fixture(params=[write_json_tree, write_sqlite], ids=["json", "sqlite"])
+def growing(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Growing]:
+    """A session that is followed while it grows."""
+    made = Growing(tmp_path, request.param)
+    command = [sys.executable, "-m", "indexer", "run", "--data", str(made.data), "--db", str(made.index)]
+    with subprocess.Popen(command, cwd=running.ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as follower:
+        yield made
+        follower.terminate()
+
+
+def test_timeline_running_session_grows_by_itself(browser: Browser, growing: Growing) -> None:
+    """New bars, transcript and head come without a click; scroll, selection and focus stay; then it ends."""
+    with running.dashboard(growing.index) as base, visiting(browser, base) as visit:
+        visit.open("/overview")
+        visit.page.get_by_text("following 1 source").wait_for()  # the first pass has ended
+        visit.open("/timeline?session=ses_1")
+        ready(visit)
+        page = visit.page
+        page.locator(".st-key-timeline_name").get_by_text("running").wait_for()
+        for number in range(30):
+            growing.call(number)
+        page.locator(".rows .row").filter(has_text="Live 20").or_(
+            page.locator(".detail .piece").filter(has_text="Live 20")
+        ).first.wait_for(state="attached")
+        page.get_by_test_id("stMetric").filter(has_text="Tools").get_by_text("30", exact=True).wait_for()
+        page.evaluate("window.isSamePage = true")
+        page.locator(".rows .row").filter(has_text="echo 3").or_(
+            page.locator(".rows .row").filter(has_text="Live 3")
+        ).first.click()
+        selected = chosen(page).inner_text()
+        grid = page.get_by_role("treegrid")
+        grid.evaluate("element => { element.scrollTop = 120; }")
+
+        for number in range(30, 40):
+            growing.call(number)
+        page.locator(".detail .piece").filter(has_text="Live 39").wait_for(state="attached")
+        page.get_by_test_id("stMetric").filter(has_text="Tools").get_by_text("40", exact=True).wait_for()
+        stayed = (
+            page.evaluate("window.isSamePage"),
+            chosen(page).inner_text(),
+            page.locator('[role="treegrid"]').evaluate("element => element.scrollTop"),
+            page.locator('[role="treegrid"]').evaluate(
+                "element => element.contains(element.getRootNode().activeElement)"
+            ),
+        )
+        growing.add(assistant(created=NOW_MS - 60_000, completed=int(time.time() * 1000), cost=1))
+        page.locator(".st-key-timeline_name").get_by_text("running").wait_for(state="detached")
+        page.get_by_test_id("stMetric").filter(has_text="$1.00").first.wait_for()
+
+        assert stayed == (True, selected, 120, True)
+        assert not visit.has_exception()
+        assert visit.errors == []
+        assert visit.foreign == []
+
+
+def test_timeline_session_that_is_not_indexed_yet_appears(browser: Browser, growing: Growing) -> None:
+    """A link may be quicker than the indexer."""
+    with running.dashboard(growing.index) as base, visiting(browser, base) as visit:
+        visit.open("/overview")
+        visit.page.get_by_text("following 1 source").wait_for()
+        visit.open("/timeline?session=ses_2")
+        visit.page.get_by_role("heading", name="No such session").wait_for()
+
+        growing.add(session("ses_2", created=NOW_MS), user("msg_2u", "ses_2", created=NOW_MS))
+
+        expect(heading(visit)).to_have_text("Title of ses_2")
