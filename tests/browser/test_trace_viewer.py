@@ -652,7 +652,7 @@ def test_deep_tree_is_followed_to_the_bottom(visit: Visit) -> None:
     expect(viewer.selected()).to_contain_text("APIError")
     expect(viewer.selected()).to_have_attribute("aria-level", "20")
     expect(viewer.selected().locator(".name")).to_be_in_viewport()
-    expect(viewer.page.locator(".detail .crumbs")).to_contain_text("Exchange 1 › general: Go to level 2 ›")
+    expect(viewer.page.locator(".detail .crumbs")).to_have_text("Exchange 1 › … › general: Go to level 9 › general: Go to level 10")
     expect(viewer.row("Nobody called me")).to_contain_text("no call recorded")
     expect(viewer.row("Go to level 10").locator(".sign.bad")).to_have_text("failed")
 
@@ -680,6 +680,14 @@ def test_long_exchange_is_drawn_in_parts(visit: Visit) -> None:
     assert viewer.pieces.count() < 200
     viewer.page.get_by_role("button", name=re.compile("pieces before$")).click()
     assert viewer.pieces.count() > 200
+
+
+def test_running_exchange_says_so(visit: Visit) -> None:
+    """Without an end, the last exchange of a session at work is running; it is not called unfinished."""
+    viewer = Viewer(visit, "running&exchange=2")
+
+    expect(viewer.row("Then do that").locator(".sign")).to_have_text("running")
+    expect(viewer.page.locator(".detail .head .sign")).to_have_text("running")
 
 
 def test_growth_keeps_focus_on_a_switch(visit: Visit) -> None:
@@ -711,7 +719,8 @@ def test_hostile_text_stays_text(visit: Visit) -> None:
     assert viewer.page.locator(".trace :is(script, img, iframe, a, link, object, embed, video)").count() == 0
     assert viewer.page.locator(".trace style").count() == 0
     assert viewer.rows.first.locator(".text").inner_text().startswith("</script><script>")
-    assert not any(mark in text for text in viewer.rows.locator(".text").all_inner_texts() for mark in "\u202e\u2066")
+    lines = viewer.rows.locator(".text").all_inner_texts() + viewer.page.locator(".waste-note").all_inner_texts()
+    assert not any(mark in text for text in lines for mark in "\u202e\u2066")
 
 
 def test_formats_are_those_of_the_pages(browser: Browser) -> None:

@@ -375,12 +375,14 @@ class Detail {
   /** Where a child session hangs: the calls that lead to it. */
   crumbs({ path, session }) {
     if (!session || session.depth === 0) return null;
-    const words = path.map(({ name, text }) => [oneLine(name), text].filter(Boolean).join(": ")).join(" › ");
+    const names = path.map(({ name, text }) => [short(name, 40), short(text, 60)].filter(Boolean).join(": "));
+    const shown = names.length > 4 ? [names[0], "…", ...names.slice(-2)] : names;
+    const words = shown.join(" › ");
     return el("p", { class: "crumbs" }, icon("delegation"), words || oneLine(session.title) || "Child session");
   }
 
   numbers(about) {
-    const words = [about.session?.agent, about.session?.model].filter(Boolean).map(oneLine);
+    const words = [about.session?.agent, about.session?.model].filter(Boolean).map((name) => short(name, 60));
     if (!isMissing(about.start) && !isMissing(about.end) && about.end >= about.start)
       words.push(duration(about.end - about.start));
     if (about.tools) words.push(counted(about.tools, "tool"));
@@ -448,10 +450,13 @@ class Detail {
   treeRow(session) {
     const { clock, head } = this.state;
     const isThere = session.link === "ok" || session.link === "resumed";
-    const title = oneLine(session.title) || session.session_id;
+    const title = short(session.title) || session.session_id;
     const name = el("button", { type: "button", class: "go", disabled: !isThere && !session.event }, title);
     name.addEventListener("click", () => this.go(session));
-    const what = [session.agent, session.model].filter(Boolean).map(oneLine).join(" · ");
+    const what = [session.agent, session.model]
+      .filter(Boolean)
+      .map((name) => short(name, 60))
+      .join(" · ");
     const cell = el(
       "td",
       { class: "title" },

@@ -37,7 +37,7 @@ class Model {
   constructor(payload) {
     this.head = payload.head;
     this.sessions = payload.sessions;
-    this.marks = payload.marks;
+    this.setMarks(payload.marks);
     this.events = new Map();
     this.exchanges = new Map();
     const exchangeIds = column(payload.exchanges, "id");
@@ -50,6 +50,10 @@ class Model {
       this.putEvent({ ...row, exchange_id: exchangeIds[row.exchange], parent_id });
     }
     this.build();
+  }
+
+  setMarks(marks) {
+    this.marks = marks.map((mark) => ({ ...mark, text: short(mark.text) }));
   }
 
   putExchange(row) {
@@ -92,7 +96,7 @@ class Model {
     growth.exchanges.forEach((row) => this.putExchange(row));
     growth.events.forEach((row) => this.putEvent(row));
     if (growth.sessions.length) this.sessions = growth.sessions;
-    if (growth.marks) this.marks = growth.marks;
+    if (growth.marks) this.setMarks(growth.marks);
     this.head = { ...this.head, is_running: growth.is_running };
     this.build();
     return this.events.size - before;
@@ -118,6 +122,7 @@ class Model {
     this.hangSessions();
     this.number();
     this.hangMarks();
+    this.tellLive();
   }
 
   hangSessions() {
@@ -182,6 +187,15 @@ class Model {
       node.below.tools += child.below.tools + (child.kind === "tool" ? 1 : 0);
     }
     if (node.end !== null && (node.start === null || node.end >= node.start)) last.at = node.end;
+  }
+
+  /** What has no end yet may still work, but only in the last exchange of its session. */
+  tellLive() {
+    for (const node of this.all) {
+      const exchange = node.type === "exchange" ? node : node.exchange;
+      const last = exchange && this.bySession.get(exchange.sessionId).at(-1);
+      node.isLive = this.head.is_running && node.status === "unfinished" && exchange === last;
+    }
   }
 
   hangMarks() {

@@ -55,7 +55,7 @@ const EXCHANGE_KINDS = {
 };
 
 /** Say what there is to know about the time and the end of a row, beside its bar. */
-function rowNotes(node, isRunning) {
+function rowNotes(node) {
   const notes = [];
   if (node.type === "exchange") {
     if (node.tools) notes.push(counted(node.tools, "tool"));
@@ -68,7 +68,7 @@ function rowNotes(node, isRunning) {
   if (node.kind === "delegation" && node.below.tools) notes.push(counted(node.below.tools, "tool"));
   if (node.kind === "delegation" && node.below.errors) notes.push(`✕ ${counted(node.below.errors, "error")}`);
   if (node.isFailed) notes.push(node.kind === "error" || node.kind === "retry" ? "✕" : "✕ failed");
-  if (node.status === "unfinished") notes.push(isRunning ? "running" : "unfinished");
+  if (node.status === "unfinished") notes.push(node.isLive ? "running" : "unfinished");
   if (node.status === "restarted") notes.push("restarted");
   if (node.start === null || node.flags & FLAG.unknown) notes.push("time unknown");
   if (node.flags & FLAG.backwards) notes.push("clock went back");
@@ -103,17 +103,21 @@ function rowFacts(node, clock, origin) {
 function rowSigns(node) {
   const signs = [];
   const status = node.type === "exchange" ? node.status : node.link?.link === "ok" ? node.link.status : "";
-  if (EXCHANGE_WORDS[status]) {
+  const words = node.isLive ? "running" : EXCHANGE_WORDS[status];
+  if (words) {
     const isBad = status === "failed";
-    signs.push(
-      el("span", { class: isBad ? "sign bad" : "sign" }, isBad ? icon("error") : "", EXCHANGE_WORDS[status]),
-    );
+    signs.push(el("span", { class: isBad ? "sign bad" : "sign" }, isBad ? icon("error") : null, ...signWords(words)));
   }
   if (node.marks) signs.push(wasteSign(node));
   if (node.flags & FLAG.copy)
     signs.push(el("span", { class: "sign", title: "Copied by a fork; not counted again" }, "copy"));
   if (node.flags & FLAG.deleted) signs.push(el("span", { class: "sign", title: "Deleted in OpenCode" }, "deleted"));
   return signs;
+}
+
+/** The words of a sign, which give way where there is no room. */
+function signWords(words) {
+  return words ? [el("span", { class: "words" }, words)] : [];
 }
 
 function wasteSign(node) {
@@ -128,7 +132,7 @@ function wasteSign(node) {
     "span",
     { class: "sign waste", title: words },
     ...kinds.map((kind) => icon(kind, WASTE_WORDS[kind])),
-    total.trim(),
+    ...signWords(total.trim()),
   );
 }
 
@@ -169,7 +173,7 @@ function drawRow(node, state) {
     el("div", {
       class: "cell lane",
       role: "gridcell",
-      "aria-label": rowNotes(node, state.isRunning).join(", ") || null,
+      "aria-label": rowNotes(node).join(", ") || null,
     }),
     el("div", { class: "cell number", role: "gridcell" }, ms === null ? "" : duration(ms)),
     el("div", { class: "cell number cost", role: "gridcell" }, cost),
@@ -214,7 +218,7 @@ function placeBar(row, node, space) {
   const left = space.x(start);
   const isKnown = node.start !== null;
   const isOpenEnd = node.end === null && isKnown && node.status === "unfinished";
-  const end = isOpenEnd && space.isRunning ? space.newest : Math.max(node.end ?? start, start);
+  const end = isOpenEnd && node.isLive ? space.newest : Math.max(node.end ?? start, start);
   const right = isKnown ? Math.max(space.x(end), left) : left + UNKNOWN_PX;
   if (right < -1 || left > space.width + 1) {
     const side = left < 0 ? "before" : "after";
@@ -262,7 +266,7 @@ function besideEdge(node, side, space) {
 
 /** The words beside a bar: right of it, left of it where the right has no room, or none where neither has. */
 function caption(node, shown, space) {
-  const words = rowNotes(node, space.isRunning).join(" · ");
+  const words = rowNotes(node).join(" · ");
   if (!words) return "";
   const isBad = node.isFailed || (node.type === "exchange" && node.errors > 0);
   const text = el("div", { class: isBad ? "caption bad" : "caption" }, words);

@@ -241,6 +241,12 @@ function oneLine(text) {
     .trim();
 }
 
+/** One line of limited length. */
+function short(text, limit = 160) {
+  const line = oneLine(text);
+  return line.length > limit ? `${line.slice(0, limit - 1)}…` : line;
+}
+
 /** Text with every occurrence of a lower-case needle marked. */
 function highlighted(text, needle) {
   if (!needle) return [text];

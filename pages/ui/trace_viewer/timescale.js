@@ -134,14 +134,14 @@ class Timescale {
     return this.span() > this.axis.end * 0.5;
   }
 
-  /** If the bar of a row lies outside of what is shown, show its exchange; if it would be a dot there, move along. */
+  /** If the bar of a row lies outside of what is shown: show a whole exchange, or without one move along. */
   showTimeOf(node, exchange) {
     const start = node.start ?? node.at;
     if (start === null) return;
     const at = this.axis.place(start);
     if (at >= this.view.from && at <= this.view.to) return;
     const around = exchange && this.around(exchange);
-    if (around && this.isOverview()) this.animate(around);
+    if (around) this.animate(around);
     else this.moveTo(at);
   }
 
@@ -156,7 +156,6 @@ class Timescale {
       x: (time) => place(this.axis.place(time)),
       leaves: (node) => model.leaves(node),
       gapBefore: (node) => this.gapBefore(node),
-      isRunning: model.head.is_running,
       newest: this.newest,
     };
   }

@@ -222,7 +222,8 @@ class Viewer {
       if (above.type === "exchange") path.unshift({ name: `Exchange ${above.number}`, text: "" });
     }
     const among = (model.bySession.get(exchange.sessionId) || []).length;
-    const { id, number, status, start, end, tools, delegations, errors } = exchange;
+    const { id, number, start, end, tools, delegations, errors } = exchange;
+    const status = exchange.isLive ? "running" : exchange.status;
     const sums = { tools, delegations, errors, tokens: exchange.tokens, cost: exchange.cost };
     return { id, number, among, status, start, end, path, session, ...sums };
   }
@@ -299,6 +300,7 @@ class Viewer {
   /** Go to a row wherever it hides: unfold, scroll to the middle, show its time. */
   jump(node, options = {}) {
     const exchange = this.model.outermost(node);
+    const isOther = exchange && exchange.key !== this.outline.openKey;
     if (exchange && node !== exchange) this.outline.setOpen(exchange);
     this.outline.unfoldTo(node);
     this.outline.flatten();
@@ -307,7 +309,7 @@ class Viewer {
     if (!this.isInSight(top)) this.grid.scrollTop = top - this.room() / 2;
     this.select(node, { scroll: false, ...options });
     this.redraw({ tools: true });
-    if (node !== exchange) this.time.showTimeOf(node, exchange);
+    if (node !== exchange) this.time.showTimeOf(node, isOther || this.time.isOverview() ? exchange : null);
   }
 
   /** Open an exchange: unfold it, zoom to it, show its transcript. */
@@ -512,7 +514,7 @@ class Viewer {
   }
 
   rowState(node, index) {
-    return { ...node.row, index, needle: this.toolbar.needle, isRunning: this.model.head.is_running };
+    return { ...node.row, index, needle: this.toolbar.needle };
   }
 
   drawSelection() {
