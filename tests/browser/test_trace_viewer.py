@@ -652,7 +652,9 @@ def test_deep_tree_is_followed_to_the_bottom(visit: Visit) -> None:
     expect(viewer.selected()).to_contain_text("APIError")
     expect(viewer.selected()).to_have_attribute("aria-level", "20")
     expect(viewer.selected().locator(".name")).to_be_in_viewport()
-    expect(viewer.page.locator(".detail .crumbs")).to_have_text("Exchange 1 › … › general: Go to level 9 › general: Go to level 10")
+    expect(viewer.page.locator(".detail .crumbs")).to_have_text(
+        "Exchange 1 › … › general: Go to level 9 › general: Go to level 10"
+    )
     expect(viewer.row("Nobody called me")).to_contain_text("no call recorded")
     expect(viewer.row("Go to level 10").locator(".sign.bad")).to_have_text("failed")
 
