@@ -166,8 +166,9 @@ class Growth(TypedDict):
 
     Always everything since then, not since the last growth: Streamlit may drop one of two quick messages. The viewer
     updates by id, so what it already has does no harm: the events of an exchange that were left out of the payload of
-    a very large session can come this way, too, once it is opened. New rows come in display order and are put last below their
-    parent. `serial` counts up; an equal one is ignored, and so is growth of another `version` of the viewer's payload.
+    a very large session can come this way, too, once it is opened. New rows come in display order and are put last
+    below their parent. `serial` counts up; an equal one is ignored, and so is growth of another `version` of the
+    viewer's payload.
     """
 
     serial: int
