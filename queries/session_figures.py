@@ -539,7 +539,7 @@ _TOOLS = f"""
                count(*) FILTER (is_unfinished) AS unfinished_calls, count(ms) AS timed_calls,
                coalesce(sum(ms), 0)::BIGINT AS total_ms, max(ms) AS slowest_ms,
                arg_min(trace_id, (-ms, position)) FILTER (ms IS NOT NULL) AS slowest_trace_id,
-               arg_min(title, (-ms, position)) FILTER (ms IS NOT NULL) AS title
+               arg_min_null(title, (-ms, position)) FILTER (ms IS NOT NULL) AS title
         FROM calls GROUP BY name
     ),
     given AS (SELECT part_id, left(input, 2000) AS input_start FROM part_bodies WHERE {_IN}),

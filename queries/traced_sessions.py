@@ -379,7 +379,7 @@ _HEAD = f"""
            coalesce(nullif(project.name, ''), nullif(parse_filename(project.worktree), '')) AS project,
            s.directory, s.client_version,
            coalesce(first_at, s.created_at) AS started_at, ended_at,
-           greatest(date_diff('millisecond', first_at, ended_at), 0) AS wall_ms,
+           if(ended_at >= first_at, date_diff('millisecond', first_at, ended_at), NULL) AS wall_ms,
            coalesce(active_ms, 0) AS active_ms, coalesce(exchange_count, 0) AS exchanges,
            coalesce(tool_calls, 0) AS tool_calls, coalesce(failed_tool_calls, 0) AS failed_tool_calls, delegations,
            coalesce(message_errors + failed_tool_calls, 0) AS errors,

@@ -80,7 +80,7 @@ _ENVIRONMENT = re.compile(
 # In an environment file itself every value may be one.
 _ANY_VALUE = re.compile(
     rf"{_LINE_START}([ \t]{{0,40}}(?:\d{{1,9}}[:|\t][ \t]{{0,40}})?[+-]?[ \t]{{0,40}}"
-    r"(?:export[ \t]{1,40})?[A-Za-z_][A-Za-z0-9_.]{0,80}[ \t]{0,8}=)(?!\s|$|\\n)(?:[^\r\n\\]|\\(?!n))+",
+    r"(?:export[ \t]{1,40})?[A-Za-z_][A-Za-z0-9_.]{0,80}[ \t]{0,8}=[ \t]{0,8})(?!\s|$|\\n)(?:[^\r\n\\]|\\(?!n))+",
     re.MULTILINE,
 )
 _HOMES = (
