@@ -29,13 +29,16 @@ _STYLE = """
 /* The theme draws chart labels in a grey too pale to read; their place inherits the colour of text, light or dark. */
 .js-plotly-plot :is(.xtick, .ytick, .bartext-outside, .bars) text { fill: currentColor !important; }
 /* The accent that carries white text is too dark to be text itself on a dark ground. */
-[data-variant="segmented_control"][aria-checked="true"] { color: inherit !important; font-weight: 600; }
+:is([data-variant="segmented_control"][aria-checked="true"], [data-testid="stTab"][aria-selected="true"]) {
+  color: inherit !important; font-weight: 600; }
+[data-testid="stTab"][aria-selected="true"] p { color: inherit; font-weight: 600; }
 .st-key-timeline_name [data-testid="stHeading"] :is(h1) { padding: 0; overflow-wrap: anywhere; }
 .st-key-timeline_kpis [data-testid="stMetricValue"] { font-size: 1.4rem; }
 [data-testid="stMetricValue"] { font-variant-numeric: tabular-nums; }
 @media (max-width: 640px) {
-  .st-key-filters > * { flex: 1 1 calc(50% - .5rem) !important; min-width: calc(50% - .5rem) !important; }
-  .st-key-filters > :first-child { flex-basis: 100% !important; }
+  :is(.st-key-filters, .st-key-picker_filters) > * {
+    flex: 1 1 calc(50% - .5rem) !important; min-width: calc(50% - .5rem) !important; }
+  :is(.st-key-filters, .st-key-picker_filters) > :first-child { flex-basis: 100% !important; }
   .st-key-kpis [data-testid="stColumn"] { flex: 1 1 calc(50% - .5rem) !important; min-width: calc(50% - .5rem); }
   .st-key-timeline_kpis [data-testid="stColumn"] { flex: 1 1 calc(33% - .5rem) !important; min-width: 30%; }
 }

@@ -47,7 +47,7 @@ def draw(head: SessionHead) -> None:
     ):
         with st.container(horizontal=True, gap="medium", width="content"):
             _ways(head)
-        with st.container(horizontal=True, gap="small", width="content"):
+        with st.container(width="content"):
             timeline_take.draw(head)
     with st.container(gap="xsmall", key="timeline_name"):
         st.fragment(run_every=interval)(_name)(interval)

@@ -11,10 +11,12 @@ from queries.traced_sessions import SessionHead
 GONE = "The session is not in the index any more."
 
 
+@st.fragment
 def draw(head: SessionHead) -> None:
-    """Draw the buttons."""
-    st.fragment(_files)(head)
-    _ids(head)
+    """Draw the buttons. A fragment: what is switched in them is nothing to the rest of the page."""
+    with st.container(horizontal=True, gap="small", width="content"):
+        _files(head)
+        _ids(head)
 
 
 def files(session_id: str, tz: str, is_masked: bool) -> tuple[Callable[[], bytes], Callable[[], bytes]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Locator, Page, ViewportSize, expect
+from playwright.sync_api import Browser, Dialog, Locator, Page, ViewportSize, expect
 
 from indexer.publish import IndexReader
 from queries import sessions
@@ -268,9 +268,15 @@ def test_timeline_probes_run_nothing_and_request_nothing(
     """).fetchall()
     requests: list[str] = []
     dialogs: list[str] = []
+
+    def refuse(dialog: Dialog) -> None:
+        """Note a dialog that a probe opened."""
+        dialogs.append(dialog.message)
+        dialog.dismiss()
+
     with visiting(browser, base) as visit:
         visit.page.on("request", lambda request: requests.append(request.url))
-        visit.page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
+        visit.page.on("dialog", refuse)
         for (session_id,) in hostile:
             visit.open(f"/timeline?session={session_id}")
             visit.page.locator(".rows .row").first.wait_for(state="attached")
@@ -307,7 +313,7 @@ class Growing:
             write: How OpenCode stores it.
         """
         self.data, self.index, self._write = folder / "opencode", folder / "index.duckdb", write
-        start = int(time.time() * 1000) - 60_000
+        self.start = start = int(time.time() * 1000) - 60_000
         self.add(project(), session(created=start), user(created=start))
         self.add(
             part("prt_0u", "text", "msg_1u", text="Grow"), assistant(created=start + 1_000, completed=None, cost=0)
@@ -327,6 +333,10 @@ class Growing:
         call = part(part_id, "tool", tool="bash", callID=f"call_{number}", stamp_ms=now, state={**state, **more})
         self.add(call)
         return part_id
+
+    def finish(self) -> None:
+        """Let OpenCode end the answer."""
+        self.add(assistant(created=self.start + 1_000, completed=int(time.time() * 1000), cost=1))
 
 
 @pytest.fixture(params=[write_json_tree, write_sqlite], ids=["json", "sqlite"])
@@ -374,7 +384,7 @@ def test_timeline_running_session_grows_by_itself(browser: Browser, growing: Gro
                 "element => element.contains(element.getRootNode().activeElement)"
             ),
         )
-        growing.add(assistant(created=NOW_MS - 60_000, completed=int(time.time() * 1000), cost=1))
+        growing.finish()
         page.locator(".st-key-timeline_name").get_by_text("running").wait_for(state="detached")
         page.get_by_test_id("stMetric").filter(has_text="$1.00").first.wait_for()
 
