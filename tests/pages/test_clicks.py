@@ -80,4 +80,5 @@ def test_open_row_ticked_row_is_a_place_on_the_timeline(row: int | None, there: 
     app = AppTest.from_function(_row_click, args=(row,), default_timeout=60).run()
 
     assert not app.exception
-    assert (app.session_state["timeline_go_to"] if "timeline_go_to" in app.session_state else None) == there
+    found = app.session_state["timeline_go_to"] if "timeline_go_to" in app.session_state else None  # noqa: SIM401 (no .get)
+    assert found == there

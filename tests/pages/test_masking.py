@@ -2,7 +2,7 @@
 
 import pytest
 
-from pages.ui.masking import MASK, masked, masked_values
+from pages.ui.masking import MASK, Json, masked, masked_values
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_masked_environment_file_loses_every_value() -> None:
 
 def test_masked_values_names_of_fields_tell() -> None:
     """Texts inside lists and objects; numbers stay."""
-    value = {"password": "x", "a": [{"token": "t", "text": "/home/me/x"}], "tokens": "5", "n": 5, "none": None}
+    value: Json = {"password": "x", "a": [{"token": "t", "text": "/home/me/x"}], "tokens": "5", "n": 5, "none": None}
 
     assert masked_values(value) == {
         "password": MASK,

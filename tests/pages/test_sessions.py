@@ -7,7 +7,7 @@ import pytest
 
 from queries import sessions
 from queries.period import Scope
-from tests.builders import START_MS, assistant, copied, part, session, step_finish, tokens, user
+from tests.builders import START_MS, assistant, part, session, user
 from tests.pages.conftest import OpenApp, read, texts, turn_page
 
 RealPath = Callable[[str], Path]

@@ -108,13 +108,12 @@ def test_session_figures_unknown_session_is_none(open_index: OpenIndex) -> None:
 def test_session_figures_context_is_what_each_step_was_sent(open_index: OpenIndex) -> None:
     """Input and both caches, step by step; the request that made a summary is marked."""
     docs = [session(), user()]
-    for number, (usage, fields) in enumerate(
-        [
-            (tokens(100, 1, cache_read=20, cache_write=3), {}),
-            (tokens(500, 2), {"summary": True, "mode": "compaction", "agent": "compaction"}),
-            (tokens(30, 4), {}),
-        ]
-    ):
+    steps: list[tuple[dict[str, Any], dict[str, Any]]] = [
+        (tokens(100, 1, cache_read=20, cache_write=3), {}),
+        (tokens(500, 2), {"summary": True, "mode": "compaction", "agent": "compaction"}),
+        (tokens(30, 4), {}),
+    ]
+    for number, (usage, fields) in enumerate(steps):
         message_id, created = f"a{number}", START_MS + 1_000 + number
         docs += [
             assistant(message_id, created=created, usage=usage, **fields),

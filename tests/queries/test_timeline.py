@@ -22,6 +22,7 @@ from queries.timeline import (
     UNKNOWN_TIMES,
     Growth,
     Timeline,
+    TracedExchange,
     TracedSession,
     events_of,
     events_since,
@@ -127,7 +128,8 @@ def of(found: Timeline, session_id: str) -> TracedSession:
 
 def shown(found: Timeline) -> list[str]:
     """List exchanges and events as they are displayed, nested ones indented."""
-    lines, begins = [], {}
+    lines: list[str] = []
+    begins: dict[int, list[TracedExchange]] = {}
     for exchange in found.exchanges:
         begins.setdefault(exchange.first_event, []).append(exchange)
     for at, event in enumerate([*rows(found), None]):
@@ -644,13 +646,18 @@ def test_timeline_child_that_no_call_runs_comes_last(open_index: OpenIndex) -> N
     assert found.exchanges[1].parent_trace_id is None
 
 
+def parent_before(number: int, digits: int) -> dict[str, Any]:
+    """Name the session with the number before as the parent; the first has none."""
+    return {"parentID": f"ses_{number - 1:0{digits}}"} if number else {}
+
+
 def test_timeline_tree_ten_deep_is_shown_to_the_end(open_index: OpenIndex) -> None:
     """Each session delegates to the next; numbers add up on the way."""
-    docs = []
+    docs: list[Doc] = []
     for number in range(11):
         own = f"ses_{number:02}"
         calls = [task(f"p_{own}_1", f"ses_{number + 1:02}", f"a_{own}", own)] if number < 10 else []
-        docs += conversation(own, *calls, **({"parentID": f"ses_{number - 1:02}"} if number else {}))
+        docs += conversation(own, *calls, **parent_before(number, 2))
     con = open_index(*docs)
 
     found = read(con, "ses_00")
@@ -666,7 +673,7 @@ def test_timeline_tree_deeper_than_python_nests_calls_is_read(open_index: OpenIn
     docs = []
     for number in range(1_200):
         own = f"ses_{number:04}"
-        docs += [session(own, **({"parentID": f"ses_{number - 1:04}"} if number else {})), user(f"msg_{own}", own)]
+        docs += [session(own, **parent_before(number, 4)), user(f"msg_{own}", own)]
     con = open_index(*docs)
 
     found = read(con, "ses_0000")
@@ -812,7 +819,7 @@ def test_timeline_rows_whose_times_fall_are_marked(open_index: OpenIndex, tmp_pa
 
 def test_timeline_marks_loops_and_repeated_edits(open_index: OpenIndex) -> None:
     """The events concerned are flagged, and the exchange counts what was found in it."""
-    same = {"input": {"command": "make test"}}
+    same: dict[str, Any] = {"input": {"command": "make test"}}
     edit = {"filePath": "/home/dev/shop/a.py", "oldString": "a", "newString": "b"}
     docs = [session(), *prompt()]
     for number, made in enumerate(
@@ -937,7 +944,7 @@ def test_events_since_text_that_grew_is_told(open_index: OpenIndex) -> None:
 
 def test_events_since_third_equal_call_marks_the_first_two(open_index: OpenIndex) -> None:
     """A loop is known with its third call; the others change with it."""
-    same = {"input": {"command": "ls"}}
+    same: dict[str, Any] = {"input": {"command": "ls"}}
     before = [session(), *prompt(), assistant(completed=None), tool("prt_1", **same), tool("prt_2", **same)]
 
     _, growth, _ = grow(open_index, before, [tool("prt_3", **same)])
