@@ -81,9 +81,14 @@ def chosen(page: Page) -> Locator:
 
 
 def tick(visit: Visit, key: str, row: int = 0) -> None:
-    """Tick a row of a table."""
+    """Tick a row of a table, once it has found its place on the page: it is drawn, so nothing else tells."""
     table = visit.page.locator(f'[class*="st-key-{key}"]').get_by_test_id("stDataFrame").first
     table.scroll_into_view_if_needed()
+    table.locator("canvas").first.wait_for()
+    before = None
+    while (place := table.bounding_box()) != before:
+        before = place
+        visit.page.wait_for_timeout(250)
     table.click(position={"x": 16, "y": 52 + 35 * row})
 
 
