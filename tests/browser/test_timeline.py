@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Dialog, Locator, Page, ViewportSize, expect
+from playwright.sync_api import Browser, Dialog, Locator, Page, Position, ViewportSize, expect
 
 from indexer.publish import IndexReader
 from queries import sessions
@@ -71,8 +71,8 @@ def ready(visit: Visit) -> None:
 
 
 def heading(visit: Visit) -> Locator:
-    """Return the title of the page."""
-    return visit.page.get_by_role("heading", level=1)
+    """Return the title of the page; while one page follows another, that of the new one."""
+    return visit.page.get_by_role("heading", level=1).first
 
 
 def chosen(page: Page) -> Locator:
@@ -81,15 +81,17 @@ def chosen(page: Page) -> Locator:
 
 
 def tick(visit: Visit, key: str, row: int = 0) -> None:
-    """Tick a row of a table, once it has found its place on the page: it is drawn, so nothing else tells."""
+    """Tick a row of a table.
+
+    The pointer comes first and the click a moment later, as from a person: the table draws its tools under the pointer,
+    and a click meanwhile is lost.
+    """
     table = visit.page.locator(f'[class*="st-key-{key}"]').get_by_test_id("stDataFrame").first
     table.scroll_into_view_if_needed()
-    table.locator("canvas").first.wait_for()
-    before = None
-    while (place := table.bounding_box()) != before:
-        before = place
-        visit.page.wait_for_timeout(250)
-    table.click(position={"x": 16, "y": 52 + 35 * row})
+    place: Position = {"x": 16, "y": 52 + 35 * row}
+    table.hover(position=place)
+    visit.page.wait_for_timeout(500)
+    table.click(position=place)
 
 
 # --- Sound --------------------------------------------------------------------------------------------------------
