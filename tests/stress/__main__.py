@@ -7,7 +7,7 @@ import traceback
 from pathlib import Path
 
 from tests import corpus
-from tests.stress import clients, handover, idle, kills, readers
+from tests.stress import clients, handover, idle, kills, readers, timeline
 
 IDLE_SHARE = 0.01  # of a core
 MEDIAN_S, P95_S = 0.5, 1.0  # from the write of a document until readers have it
@@ -20,7 +20,14 @@ def main(arguments: list[str] | None = None) -> int:
         Exit code: 1 if anything is wrong.
     """
     options = _parse(arguments)
-    parts = {"kills": _kills, "handover": _handover, "readers": _readers, "client": _client, "idle": _idle}
+    parts = {
+        "kills": _kills,
+        "handover": _handover,
+        "readers": _readers,
+        "client": _client,
+        "idle": _idle,
+        "timeline": _timeline,
+    }
     chosen = ("kills", "handover", "readers") if options.part == "all" else (options.part,)
     is_well = True
     for name in chosen:
@@ -58,6 +65,8 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     part_idle = names.add_parser("idle", help="measure what following costs while nothing happens")
     part_idle.add_argument("--data", type=Path, action="append", required=True)
     part_idle.add_argument("--minutes", type=float, default=10)
+    part_timeline = names.add_parser("timeline", help="open a very long session in the browser, and watch one grow")
+    part_timeline.add_argument("--seconds", type=float, default=60)
     given = sys.argv[1:] if arguments is None else arguments
     is_named = any(each in names.choices for each in given[:1]) or {"-h", "--help"} & set(given)
     return parser.parse_args(given if is_named else ["all", *given])
@@ -104,6 +113,13 @@ def _idle(options: argparse.Namespace, folder: Path) -> bool:
     outcome = idle.run(folder, options.data, 60 * options.minutes)
     print(idle.report(outcome), flush=True)
     return outcome.share < IDLE_SHARE
+
+
+def _timeline(options: argparse.Namespace, folder: Path) -> bool:
+    """Look at timelines."""
+    outcome = timeline.run(folder, options.seconds)
+    print(timeline.report(outcome), flush=True)
+    return outcome.is_soon
 
 
 if __name__ == "__main__":
