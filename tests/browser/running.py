@@ -27,6 +27,7 @@ BROWSER_ARGUMENTS = (
     "--disable-sync",
     "--no-first-run",
     "--disable-quic",
+    "--process-per-site",  # a new tab has the scripts that another one compiled
 )
 # Every data set of tests/data, by the name that tests use: its archive, and the OpenCode data folder in it.
 DATA_SETS = {

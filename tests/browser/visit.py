@@ -6,8 +6,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
+from weakref import WeakKeyDictionary
 
-from playwright.sync_api import Browser, ConsoleMessage, Page, ViewportSize, WebSocket
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, ViewportSize, WebSocket, expect
 
 from tests.browser.received import Column, Received
 
@@ -15,8 +16,13 @@ WIDE = ViewportSize(width=1440, height=900)
 PHONE = ViewportSize(width=390, height=844)
 LOCAL = {"localhost", "127.0.0.1", "::1"}
 SETTLED = '[data-testid="stApp"][data-test-script-state="notRunning"]'
-TIMEOUT_MS = 30_000
+TIMEOUT_MS = 60_000  # a machine with other work to do may need long; only a failing test waits to the end
 POLL_MS = 20
+# One profile per time zone, which a profile cannot change: with an empty cache every tab would load Streamlit's
+# scripts again, and most of the time of a short test would be theirs.
+_profiles: WeakKeyDictionary[Browser, dict[str, BrowserContext]] = WeakKeyDictionary()
+_REMEMBERED = "cookies,local_storage,indexeddb,cache_storage,service_workers"
+expect.set_options(timeout=TIMEOUT_MS)
 
 
 @dataclass
@@ -117,9 +123,15 @@ class Visit:
 
 @contextmanager
 def visiting(
-    browser: Browser, base: str, *, size: ViewportSize = WIDE, theme: str = "light", zone: str = "UTC"
+    browser: Browser,
+    base: str,
+    *,
+    size: ViewportSize = WIDE,
+    theme: str = "light",
+    zone: str = "UTC",
+    is_stranger: bool = False,
 ) -> Iterator[Visit]:
-    """Open a tab with an empty profile.
+    """Open a tab that remembers nothing of earlier ones: only the browser's cache is theirs.
 
     Args:
         browser: Running browser.
@@ -127,12 +139,15 @@ def visiting(
         size: Of the window.
         theme: What the system prefers, `light` or `dark`.
         zone: Time zone of the browser.
+        is_stranger: Give it a profile of its own, which knows nothing of tabs that are still open.
     """
-    context = browser.new_context(
-        viewport=size, color_scheme="dark" if theme == "dark" else "light", timezone_id=zone, locale="en-US"
-    )
-    context.set_default_timeout(TIMEOUT_MS)
-    page = context.new_page()
+    profile = _new_profile(browser, zone) if is_stranger else _profile(browser, zone, base)
+    profile.clear_permissions()
+    page = profile.new_page()
+    page.set_viewport_size(size)
+    page.emulate_media(color_scheme="dark" if theme == "dark" else "light")
+    # Not by the context: what it can clear are cookies, and Streamlit remembers in the local storage.
+    profile.new_cdp_session(page).send("Storage.clearDataForOrigin", {"origin": base, "storageTypes": _REMEMBERED})
     visit = Visit(page, base)
     page.on("console", visit._note_console)
     page.on("pageerror", lambda error: visit.errors.append(str(error)))
@@ -141,4 +156,26 @@ def visiting(
     try:
         yield visit
     finally:
-        context.close()
+        page.close()
+        if is_stranger:
+            profile.close()
+
+
+def _profile(browser: Browser, zone: str, base: str) -> BrowserContext:
+    """Return the profile of a time zone.
+
+    It keeps a small tab open: while one is, the browser ends neither the process of its site nor forgets there what it
+    compiled (see `running.BROWSER_ARGUMENTS`).
+    """
+    known = _profiles.setdefault(browser, {})
+    if zone not in known:
+        known[zone] = _new_profile(browser, zone)
+        known[zone].new_page().goto(f"{base}/favicon.png")
+    return known[zone]
+
+
+def _new_profile(browser: Browser, zone: str) -> BrowserContext:
+    """Make an empty profile."""
+    made = browser.new_context(timezone_id=zone, locale="en-US")
+    made.set_default_timeout(TIMEOUT_MS)
+    return made
