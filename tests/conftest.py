@@ -57,7 +57,13 @@ def data_set(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 
 
 @pytest.fixture
-def build_index(tmp_path: Path) -> BuildIndex:
+def no_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no full pass wait, 2.4 s in all, for files that may be being rewritten: nobody rewrites them."""
+    monkeypatch.setattr(bulk_loader, "_RETRY_S", 0.0)
+
+
+@pytest.fixture
+def build_index(tmp_path: Path, no_retries: None) -> BuildIndex:
     """Index data folders with the real indexer and return the path of the published index."""
 
     def build(*data_dirs: Path, name: str = "index.duckdb", is_sample: bool = False) -> Path:

@@ -1243,7 +1243,9 @@ class Unpublished(Publisher):
 
 
 @pytest.mark.parametrize("seeds", TENS, ids=str)
-def test_bulk_shuffled_and_repeated_indexing_agree(seeds: range, one_index: Database, tmp_path: Path) -> None:
+def test_bulk_shuffled_and_repeated_indexing_agree(
+    seeds: range, one_index: Database, no_retries: None, tmp_path: Path
+) -> None:
     """The same rows and the same ledger, whatever the order of the files, and again after a second look."""
     docs = [doc for seed in seeds for doc in random_storage(seed)]
     data_dir = tmp_path / "data"

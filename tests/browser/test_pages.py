@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, ViewportSize
+from playwright.sync_api import Browser
 
 from tests.browser import running
 from tests.browser.conftest import ARTIFACTS
-from tests.browser.visit import PHONE, WIDE, visiting
+from tests.browser.visit import LOOKS, visiting
 
 # Every page, so a new one is tested from its first day; its heading is its name.
 PAGES = sorted(path.stem for path in (running.ROOT / "pages").glob("[a-z]*.py"))
@@ -20,22 +20,22 @@ def test_pages_the_first_ones_are_found() -> None:
     assert {"costs", "sessions"} <= set(PAGES)
 
 
-@pytest.mark.parametrize("size", [WIDE, PHONE], ids=["wide", "phone"])
-@pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("name", PAGES)
-def test_page_fresh_server_deep_link_is_sound(
-    browser: Browser, index_of: Callable[[str], Path], name: str, theme: str, size: ViewportSize
-) -> None:
-    """No exception, no console error, no request off this machine, no accessibility violation; a screenshot is kept."""
+def test_page_fresh_server_deep_link_is_sound(browser: Browser, index_of: Callable[[str], Path], name: str) -> None:
+    """No exception, no console error, no request off this machine, no accessibility violation; screenshots are kept."""
     screenshots = ARTIFACTS / "screenshots"
-    with running.dashboard(index_of("json")) as base, visiting(browser, base, size=size, theme=theme) as visit:
-        visit.open(f"/{name}?range=all")
-        visit.page.screenshot(path=screenshots / f"{name}-{theme}-{size['width']}.png", full_page=True)
-        violations = Axe().run(visit.page, options={"runOnly": ["wcag2a", "wcag2aa"]})
+    with running.dashboard(index_of("json")) as base:
+        for theme, size in LOOKS:  # the first one is the server's first request, too
+            with visiting(browser, base, size=size, theme=theme) as visit:
+                visit.open(f"/{name}?range=all")
+                visit.page.screenshot(path=screenshots / f"{name}-{theme}-{size['width']}.png", full_page=True)
+                violations = Axe().run(visit.page, options={"runOnly": ["wcag2a", "wcag2aa"]})
 
-        assert not visit.has_exception(), visit.text()
-        assert visit.page.get_by_test_id("stHeading").first.inner_text() == name.capitalize()
-        assert visit.errors == []
-        assert visit.foreign == []
-        assert violations.response["violations"] == [], violations.generate_report()
-        assert visit.page.evaluate("document.scrollingElement.scrollWidth <= window.innerWidth"), "scrolls sideways"
+                assert not visit.has_exception(), visit.text()
+                assert visit.page.get_by_test_id("stHeading").first.inner_text() == name.capitalize()
+                assert visit.errors == []
+                assert visit.foreign == []
+                assert violations.response["violations"] == [], violations.generate_report()
+                assert visit.page.evaluate("document.scrollingElement.scrollWidth <= window.innerWidth"), (
+                    "scrolls sideways"
+                )

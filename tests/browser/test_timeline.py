@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Dialog, Locator, Page, Position, ViewportSize, expect
+from playwright.sync_api import Browser, Dialog, Locator, Page, Position, expect
 
 from indexer.publish import IndexReader
 from queries import sessions
 from queries.period import Scope
 from tests.browser import running
 from tests.browser.conftest import ARTIFACTS
-from tests.browser.visit import PHONE, WIDE, Visit, visiting
+from tests.browser.visit import LOOKS, Visit, visiting
 from tests.builders import Doc, assistant, part, project, session, user, write_json_tree, write_sqlite
 
 TABS = ("Figures", "Sessions", "Loops and waste")
@@ -97,28 +97,32 @@ def tick(visit: Visit, key: str, row: int = 0) -> None:
 # --- Sound --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("size", [WIDE, PHONE], ids=["wide", "phone"])
-@pytest.mark.parametrize("theme", ["light", "dark"])
 def test_timeline_deep_link_is_the_first_request_and_sound(
-    browser: Browser, index_of: Callable[[str], Path], id_of: Callable[[str], str], theme: str, size: ViewportSize
+    browser: Browser, index_of: Callable[[str], Path], id_of: Callable[[str], str]
 ) -> None:
     """A fresh server; nothing fails, nothing leaves the machine, nothing bars the way; screenshots are kept."""
-    with running.dashboard(index_of("json")) as base, visiting(browser, base, size=size, theme=theme) as visit:
-        visit.open(f"/timeline?session={id_of(RELEASE)}")
-        ready(visit)
-        expect(heading(visit)).to_have_text(RELEASE)
-        for tab in TABS:
-            visit.page.get_by_role("tab", name=tab).click()
-            visit.settle()
-            name = f"timeline-{tab.split()[0].lower()}-{theme}-{size['width']}.png"
-            visit.page.screenshot(path=ARTIFACTS / "screenshots" / name, full_page=True)
-            violations = Axe().run(visit.page, options={"runOnly": ["wcag2a", "wcag2aa"]})
+    with running.dashboard(index_of("json")) as base:
+        for theme, size in LOOKS:
+            with visiting(browser, base, size=size, theme=theme) as visit:
+                visit.open(f"/timeline?session={id_of(RELEASE)}")
+                ready(visit)
+                expect(heading(visit)).to_have_text(RELEASE)
+                for tab in TABS:
+                    is_sound(visit, tab, f"timeline-{tab.split()[0].lower()}-{theme}-{size['width']}.png")
+                assert visit.errors == []
+                assert visit.foreign == []
 
-            assert not visit.has_exception(), visit.text()
-            assert violations.response["violations"] == [], violations.generate_report()
-            assert visit.page.evaluate("document.scrollingElement.scrollWidth <= window.innerWidth"), "scrolls sideways"
-        assert visit.errors == []
-        assert visit.foreign == []
+
+def is_sound(visit: Visit, tab: str, screenshot: str) -> None:
+    """Open a tab below the waterfall and look for exceptions, what axe finds, and what is too wide."""
+    visit.page.get_by_role("tab", name=tab).click()
+    visit.settle()
+    visit.page.screenshot(path=ARTIFACTS / "screenshots" / screenshot, full_page=True)
+    violations = Axe().run(visit.page, options={"runOnly": ["wcag2a", "wcag2aa"]})
+
+    assert not visit.has_exception(), visit.text()
+    assert violations.response["violations"] == [], violations.generate_report()
+    assert visit.page.evaluate("document.scrollingElement.scrollWidth <= window.innerWidth"), "scrolls sideways"
 
 
 def test_timeline_theme_switch_recolours_the_bars_of_the_head(
@@ -401,6 +405,8 @@ def test_timeline_running_session_grows_by_itself(browser: Browser, growing: Gro
         assert visit.foreign == []
 
 
+# Of one storage: how soon an indexer sees new documents of either is for the tests of the indexer to say.
+@pytest.mark.parametrize("growing", [write_json_tree], indirect=True, ids=["json"])
 def test_timeline_session_that_is_not_indexed_yet_appears(browser: Browser, growing: Growing) -> None:
     """A link may be quicker than the indexer."""
     with running.dashboard(growing.index) as base, visiting(browser, base) as visit:

@@ -14,6 +14,8 @@ from tests.browser.received import Column, Received
 
 WIDE = ViewportSize(width=1440, height=900)
 PHONE = ViewportSize(width=390, height=844)
+# In which a page must be sound.
+LOOKS = (("light", WIDE), ("dark", WIDE), ("light", PHONE), ("dark", PHONE))
 LOCAL = {"localhost", "127.0.0.1", "::1"}
 SETTLED = '[data-testid="stApp"][data-test-script-state="notRunning"]'
 TIMEOUT_MS = 60_000  # a machine with other work to do may need long; only a failing test waits to the end
