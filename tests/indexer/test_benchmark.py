@@ -8,14 +8,15 @@ import pytest
 
 from indexer import benchmark, sample
 from indexer.benchmark import EXTRACTION_LIMIT_US, BulkLoad, Extraction
+from tests.builders import assistant, session, step_finish, tokens, user, write_json_tree
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.fixture
-def data_dir(tmp_path: Path) -> Path:
-    """The sample's data folder."""
-    return sample.unpack(tmp_path)
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sample's data folder. Never write to it."""
+    return sample.unpack(tmp_path_factory.mktemp("sample"))
 
 
 def test_usage_documents_sample_gives_messages_and_steps(data_dir: Path) -> None:
@@ -57,9 +58,11 @@ def test_ratio_is_measured_against_the_bare_work() -> None:
     assert ratios == (4.0, 4.0)
 
 
-def test_main_default_prints_ratios() -> None:
-    """The command that `make bench` runs."""
-    command = [sys.executable, "-m", "indexer.benchmark", "--calls", "1", "--rounds", "1"]
+def test_main_named_folder_prints_ratios(tmp_path: Path) -> None:
+    """The command that `make bench` runs, on a small folder: the tests above measure the sample."""
+    usage = tokens(input=10)
+    data = write_json_tree(tmp_path, [session(), user(), assistant(usage=usage), step_finish("prt_1", usage)])
+    command = [sys.executable, "-m", "indexer.benchmark", "--data", str(data), "--calls", "1", "--rounds", "1"]
 
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
