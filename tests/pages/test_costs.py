@@ -37,7 +37,7 @@ def test_costs_headline_is_what_the_model_served(name: str, open_app: OpenApp, r
 
 
 @pytest.mark.parametrize("by", costs.GROUPINGS)
-@pytest.mark.parametrize("name", ["json", "migrated-after"])
+@pytest.mark.parametrize("name", ["json"])  # tests/browser/test_agreement.py takes all sets
 def test_costs_each_grouping_sums_to_the_headline(name: str, by: str, open_app: OpenApp, real_path: RealPath) -> None:
     """The table, all its pages together, sums to the headline."""
     con = read(real_path(name)).connection()
