@@ -155,6 +155,10 @@ def _write_and_watch(page: Page, data: Path, seconds: float) -> list[float]:
             at = int(time.time() * 1000)
             write_sqlite(data, [_call(f"prt_live{number:04}", "msg_2a", f"live {number}.", at)])
             written.append(time.monotonic())
+        # as a person does who follows: of a long exchange, only the rows in sight are drawn
+        page.locator(".rows").evaluate(
+            "rows => { const grid = rows.closest('.grid'); grid.scrollTop = grid.scrollHeight }"
+        )
         while len(seen) < len(written) and _call_there(page, len(seen)).count():
             seen.append(time.monotonic() - written[len(seen)])
         if time.monotonic() > started + 2 * seconds + 60:
