@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from decimal import Decimal
 
@@ -31,8 +31,51 @@ class Attachment:
     size_bytes: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Recorded:
+    """What is stored of one event, and shown as it is."""
+
+    trace_id: str
+    exchange_id: str
+    session_id: str
+    message_id: str
+    part_id: str | None
+    call_id: str | None
+    role: str
+    agent: str | None
+    model: str | None
+    kind: str
+    name: str
+    label: str
+    title: str | None
+    status: str
+    text: str | None
+    input_json: str | None
+    output: str | None
+    text_bytes: int
+    input_bytes: int
+    output_bytes: int
+    is_shortened: bool
+    error_message: str | None
+    exit_code: str | None
+    input_tokens: int | None
+    output_tokens: int | None
+    reasoning_tokens: int | None
+    cache_read_tokens: int | None
+    cache_write_tokens: int | None
+    tokens: int | None
+    cost_usd: Decimal | None
+    started_at: datetime | None
+    ended_at: datetime | None
+    duration_ms: int | None
+    child_session_id: str | None
+    is_synthetic: bool
+    is_fork_copy: bool
+    is_deleted: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Piece(_Recorded):
     """One event of an exchange with its texts, untrusted: never to be rendered as HTML or Markdown.
 
     Attributes:
@@ -63,94 +106,23 @@ class Piece:
         is_deleted: OpenCode deleted it: its texts are gone.
     """
 
-    trace_id: str
-    exchange_id: str
-    session_id: str
-    message_id: str
-    part_id: str | None
-    call_id: str | None
-    role: str
-    agent: str | None
-    model: str | None
-    kind: str
-    name: str
-    label: str
-    title: str | None
-    status: str
-    text: str | None
-    input_json: str | None
-    output: str | None
-    text_bytes: int
-    input_bytes: int
-    output_bytes: int
     is_cut: bool
-    is_shortened: bool
-    error_message: str | None
-    exit_code: str | None
     diffs: tuple[FileDiff, ...]
     attachments: tuple[Attachment, ...]
-    input_tokens: int | None
-    output_tokens: int | None
-    reasoning_tokens: int | None
-    cache_read_tokens: int | None
-    cache_write_tokens: int | None
-    tokens: int | None
-    cost_usd: Decimal | None
-    started_at: datetime | None
-    ended_at: datetime | None
-    duration_ms: int | None
-    child_session_id: str | None
-    is_synthetic: bool
-    is_fork_copy: bool
-    is_deleted: bool
 
 
-@dataclass(frozen=True, slots=True)
-class _Stored:
-    """A piece as it is stored.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Stored(_Recorded):
+    """A row of the query.
 
     Attributes:
         arguments: Of calls that edit and of attachments, whole; `input_json` may be cut.
     """
 
-    trace_id: str
-    exchange_id: str
-    session_id: str
-    message_id: str
-    part_id: str | None
-    call_id: str | None
-    role: str
-    agent: str | None
-    model: str | None
-    kind: str
-    name: str
-    label: str
-    title: str | None
-    status: str
-    text: str | None
-    input_json: str | None
-    output: str | None
     arguments: str | None
-    text_bytes: int
-    input_bytes: int
-    output_bytes: int
-    is_shortened: bool
-    error_message: str | None
-    exit_code: str | None
-    input_tokens: int | None
-    output_tokens: int | None
-    reasoning_tokens: int | None
-    cache_read_tokens: int | None
-    cache_write_tokens: int | None
-    tokens: int | None
-    cost_usd: Decimal | None
-    started_at: datetime | None
-    ended_at: datetime | None
-    duration_ms: int | None
-    child_session_id: str | None
-    is_synthetic: bool
-    is_fork_copy: bool
-    is_deleted: bool
+
+
+_RECORDED = tuple(field.name for field in fields(_Recorded))
 
 
 def transcript(con: duckdb.DuckDBPyConnection, exchange_id: str, cut_bytes: int | None = CUT_BYTES) -> list[Piece]:
@@ -204,51 +176,14 @@ def _of_exchange(
 
 def _piece(stored: _Stored, cut_bytes: int | None) -> Piece:
     """Cut the texts of a piece, and read what its arguments say."""
-    diffs = tuple(_cut_diff(diff, cut_bytes) for diff in edits.diffs(stored.name, stored.arguments))
-    texts = [_cut(each, cut_bytes) for each in (stored.text, stored.input_json, stored.output)]
+    texts = {name: _cut(getattr(stored, name), cut_bytes) for name in ("text", "input_json", "output")}
     sizes = (stored.text_bytes, stored.input_bytes, stored.output_bytes)
-    is_cut = cut_bytes is not None and any(size > cut_bytes for size in sizes)
+    recorded = {name: getattr(stored, name) for name in _RECORDED}
     return Piece(
-        trace_id=stored.trace_id,
-        exchange_id=stored.exchange_id,
-        session_id=stored.session_id,
-        message_id=stored.message_id,
-        part_id=stored.part_id,
-        call_id=stored.call_id,
-        role=stored.role,
-        agent=stored.agent,
-        model=stored.model,
-        kind=stored.kind,
-        name=stored.name,
-        label=stored.label,
-        title=stored.title,
-        status=stored.status,
-        text=texts[0],
-        input_json=texts[1],
-        output=texts[2],
-        text_bytes=stored.text_bytes,
-        input_bytes=stored.input_bytes,
-        output_bytes=stored.output_bytes,
-        is_cut=is_cut,
-        is_shortened=stored.is_shortened,
-        error_message=stored.error_message,
-        exit_code=stored.exit_code,
-        diffs=diffs,
+        **recorded | texts,
+        is_cut=cut_bytes is not None and any(size > cut_bytes for size in sizes),
+        diffs=tuple(_cut_diff(diff, cut_bytes) for diff in edits.diffs(stored.name, stored.arguments)),
         attachments=_attachments(stored),
-        input_tokens=stored.input_tokens,
-        output_tokens=stored.output_tokens,
-        reasoning_tokens=stored.reasoning_tokens,
-        cache_read_tokens=stored.cache_read_tokens,
-        cache_write_tokens=stored.cache_write_tokens,
-        tokens=stored.tokens,
-        cost_usd=stored.cost_usd,
-        started_at=stored.started_at,
-        ended_at=stored.ended_at,
-        duration_ms=stored.duration_ms,
-        child_session_id=stored.child_session_id,
-        is_synthetic=stored.is_synthetic,
-        is_fork_copy=stored.is_fork_copy,
-        is_deleted=stored.is_deleted,
     )
 
 
