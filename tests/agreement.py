@@ -70,7 +70,9 @@ def living_rows(index: Path, *, only_sessions: Sequence[str] | None = None) -> d
             ):
                 where = f"WHERE {key} IN (SELECT unnest($ids::VARCHAR[]))"
             values = {"ids": list(only_sessions or ())} if where else {}
-            found[name] = con.execute(f"SELECT {', '.join(names)} FROM ({sql}) {where} ORDER BY ALL", values).fetchall()
+            # sorted here: a reader's memory limit is too small to sort the texts of a large index
+            rows = con.execute(f"SELECT {', '.join(names)} FROM ({sql}) {where}", values).fetchall()
+            found[name] = sorted(rows, key=repr)
         return found
     finally:
         con.close()
