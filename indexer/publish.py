@@ -3,7 +3,7 @@
 DuckDB lets one process write a file, or several read it. So the indexer keeps its working file to itself, and after
 a commit publishes a folder `FILE.d/<revision>/`:
 
-    index.duckdb       the base: a copy of the working file made at a checkpoint, shared by hard links
+    index.duckdb       the base: a copy of the working file made at a checkpoint, a hard link to `FILE.d/base.duckdb`
     index.duckdb.wal   a copy of the working file's WAL: what was committed since
 
 and swaps the link `FILE` to it. DuckDB follows the link and finds the WAL beside the real file, so `duckdb -readonly
@@ -36,6 +36,7 @@ from indexer.exceptions import IndexBroken, IndexDamaged, IndexMissing, IndexUna
 log = logging.getLogger(__name__)
 
 _BASE_NAME = "index.duckdb"
+_NEWEST_BASE_NAME = "base.duckdb"  # in the private folder
 _WAL_NAME = "index.duckdb.wal"
 _REVISION_FOLDER = re.compile(r"(\d+)(\.\d+)?")
 
@@ -158,6 +159,10 @@ class Publisher:
             self._is_wiped &= deleted_at == self._deleted_at or deleted_at is None
             self._deleted_at = deleted_at
             self._prune()
+            if self._use_links and self._is_base_old():
+                # for the revisions to come: who waits for this one need not wait for a base, too
+                with self._database.explained("published"):
+                    self._make_base()
             self._ended_at = self._clock()
             self._cost_s = self._ended_at - started
             log.debug("published revision %d in %.1f ms", self._revision, 1000 * self._cost_s)
@@ -259,11 +264,18 @@ class Publisher:
                     self.compact()
                 except IndexUnwritable as error:
                     log.warning("%s", error)
+            with suppress(OSError):  # the next start removes it
+                self._base_file.unlink(missing_ok=True)  # what is published has a link of its own
 
     @property
     def _work_wal(self) -> Path:
         """Where the working file's WAL is, if there is one."""
         return self._database.work_path.with_name(self._database.work_path.name + ".wal")
+
+    @property
+    def _base_file(self) -> Path:
+        """Where the newest base is; it may be of no revision yet."""
+        return self._database.folder / _NEWEST_BASE_NAME
 
     def _is_compaction_due(self, is_idle: bool, now: datetime) -> bool:
         """Say whether texts have waited long enough, or much of the file is unused."""
@@ -321,7 +333,7 @@ class Publisher:
         if self._work_stamp != file_stamp(self._database.work_path):
             return True
         try:
-            return self._base_stamp != file_stamp(self._published[0].folder / _BASE_NAME)
+            return self._base_stamp != file_stamp(self._base_file)
         except FileNotFoundError:
             return True
 
@@ -337,15 +349,13 @@ class Publisher:
 
     def _publish_revision(self, new_base: bool) -> None:
         """Publish a folder with base and WAL."""
-        is_new_base = new_base or self._needs_base() or self._is_base_old()
+        # in bulk the WAL will be too long for another revision anyway
+        if new_base or self._needs_base() or (self._database.phase == "bulk" and self._is_base_old()):
+            self._make_base()
         folder = _new_folder(self._database.folder, self._database.revision)
         try:
-            if is_new_base:
-                self._remove_except([entry for entry in self._published if entry.base == self._base])
-                self._make_base(folder)
             wal_bytes = _copy_wal(self._work_wal, folder / _WAL_NAME)
-            if not is_new_base:
-                os.link(self._published[0].folder / _BASE_NAME, folder / _BASE_NAME)
+            os.link(self._base_file, folder / _BASE_NAME)
             _swap_link(self._database.path, folder / _BASE_NAME)
         except BaseException:
             if _read_link(self._database.path) != _link_to(self._database.path, folder / _BASE_NAME):
@@ -353,13 +363,20 @@ class Publisher:
             raise
         self._published.insert(0, _Published(folder, self._base, wal_bytes, self._clock()))
 
-    def _make_base(self, folder: Path) -> None:
+    def _make_base(self) -> None:
         """Checkpoint and copy the working file."""
         started = self._clock()
+        # never more than two bases: that of what is published, and the new one
+        self._remove_except([entry for entry in self._published if entry.base == self._published[0].base])
+        self._base_file.unlink(missing_ok=True)
         self._database.checkpoint()
-        self._copy_main(folder / _BASE_NAME)
+        try:
+            self._copy_main(self._base_file)
+        except OSError:  # half a copy would only fill the disk
+            self._base_file.unlink(missing_ok=True)
+            raise
         self._base += 1
-        self._base_stamp = file_stamp(folder / _BASE_NAME)
+        self._base_stamp = file_stamp(self._base_file)
         self._base_commits = self._database.commits
         self._base_ended_at = self._clock()
         self._base_cost_s = self._base_ended_at - started
@@ -585,7 +602,7 @@ def _clean(path: Path, now: float) -> list[_Published]:
         is_abandoned_spill = entry.name.startswith("spill-") and entry.stat().st_mtime < day_ago
         if is_old_revision or is_abandoned_spill or entry.name.startswith(("links-", _GONE_PREFIX)):
             shutil.rmtree(entry, ignore_errors=True)
-    for name in ("link.new", "copy.new"):
+    for name in ("link.new", "copy.new", _NEWEST_BASE_NAME):
         (folder / name).unlink(missing_ok=True)
     if current and (current / _BASE_NAME).is_file():
         return [_Published(current, 0, _size(current / _WAL_NAME), now)]

@@ -103,7 +103,7 @@ def test_compact_deleted_text_is_in_no_file(database: Database, path: Path) -> N
 
     assert "work.duckdb" in before
     assert holders(path, text) == set()
-    assert holders(path, kept) == {"work.duckdb", f"{path.resolve().parent.name}/index.duckdb"}
+    assert holders(path, kept) == {"work.duckdb", "base.duckdb", f"{path.resolve().parent.name}/index.duckdb"}
     assert (waiting_since(database), len(revisions(path)), len(bases(path))) == (None, 1, 1)
 
 
@@ -480,7 +480,7 @@ def test_compact_publishing_fails_the_next_start_removes_older_revisions(path: P
     with Database.open(path) as database:
         Publisher(database).publish()
 
-    assert (still, holders(path, text)) == ({"1/index.duckdb"}, set())
+    assert (still, holders(path, text)) == ({"base.duckdb", "1/index.duckdb"}, set())
 
 
 # Kills

@@ -1,6 +1,7 @@
 """Publishing and reading: real files, real processes, kills at random moments."""
 
 import contextlib
+import errno
 import gc
 import multiprocessing
 import os
@@ -126,8 +127,9 @@ def revisions(path: Path) -> set[str]:
 
 
 def bases(path: Path) -> set[int]:
-    """Return the inodes of the published bases."""
-    return {file.stat().st_ino for file in private_folder(path).glob("[0-9]*/index.duckdb")}
+    """Return the inodes of the published bases, and of that for the next revision."""
+    files = [*private_folder(path).glob("[0-9]*/index.duckdb"), *private_folder(path).glob("base.duckdb")]
+    return {file.stat().st_ino for file in files}
 
 
 def link_of(path: Path) -> str:
@@ -229,7 +231,7 @@ def test_publish_json_change_in_the_wal_opens(database: Database, reader: IndexR
 
 
 def test_publish_long_wal_gets_a_new_base(database: Database, path: Path, reader: IndexReader) -> None:
-    """A reader replays a few megabytes at most."""
+    """A reader replays a few megabytes at most; the revision that made it so long does not wait for the base."""
     publisher = Publisher(database, clock=Clock())
     publisher.publish()
     with database.transaction() as con:
@@ -237,9 +239,69 @@ def test_publish_long_wal_gets_a_new_base(database: Database, path: Path, reader
     assert (database.work_path.parent / "work.duckdb.wal").stat().st_size > 4 << 20
 
     publisher.publish()
+    long_bytes = (path.resolve().parent / "index.duckdb.wal").stat().st_size
+    write(database)
+    publisher.publish()
+
+    assert (len(bases(path)), checked(reader)) == (2, 2)
+    assert (path.resolve().parent / "index.duckdb.wal").stat().st_size < 1 << 20 < long_bytes
+
+
+def test_publish_long_wal_in_bulk_gets_a_new_base_at_once(database: Database, path: Path) -> None:
+    """Until the next publication of bulk the WAL is too long again: a base for it would be made in vain."""
+    publisher = Publisher(database, clock=Clock())
+    publisher.publish()
+    database.set_phase("bulk", "reading")
+    with database.transaction() as con:
+        con.execute("INSERT INTO agents SELECT repeat(range::VARCHAR, 200) FROM range(10000)")
+
+    publisher.publish()
 
     assert len(bases(path)) == 2
     assert not (path.resolve().parent / "index.duckdb.wal").exists()
+
+
+def test_publish_no_room_for_the_next_base_leaves_no_half_of_it(
+    database: Database, path: Path, reader: IndexReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was committed is visible all the same, and the next revision makes the base that it needs."""
+    publisher = Publisher(database, clock=Clock())
+    publisher.publish()
+    with database.transaction() as con:
+        con.execute("INSERT INTO agents SELECT repeat(range::VARCHAR, 200) FROM range(10000)")
+    write(database)
+    copy = copy_file
+
+    def full(source: int, target: Path) -> int:
+        """Have no room for a base."""
+        size = copy(source, target)
+        if target.name == "base.duckdb":
+            raise OSError(errno.ENOSPC, "No space left on device", str(target))
+        return size
+
+    with monkeypatch.context() as patch, pytest.raises(IndexUnwritable):
+        patch.setattr(publish, "copy_file", full)
+        publisher.publish()
+    seen, is_left = checked(reader), (private_folder(path) / "base.duckdb").exists()
+    write(database)
+    publisher.publish()
+    reader.refresh()
+
+    assert (seen, is_left, checked(reader)) == (2, False, 3)
+
+
+def test_close_leaves_one_base(database: Database, path: Path) -> None:
+    """A base that no revision has yet would only take room while nobody writes."""
+    publisher = Publisher(database, clock=Clock())
+    publisher.publish()
+    with database.transaction() as con:
+        con.execute("INSERT INTO agents SELECT repeat(range::VARCHAR, 200) FROM range(10000)")
+    publisher.publish()
+    before = len(bases(path))
+
+    publisher.close()
+
+    assert (before, len(bases(path))) == (2, 1)
 
 
 def test_publish_long_wal_waits_for_the_bases_share_of_the_time(database: Database, path: Path) -> None:
