@@ -127,6 +127,7 @@ CREATE TABLE messages (
     is_summary          BOOLEAN NOT NULL,   -- a compaction's summary
     error_name          VARCHAR,
     error_data          JSON,               -- OpenCode's error object as it is
+    error_category      VARCHAR,            -- its cause: docs/errors.md; NULL: no error
     has_usage           BOOLEAN NOT NULL,   -- a row that can carry usage: every assistant, and others with tokens
     input_tokens        BIGINT NOT NULL,    -- without cached
     output_tokens       BIGINT NOT NULL,    -- as recorded: may contain reasoning
@@ -165,6 +166,9 @@ CREATE TABLE parts (
     ended_at         TIMESTAMP,
     child_session_id VARCHAR,               -- session that a task call runs
     error_data       JSON,                  -- failed tool call: {status, exit, message}
+    error_category   VARCHAR,               -- its cause: docs/errors.md; NULL: not failed
+    target           VARCHAR,               -- tool call: program of a shell command; files, one a line
+    output_bytes     BIGINT,                -- tool call: true size of its output or error
     is_failed        BOOLEAN NOT NULL,
     is_unfinished    BOOLEAN NOT NULL,      -- a tool call that never ended
     is_synthetic     BOOLEAN NOT NULL,      -- text that no person typed
@@ -307,6 +311,106 @@ CREATE TABLE session_traces (
     parent_session_id  VARCHAR,
     delegating_part_id VARCHAR,              -- the task call that runs it; NULL where none is recorded
     PRIMARY KEY (root_session_id, session_id)
+);
+
+-- Derived, and small: what the reports add up. One row per session, quarter of an hour, agent and model; every offset of a
+-- time zone is a multiple of a quarter, so local days are sums of whole rows. What a filter of text or project leaves is a
+-- set of sessions.
+CREATE TABLE usage_slices (
+    session_id            VARCHAR NOT NULL,
+    kind                  VARCHAR NOT NULL,   -- counted (as in `spend`), copy (as in `fork_copies`), other: carries no usage
+    quarter_at            TIMESTAMP,          -- its beginning; NULL: the time of the messages is not known
+    agent                 VARCHAR,            -- as recorded
+    provider_id           VARCHAR,
+    model_id              VARCHAR,
+    messages              BIGINT NOT NULL,
+    input_tokens          BIGINT NOT NULL,
+    output_tokens         BIGINT NOT NULL,
+    reasoning_tokens      BIGINT NOT NULL,
+    cache_read_tokens     BIGINT NOT NULL,
+    cache_write_tokens    BIGINT NOT NULL,
+    total_tokens          BIGINT NOT NULL,
+    cost_recorded_usd     DECIMAL(38, 12),    -- NULL: nothing recorded
+    unrecorded_messages   BIGINT NOT NULL,    -- messages whose cost is not recorded
+    unrecorded_tokens     BIGINT NOT NULL,    -- total_tokens of those
+    missing_usage_messages BIGINT NOT NULL,
+    failed_answers        BIGINT NOT NULL,    -- ended in an error, those that the user cut short left out
+    aborted_answers       BIGINT NOT NULL,    -- the user cut them short
+    calls                 BIGINT NOT NULL,    -- tool calls that ended
+    failed_calls          BIGINT NOT NULL,
+    unfinished_calls      BIGINT NOT NULL,
+    first_at              TIMESTAMP,          -- of its messages
+    last_at               TIMESTAMP
+);
+
+-- Derived. One row per tool call of a message, with what reports on tools group and sort by.
+CREATE TABLE tool_calls (
+    part_id       VARCHAR PRIMARY KEY,
+    session_id    VARCHAR NOT NULL,
+    exchange_id   VARCHAR NOT NULL,
+    tool_name     VARCHAR NOT NULL,
+    message_at    TIMESTAMP,                  -- time of its message: what periods go by
+    agent         VARCHAR,
+    provider_id   VARCHAR,
+    model_id      VARCHAR,
+    started_at    TIMESTAMP,
+    duration_ms   BIGINT,                     -- NULL: not ended, not recorded, or the clock went backwards
+    is_failed     BOOLEAN NOT NULL,
+    is_unfinished BOOLEAN NOT NULL,
+    is_counted    BOOLEAN NOT NULL,           -- of a message in `spend`, not of a fork's copy
+    target        VARCHAR,                    -- as in `parts`
+    output_bytes  BIGINT
+);
+
+-- Derived. One row per error of a message and per failed tool call.
+CREATE TABLE failures (
+    failure_id    VARCHAR PRIMARY KEY,        -- id of its trace
+    session_id    VARCHAR NOT NULL,
+    exchange_id   VARCHAR NOT NULL,
+    message_id    VARCHAR NOT NULL,
+    is_call       BOOLEAN NOT NULL,           -- a tool call, not an answer
+    category      VARCHAR NOT NULL,           -- its cause: docs/errors.md
+    name          VARCHAR NOT NULL,           -- the tool, or the error's name
+    is_aborted    BOOLEAN NOT NULL,           -- an answer that the user cut short
+    message_at    TIMESTAMP,                  -- time of its message: what periods go by
+    failed_at     TIMESTAMP,                  -- latest time that is known of it
+    agent         VARCHAR,
+    provider_id   VARCHAR,
+    model_id      VARCHAR,
+    is_counted    BOOLEAN NOT NULL,           -- of a message in `spend`, not of a fork's copy
+    is_ending     BOOLEAN NOT NULL,           -- its exchange ended with it: its spend is charged to it
+    is_deleted    BOOLEAN NOT NULL            -- OpenCode deleted it: its text is gone
+);
+
+-- What `python -m indexer benchmark` measured.
+CREATE TABLE benchmark_runs (
+    run_id         VARCHAR PRIMARY KEY,
+    started_at     TIMESTAMP NOT NULL,
+    ended_at       TIMESTAMP NOT NULL,
+    data           VARCHAR NOT NULL,          -- own, or generated
+    parts          BIGINT NOT NULL,
+    messages       BIGINT NOT NULL,
+    sessions       BIGINT NOT NULL,
+    database_bytes BIGINT NOT NULL,
+    machine        VARCHAR NOT NULL,          -- processor and number of cores
+    versions       VARCHAR NOT NULL,          -- Python, DuckDB, schema
+    runs           INTEGER NOT NULL           -- warm runs of every query
+);
+
+-- One row per run, query and variant.
+CREATE TABLE benchmark_results (
+    run_id      VARCHAR NOT NULL,
+    query       VARCHAR NOT NULL,
+    variant     VARCHAR NOT NULL,             -- current; no_index: the same file, index scans off; story: its plain schema
+    page        VARCHAR NOT NULL,             -- where it is run
+    rows        BIGINT NOT NULL,              -- of the result
+    cold_ms     DOUBLE NOT NULL,              -- first run on a fresh connection
+    median_ms   DOUBLE NOT NULL,
+    p95_ms      DOUBLE NOT NULL,
+    is_index_used BOOLEAN NOT NULL,           -- the plan holds an index scan
+    sql         VARCHAR NOT NULL,
+    plan        VARCHAR NOT NULL,             -- EXPLAIN ANALYZE
+    PRIMARY KEY (run_id, query, variant)
 );
 
 -- What counts as spend: every message that can carry usage, each request once. Rows deleted in
