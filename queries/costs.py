@@ -273,15 +273,15 @@ def _rows_sql(by: str) -> str:
     """Write the query of one grouping."""
     is_timed = by in TIME_GROUPINGS
     order = "key DESC NULLS LAST" if is_timed else "cost_recorded_usd DESC NULLS LAST, total_tokens DESC, key"
-    failed = ("failed_answers", "aborted_answers", "failed_calls")
     return f"""
         WITH {narrow.HITS}, {narrow.SLICED}, {f"{narrow.TIMED}," if is_timed else ""}
         by_session AS (
-            SELECT {_KEYS[by]} AS key, session_id AS member, {_sums(*_COUNTERS, *failed)}
+            SELECT {_KEYS[by]} AS key, session_id AS member, {_sums(*_COUNTERS)},
+                   sum(failed_answers + aborted_answers + failed_calls) AS errors
             FROM {_source(by, is_timed)} GROUP BY ALL
         ),
         by_key AS (
-            SELECT key, {_sums(*_COUNTERS)}, count(*) AS sessions, sum({" + ".join(failed)})::BIGINT AS errors
+            SELECT key, {_sums(*_COUNTERS)}, count(*) AS sessions, sum(errors)::BIGINT AS errors
             FROM by_session GROUP BY key
         ),
         grouped AS (SELECT * REPLACE ({_NAMES.get(by, "key")} AS key) FROM by_key)

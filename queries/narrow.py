@@ -72,8 +72,8 @@ SLICED = f"""
     )
 """
 
-# With local wall-clock times. Converting each of a few hundred days takes a third of the time of converting each
-# quarter; only on a day of UTC on which clocks change is that done.
+# With local wall-clock times. DuckDB converts slowly (3.5 of 11 ms for all of a million parts): it is done for both
+# ends of each day of UTC, and for single slices only on days on which the offset changes.
 TIMED = """
     utc_days AS (SELECT DISTINCT quarter_at::DATE AS utc_day FROM sliced),
     offsets AS (

@@ -272,13 +272,16 @@ _MEMBERS = f"""
 """
 
 _TOTAL = f"""
-    WITH {_MEMBERS}
-    SELECT count(DISTINCT root_id)                         AS sessions,
-           count(*)                                        AS matching,
-           sum(matching_cost_usd)::DECIMAL(38, 12)         AS cost_recorded_usd,
-           coalesce(sum(matching_tokens), 0)::BIGINT       AS total_tokens
-    FROM members
-    WHERE is_matching
+    WITH {_MEMBERS},
+    trees AS (
+        SELECT root_id, count(*) AS matching, sum(matching_cost_usd) AS cost_usd, sum(matching_tokens) AS tokens
+        FROM members WHERE is_matching GROUP BY root_id
+    )
+    SELECT count(*)                               AS sessions,
+           coalesce(sum(matching), 0)::BIGINT     AS matching,
+           sum(cost_usd)::DECIMAL(38, 12)         AS cost_recorded_usd,
+           coalesce(sum(tokens), 0)::BIGINT       AS total_tokens
+    FROM trees
 """
 
 # The first place in a session where the text is, the title before prompts and answers; only for the rows of a page.
