@@ -12,7 +12,7 @@ from decimal import Decimal
 
 import duckdb
 
-from queries import narrow, narrow_rows
+from queries import narrow
 from queries.costs import RankedKey
 from queries.period import Scope
 from queries.rows import fetch_row, fetch_rows
@@ -293,7 +293,7 @@ def failure_totals(con: duckdb.DuckDBPyConnection, scope: Scope, choice: Choice)
     Returns:
         Zeros and None if nothing matches.
     """
-    return fetch_row(con, _TOTALS, _values(scope, choice), FailureTotals)
+    return fetch_row(con, narrow.narrowed(_TOTALS, scope), _values(scope, choice), FailureTotals)
 
 
 def failure_series(con: duckdb.DuckDBPyConnection, step: str, scope: Scope, choice: Choice) -> list[FailurePoint]:
@@ -308,7 +308,7 @@ def failure_series(con: duckdb.DuckDBPyConnection, step: str, scope: Scope, choi
     Returns:
         By time, then cause; failures of unknown time have no point.
     """
-    return fetch_rows(con, _SERIES, {**_values(scope, choice), "step": step}, FailurePoint)
+    return fetch_rows(con, narrow.narrowed(_SERIES, scope), {**_values(scope, choice), "step": step}, FailurePoint)
 
 
 def category_ranks(con: duckdb.DuckDBPyConnection) -> list[RankedKey]:
@@ -333,7 +333,7 @@ def failure_rows(con: duckdb.DuckDBPyConnection, by: str, scope: Scope, choice: 
         One row per group, those without a failure too where something was tried (a cause then has no row): most
         failures first, then by key. The rows add up to `failure_totals`.
     """
-    return fetch_rows(con, _ROWS[by], _values(scope, choice), FailureRow)
+    return fetch_rows(con, narrow.narrowed(_ROWS[by], scope), _values(scope, choice), FailureRow)
 
 
 def failure_patterns(
@@ -350,7 +350,9 @@ def failure_patterns(
     Returns:
         Most frequent first, then newest first, then by name and pattern.
     """
-    return fetch_rows(con, _PATTERNS, {**_values(scope, choice), "limit": limit}, FailurePattern)
+    return fetch_rows(
+        con, narrow.narrowed(_PATTERNS, scope), {**_values(scope, choice), "limit": limit}, FailurePattern
+    )
 
 
 def failure_fields(con: duckdb.DuckDBPyConnection, scope: Scope, choice: Choice) -> list[FailureField]:
@@ -364,7 +366,7 @@ def failure_fields(con: duckdb.DuckDBPyConnection, scope: Scope, choice: Choice)
     Returns:
         The most frequent first, then by path.
     """
-    rows = fetch_rows(con, _FIELDS, _values(scope, choice), FailureField)
+    rows = fetch_rows(con, narrow.narrowed(_FIELDS, scope), _values(scope, choice), FailureField)
     return [row for row in rows if is_path(row.path)]
 
 
@@ -388,7 +390,9 @@ def failure_groups(
     """
     if not is_path(path):
         raise ValueError(f"not a path: {path}")
-    return fetch_rows(con, _GROUPS, {**_values(scope, choice), "path": path, "limit": limit}, FailureGroup)
+    return fetch_rows(
+        con, narrow.narrowed(_GROUPS, scope), {**_values(scope, choice), "path": path, "limit": limit}, FailureGroup
+    )
 
 
 def failure_examples(
@@ -419,7 +423,7 @@ def failure_examples(
         "is_call": of.is_call if of else None,
         "pattern": of.pattern if of else None,
     }
-    return fetch_rows(con, _EXAMPLES, values, FailureExample)
+    return fetch_rows(con, narrow.narrowed(_EXAMPLES, scope), values, FailureExample)
 
 
 def ended_spend(con: duckdb.DuckDBPyConnection, scope: Scope, choice: Choice) -> list[EndedSpend]:
@@ -435,7 +439,7 @@ def ended_spend(con: duckdb.DuckDBPyConnection, scope: Scope, choice: Choice) ->
         Dearest first, then most tokens, then by cause. Over all data the rows add up to the spend of all failed and
         aborted exchanges.
     """
-    return fetch_rows(con, _ENDED, _values(scope, choice), EndedSpend)
+    return fetch_rows(con, narrow.narrowed(_ENDED, scope), _values(scope, choice), EndedSpend)
 
 
 def recovered(con: duckdb.DuckDBPyConnection, scope: Scope, choice: Choice) -> list[Recovered]:
@@ -449,7 +453,7 @@ def recovered(con: duckdb.DuckDBPyConnection, scope: Scope, choice: Choice) -> l
     Returns:
         Most frequent first, then by cause.
     """
-    return fetch_rows(con, _RECOVERED, _values(scope, choice), Recovered)
+    return fetch_rows(con, narrow.narrowed(_RECOVERED, scope), _values(scope, choice), Recovered)
 
 
 def _values(scope: Scope, choice: Choice) -> dict[str, object]:
@@ -462,6 +466,8 @@ def _values(scope: Scope, choice: Choice) -> dict[str, object]:
     }
 
 
+# Copies are told apart by their exchange: it is charged where it was copied from.
+_IN_SCOPE = f"{narrow.in_period('message_at')} AND {narrow.BY_NAME} AND {narrow.IN_SESSION}"
 _NEWEST = 500  # failures whose fields are listed
 
 _CHOSEN = """
@@ -471,19 +477,19 @@ _CHOSEN = """
 _FAILED = f"""
     failed AS (
         SELECT * FROM failures
-        WHERE is_counted AND {narrow_rows.IN_SCOPE} AND {_CHOSEN} AND ($with_aborted OR NOT is_aborted)
+        WHERE {narrow.IN_SCOPE} AND {_CHOSEN} AND ($with_aborted OR NOT is_aborted)
     )
 """
 
 _TRIED = "coalesce(sum(messages - if($with_aborted, 0, aborted_answers)), 0)::BIGINT AS answers"
 
 _TOTALS = f"""
-    WITH {narrow.HITS}, {_FAILED},
+    WITH {narrow.HITS}, {narrow.SLICED}, {_FAILED},
     tried AS (
         SELECT {_TRIED},
                coalesce(sum(calls), 0)::BIGINT           AS calls,
                coalesce(sum(aborted_answers), 0)::BIGINT AS aborted_answers
-        FROM usage_slices WHERE {narrow_rows.SLICE_IN_SCOPE}
+        FROM sliced
     ),
     causes AS (SELECT category AS top_category, count(*) AS top_errors FROM failed GROUP BY category),
     top AS (SELECT * FROM causes ORDER BY top_errors DESC, top_category LIMIT 1),
@@ -523,20 +529,20 @@ _TRIED_BY = {
         SELECT DISTINCT key, answers, calls
         FROM (SELECT category AS key FROM failed),
              (SELECT {_TRIED}, coalesce(sum(calls), 0)::BIGINT AS calls
-              FROM usage_slices WHERE {narrow_rows.SLICE_IN_SCOPE})
+              FROM sliced)
     """,
     **{
         by: f"""
             SELECT {_KEYS[by]} AS key, {_TRIED}, sum(calls)::BIGINT AS calls
-            FROM usage_slices WHERE {narrow_rows.SLICE_IN_SCOPE} GROUP BY key
+            FROM sliced GROUP BY key
         """
         for by in ("provider", "model", "agent")
     },
     "tool": f"""
         SELECT tool_name AS key, 0 AS answers, count(*) FILTER (NOT is_unfinished) AS calls
-        FROM tool_calls WHERE is_counted AND {narrow_rows.IN_SCOPE} GROUP BY key
+        FROM tool_calls WHERE {narrow.IN_SCOPE} GROUP BY key
         UNION ALL
-        SELECT NULL, {_TRIED}, 0 FROM usage_slices WHERE {narrow_rows.SLICE_IN_SCOPE}
+        SELECT NULL, {_TRIED}, 0 FROM sliced
     """,
 }
 
@@ -544,7 +550,7 @@ _TRIED_BY = {
 def _rows_sql(by: str) -> str:
     """Write the query of one grouping."""
     return f"""
-        WITH {narrow.HITS}, {_FAILED},
+        WITH {narrow.HITS}, {narrow.SLICED}, {_FAILED},
         counted AS (
             SELECT {_KEYS[by]} AS key, count(*) AS errors,
                    count(*) FILTER (NOT is_call) AS failed_answers, count(*) FILTER (is_call) AS failed_calls,
@@ -581,7 +587,7 @@ _REPORTS = """
 
 # One telling line: the first, but of a program that ended with an exit code the last, where the client may have added
 # a note in tags.
-_LINES = rf"""
+_LINES = r"""
     texts AS (
         SELECT *, is_call AND name <> 'invalid' AND error_data->>'$.status' = 'completed' AS has_exit,
                CASE WHEN is_call THEN error_data->>'$.message'
@@ -686,7 +692,7 @@ _ENDED = f"""
     ended AS MATERIALIZED (
         SELECT exchange_id, category, is_aborted
         FROM failures
-        WHERE is_ending AND {narrow_rows.IN_SCOPE} AND {_CHOSEN}
+        WHERE is_ending AND {_IN_SCOPE} AND {_CHOSEN}
     )
     SELECT category, is_aborted,
            count(*)                                                                AS exchanges,

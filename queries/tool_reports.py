@@ -9,7 +9,7 @@ from datetime import datetime
 
 import duckdb
 
-from queries import narrow, narrow_rows
+from queries import narrow
 from queries.period import Scope
 from queries.rows import fetch_row, fetch_rows
 from queries.tools import FEW_CALLS
@@ -194,7 +194,7 @@ def call_totals(con: duckdb.DuckDBPyConnection, scope: Scope, tool: str | None =
     Returns:
         Zeros and None if nothing matches.
     """
-    return fetch_row(con, _TOTALS, _values(scope, tool), CallTotals)
+    return fetch_row(con, narrow.narrowed(_TOTALS, scope), _values(scope, tool), CallTotals)
 
 
 def call_reports(con: duckdb.DuckDBPyConnection, by: str, scope: Scope, tool: str | None = None) -> list[CallReport]:
@@ -209,7 +209,7 @@ def call_reports(con: duckdb.DuckDBPyConnection, by: str, scope: Scope, tool: st
     Returns:
         One row per group that was called: most calls first, then by key.
     """
-    return fetch_rows(con, _REPORTS[by], _values(scope, tool), CallReport)
+    return fetch_rows(con, narrow.narrowed(_REPORTS[by], scope), _values(scope, tool), CallReport)
 
 
 def latency_bins(con: duckdb.DuckDBPyConnection, tool: str, scope: Scope) -> list[LatencyBin]:
@@ -223,7 +223,9 @@ def latency_bins(con: duckdb.DuckDBPyConnection, tool: str, scope: Scope) -> lis
     Returns:
         Fastest first; bins without a call are left out.
     """
-    return fetch_rows(con, _BINS, {**_values(scope, tool), "per_decade": BINS_PER_DECADE}, LatencyBin)
+    return fetch_rows(
+        con, narrow.narrowed(_BINS, scope), {**_values(scope, tool), "per_decade": BINS_PER_DECADE}, LatencyBin
+    )
 
 
 def latency_series(con: duckdb.DuckDBPyConnection, tool: str, step: str, scope: Scope) -> list[LatencyPoint]:
@@ -238,7 +240,7 @@ def latency_series(con: duckdb.DuckDBPyConnection, tool: str, step: str, scope: 
     Returns:
         By time; steps without a timed call have no point.
     """
-    return fetch_rows(con, _SERIES, {**_values(scope, tool), "step": step}, LatencyPoint)
+    return fetch_rows(con, narrow.narrowed(_SERIES, scope), {**_values(scope, tool), "step": step}, LatencyPoint)
 
 
 def slowest_calls(
@@ -256,8 +258,8 @@ def slowest_calls(
         Slowest first, then by id. Calls whose duration is not known are left out.
     """
     values = {**_values(scope, tool), "limit": limit}
-    least = fetch_row(con, _LEAST, values, _Least)
-    return fetch_rows(con, _SLOWEST, {**values, "least_ms": least.least_ms}, SlowCall)
+    least = fetch_row(con, narrow.narrowed(_LEAST, scope), values, _Least)
+    return fetch_rows(con, narrow.narrowed(_SLOWEST, scope), {**values, "least_ms": least.least_ms}, SlowCall)
 
 
 def file_uses(
@@ -274,7 +276,7 @@ def file_uses(
     Returns:
         Most used first, then by path.
     """
-    return fetch_rows(con, _FILES, {**_values(scope, tool), "limit": limit}, FileUse)
+    return fetch_rows(con, narrow.narrowed(_FILES, scope), {**_values(scope, tool), "limit": limit}, FileUse)
 
 
 def _values(scope: Scope, tool: str | None) -> dict[str, object]:
@@ -285,7 +287,7 @@ def _values(scope: Scope, tool: str | None) -> dict[str, object]:
 _CALLS = f"""
     calls AS (
         SELECT * FROM tool_calls
-        WHERE is_counted AND ($tool::VARCHAR IS NULL OR tool_name = $tool) AND {narrow_rows.IN_SCOPE}
+        WHERE ($tool::VARCHAR IS NULL OR tool_name = $tool) AND {narrow.IN_SCOPE}
     )
 """
 

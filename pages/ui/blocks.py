@@ -1,4 +1,4 @@
-"""The blocks that pages of many tables are made of: heads, ways to other pages, downloads, tables that open something."""
+"""The blocks that pages of many tables are made of: heads, ways to other pages, downloads, tables that open things."""
 
 from collections.abc import Callable, Mapping
 from datetime import datetime

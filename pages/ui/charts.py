@@ -155,8 +155,7 @@ def _over_time(
             width=min(0.75, 0.1 * len(axis)),  # one day alone is not a wall
             showlegend=any(values),
             hovertext=[
-                f"{at}<br>{label}: {write(value)}" if value else ""
-                for at, value in zip(labels, values, strict=True)
+                f"{at}<br>{label}: {write(value)}" if value else "" for at, value in zip(labels, values, strict=True)
             ],
             hoverinfo="text",
         )

@@ -64,7 +64,7 @@ def unreadable(tz: str) -> None:
     """List the documents that the indexer could not read, or only in part."""
     rows = data.load(indexing.document_problems, PATTERN_ROWS, 0)
     with st.container(border=True, key="errors_unread"):
-        with blocks.headed("Documents that could not be read", "Filters do not apply: what cannot be read has no time."):
+        with blocks.headed("Documents that could not be read", "Filters do not apply: what is unreadable has no time."):
             blocks.link(frame.INDEXER, "Read them again on Indexer")
         if not rows:
             st.text("None: every document was read in full.")
@@ -168,8 +168,8 @@ def _spend(scope: Scope, choice: Choice, ended: Sequence[EndedSpend]) -> None:
     """List what exchanges used that an error ended."""
     ask = data.source(failures.ended_spend, scope, choice)
     meaning = (
-        "Each exchange is charged once, as a whole, to the error that ended it: everything from its prompt on, also what "
-        "went well before. Errors after which the work went on are not charged; they are at the end of the page."
+        "Each exchange is charged once, as a whole, to the error that ended it: everything from its prompt on, also "
+        "what went well before. Errors after which the work went on are not charged; they are at the end of the page."
     )
     with blocks.headed("What failed exchanges cost", meaning):
         if ended:
@@ -198,9 +198,7 @@ def _breakdown(scope: Scope, choice: Choice) -> None:
             )
         by = str(chosen or failures.GROUPINGS[0])
         ask = data.source(failures.failure_rows, by, scope, choice)
-        blocks.download(
-            "errors_groups_csv", lambda: export.rows_csv(ask(), scope.tz, _RATES), f"errors_by-{by}", scope
-        )
+        blocks.download("errors_groups_csv", lambda: export.rows_csv(ask(), scope.tz, _RATES), f"errors_by-{by}", scope)
     rows = data.load(failures.failure_rows, by, scope, choice)
     styled, config = failure_tables.groups(rows, by, scope.tz)
     key = tables.key("errors_groups_rows", by, scope, choice, [row.key for row in rows])
@@ -339,7 +337,7 @@ def _recovered(scope: Scope, choice: Choice) -> None:
     """List the errors after which the work went on."""
     rows = data.load(failures.recovered, scope, choice)
     ask = data.source(failures.recovered, scope, choice)
-    with blocks.headed("Recovered errors", "They did not end their exchange: the agent went on, so nothing is charged."):
+    with blocks.headed("Recovered errors", "They did not end their exchange: the agent went on; nothing is charged."):
         if rows:
             blocks.download("errors_recovered_csv", lambda: export.rows_csv(ask(), scope.tz), "recovered-errors", scope)
     if not rows:

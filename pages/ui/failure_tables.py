@@ -85,7 +85,7 @@ def patterns(rows: Sequence[FailurePattern], tz: str) -> tuple[Styler, Config]:
         "Code": st.column_config.TextColumn(
             width=70, alignment="right", help="HTTP status of the provider, or exit code of the program."
         ),
-        "Retryable": st.column_config.TextColumn(width=85, help="Whether the provider said that trying again may help."),
+        "Retryable": st.column_config.TextColumn(width=85, help="Whether the provider said that a new try may help."),
         "First": st.column_config.DatetimeColumn("First seen", format=_TIME, width=135, help=zone),
         "Last": st.column_config.DatetimeColumn("Last seen", format=_TIME, width=135, help=zone),
     }
@@ -143,7 +143,9 @@ def spend(rows: Sequence[EndedSpend]) -> tuple[Styler, Config]:
     frame["Tokens"] = tables.ints(row.total_tokens for row in rows)
     frame["Time"] = tables.ints(row.duration_ms for row in rows)
     config: Config = {
-        "Cause": st.column_config.TextColumn(width=150, help="Of the error that ended them; by you: you cut them short."),
+        "Cause": st.column_config.TextColumn(
+            width=150, help="Of the error that ended them, or that you cut them short."
+        ),
         "Exchanges": tables.number("Exchanges", "A prompt and everything that answers it.", 80),
         "Cost": tables.number("Cost, recorded", _COST),
         "Tokens": tables.number("Tokens", "Every token once."),
