@@ -151,7 +151,7 @@ def _durations(scope: Scope, name: str) -> None:
     if not rows:
         st.text("No duration is known.")
         return
-    blocks.chart(call_charts.durations(rows), "tools_bins", "Bars: how many calls took how long.")
+    blocks.chart(call_charts.durations(rows), "tools_bins_chart", "Bars: how many calls took how long.")
 
 
 def _course(scope: Scope, name: str, totals: CallTotals) -> None:
@@ -173,7 +173,7 @@ def _course(scope: Scope, name: str, totals: CallTotals) -> None:
         st.text("No duration is known.")
         return
     figure = call_charts.course(points, axis, step, time_axis.today(scope.tz))
-    blocks.chart(figure, "tools_course", f"Lines: the median and the 95th percentile of the calls per {step}.")
+    blocks.chart(figure, "tools_course_chart", f"Lines: the median and the 95th percentile of the calls per {step}.")
 
 
 def _broken_down(by: str, title: str, scope: Scope, name: str) -> None:

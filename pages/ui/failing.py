@@ -274,8 +274,8 @@ def _examples(scope: Scope, choice: Choice, of: FailurePattern | None) -> None:
 def _example(row: FailureExample, tz: str) -> None:
     """Show one failure, folded."""
     at = display.moment(display.local(row.failed_at, tz)) if row.failed_at else "unknown time"
-    line = display.one_line(row.line, 140) or "(nothing reported)"
-    with st.expander(f"{display.md(at)} · **{display.md(display.one_line(row.name, 40))}** · {display.md(line)}"):
+    line = _unlinked(display.one_line(row.line, 140) or "(nothing reported)")
+    with st.expander(f"{display.md(at)} · **{display.md(display.one_line(row.name, 40))}** · {line}"):
         with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
             where = (row.category, row.agent, row.model, tables.session_title(row.session_title, False))
             st.text(" · ".join(display.one_line(word, 80) for word in where if word), width="content")
@@ -288,6 +288,11 @@ def _example(row: FailureExample, tz: str) -> None:
                 args=(row.session_id, row.failure_id),
             )
         st.code(_report(row.error_data), language=None, wrap_lines=True)
+
+
+def _unlinked(text: str) -> str:
+    """Escape a text for a label; Markdown makes links of bare addresses, which no backslash prevents."""
+    return display.md(text).replace("://", ":\u200b//").replace("www.", "www\u200b.")
 
 
 def _report(error_data: str | None) -> str:
