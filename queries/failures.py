@@ -414,16 +414,11 @@ def failure_examples(
     Returns:
         Newest first, unknown times last, then by id. What OpenCode deleted is left out: its report is gone.
     """
-    values = {
-        **_values(scope, choice),
-        "limit": limit,
-        "is_any": of is None,
-        "category": of.category if of else None,
-        "name": of.name if of else None,
-        "is_call": of.is_call if of else None,
-        "pattern": of.pattern if of else None,
-    }
-    return fetch_rows(con, narrow.narrowed(_EXAMPLES, scope), values, FailureExample)
+    values = {**_values(scope, choice), "limit": limit}
+    if of is None:
+        return fetch_rows(con, narrow.narrowed(_EXAMPLES, scope), values, FailureExample)
+    pattern = {"category": of.category, "name": of.name, "is_call": of.is_call, "pattern": of.pattern}
+    return fetch_rows(con, narrow.narrowed(_PATTERN_EXAMPLES, scope), {**values, **pattern}, FailureExample)
 
 
 def ended_spend(con: duckdb.DuckDBPyConnection, scope: Scope, choice: Choice) -> list[EndedSpend]:
@@ -581,18 +576,21 @@ _REPORTS = """
         SELECT part_id AS failure_id, error_data FROM parts WHERE is_failed
         UNION ALL
         SELECT message_id || ':error', error_data FROM messages WHERE error_data IS NOT NULL
-    ),
-    reported AS (SELECT * FROM failed LEFT JOIN reports USING (failure_id))
+    )
 """
+_REPORTED = f"{_REPORTS}, reported AS MATERIALIZED (SELECT * FROM failed LEFT JOIN reports USING (failure_id))"
 
 # One telling line: the first, but of a program that ended with an exit code the last, where the client may have added
-# a note in tags.
+# a note in tags. Reports repeat, so each is read once.
 _LINES = r"""
     texts AS (
-        SELECT *, is_call AND name <> 'invalid' AND error_data->>'$.status' = 'completed' AS has_exit,
+        SELECT is_call, name, error_data,
+               is_call AND name <> 'invalid' AND error_data->>'$.status' = 'completed' AS has_exit,
                CASE WHEN is_call THEN error_data->>'$.message'
-                    ELSE coalesce(error_data->>'$.data.message', error_data->>'$.message') END AS report
-        FROM reported
+                    ELSE coalesce(error_data->>'$.data.message', error_data->>'$.message') END AS report,
+               error_data->>'$.data.isRetryable' AS retryable,
+               coalesce(error_data->>'$.data.statusCode', error_data->>'$.exit') AS code
+        FROM (SELECT DISTINCT is_call, name, error_data FROM reported)
     ),
     lined AS MATERIALIZED (
         SELECT *,
@@ -623,20 +621,26 @@ def _folded(line: str) -> str:
 # Lines repeat, so each is folded once.
 _FOLDED = f"""
     folds AS MATERIALIZED (SELECT line, {_folded("line")} AS pattern FROM (SELECT DISTINCT line FROM lined)),
-    folded AS (SELECT lined.*, pattern FROM lined LEFT JOIN folds USING (line))
+    folded AS (
+        SELECT reported.*, line, pattern, retryable, code
+        FROM reported JOIN lined
+            ON reported.is_call = lined.is_call AND reported.name = lined.name
+            AND reported.error_data IS NOT DISTINCT FROM lined.error_data
+        LEFT JOIN folds USING (line)
+    )
 """
 
 _PATTERNS = f"""
-    WITH {narrow.HITS}, {_FAILED}, {_REPORTS}, {_LINES}, {_FOLDED},
+    WITH {narrow.HITS}, {_FAILED}, {_REPORTED}, {_LINES}, {_FOLDED},
     grouped AS (
         SELECT category, name, is_call, pattern,
-               count(*)                                                       AS errors,
-               count(DISTINCT session_id)                                     AS sessions,
-               count(*) FILTER (error_data->>'$.data.isRetryable' = 'true')   AS retryable,
-               count(*) FILTER (error_data->>'$.data.isRetryable' = 'false')  AS not_retryable,
-               list(DISTINCT coalesce(error_data->>'$.data.statusCode', error_data->>'$.exit')) AS codes,
-               min(message_at)                                                AS first_at,
-               max(message_at)                                                AS last_at
+               count(*)                                 AS errors,
+               count(DISTINCT session_id)               AS sessions,
+               count(*) FILTER (retryable = 'true')     AS retryable,
+               count(*) FILTER (retryable = 'false')    AS not_retryable,
+               list(DISTINCT code)                      AS codes,
+               min(message_at)                          AS first_at,
+               max(message_at)                          AS last_at
         FROM folded GROUP BY category, name, is_call, pattern
     )
     SELECT * EXCLUDE (codes), nullif(array_to_string(list_sort(codes)[:5], ', '), '') AS status_codes
@@ -646,7 +650,7 @@ _PATTERNS = f"""
 """
 
 _FIELDS = f"""
-    WITH {narrow.HITS}, {_FAILED}, {_REPORTS},
+    WITH {narrow.HITS}, {_FAILED}, {_REPORTED},
     newest AS MATERIALIZED (
         SELECT failure_id, error_data FROM reported WHERE error_data IS NOT NULL
         ORDER BY failed_at DESC NULLS LAST, failure_id LIMIT $per_field
@@ -658,7 +662,7 @@ _FIELDS = f"""
 """
 
 _GROUPS = f"""
-    WITH {narrow.HITS}, {_FAILED}, {_REPORTS}
+    WITH {narrow.HITS}, {_FAILED}, {_REPORTED}
     SELECT error_data->>$path                 AS value,
            count(*)                           AS errors,
            count(*) / sum(count(*)) OVER ()   AS share,
@@ -670,20 +674,48 @@ _GROUPS = f"""
     LIMIT $limit::BIGINT
 """
 
-_EXAMPLES = f"""
-    WITH {narrow.HITS}, {_FAILED}, {_REPORTS}, {_LINES}, {_FOLDED},
-    newest AS (
-        SELECT * FROM folded
-        WHERE NOT is_deleted
-          AND ($is_any OR (category = $category AND name = $name AND is_call = $is_call
-                           AND pattern IS NOT DISTINCT FROM $pattern::VARCHAR))
-        ORDER BY failed_at DESC NULLS LAST, failure_id LIMIT $limit::BIGINT
-    )
+_EXAMPLE_ROWS = """
     SELECT failure_id, session_id, nullif(trim(title), '') AS session_title, failed_at, is_call, category, name, agent,
            coalesce(provider_id, 'unknown') || '/' || coalesce(model_id, 'unknown') AS model,
            line, error_data::VARCHAR AS error_data
     FROM newest LEFT JOIN sessions USING (session_id)
     ORDER BY failed_at DESC NULLS LAST, failure_id
+"""
+
+# Reports are looked up by id, which for a few is faster than reading all of them.
+_EXAMPLES = f"""
+    WITH {narrow.HITS}, {_FAILED},
+    last_failed AS MATERIALIZED (
+        SELECT * FROM failed WHERE NOT is_deleted
+        ORDER BY failed_at DESC NULLS LAST, failure_id LIMIT $limit::BIGINT
+    ),
+    reports AS (
+        SELECT failure_id, error_data
+        FROM last_failed JOIN (SELECT part_id AS failure_id, error_data FROM parts) USING (failure_id)
+        WHERE is_call
+        UNION ALL
+        SELECT failure_id, error_data
+        FROM last_failed JOIN (SELECT message_id, error_data FROM messages) USING (message_id)
+        WHERE NOT is_call
+    ),
+    reported AS MATERIALIZED (SELECT * FROM last_failed LEFT JOIN reports USING (failure_id)),
+    {_LINES}, {_FOLDED},
+    newest AS (SELECT * FROM folded)
+    {_EXAMPLE_ROWS}
+"""
+
+_PATTERN_EXAMPLES = f"""
+    WITH {narrow.HITS}, {_FAILED}, {_REPORTS},
+    reported AS MATERIALIZED (
+        SELECT * FROM failed LEFT JOIN reports USING (failure_id)
+        WHERE NOT is_deleted AND category = $category AND name = $name AND is_call = $is_call
+    ),
+    {_LINES}, {_FOLDED},
+    newest AS (
+        SELECT * FROM folded WHERE pattern IS NOT DISTINCT FROM $pattern::VARCHAR
+        ORDER BY failed_at DESC NULLS LAST, failure_id LIMIT $limit::BIGINT
+    )
+    {_EXAMPLE_ROWS}
 """
 
 # What a fork copied is charged where it was copied from: such an exchange used nothing itself.

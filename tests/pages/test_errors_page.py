@@ -2,9 +2,16 @@
 
 import json
 
+from streamlit.testing.v1 import AppTest
+
 from tests.builders import damaged, session, user
 from tests.pages.conftest import OpenApp, headline, texts
 from tests.queries.test_failures import DOCS
+
+
+def _columns(app: AppTest) -> set[str]:
+    """Return the headings of all tables."""
+    return {str(column) for table in app.dataframe for column in table.value.columns}
 
 
 def test_errors_headline_and_what_is_left_out(open_app: OpenApp) -> None:
@@ -52,8 +59,9 @@ def test_errors_every_grouping_and_field_can_be_chosen(open_app: OpenApp) -> Non
     app = open_app(*DOCS, page="errors", range="all")
 
     for by in ("provider", "model", "agent", "tool"):
-        app.get("button_group")[-1].set_value([by]).run()
+        app.segmented_control(key="errors_by").set_value(by).run()
         assert not app.exception
+        assert by.capitalize() in _columns(app)
     for path in ("$.data.statusCode", "$.data.message", "$.exit"):
         app.selectbox(key="errors_field").set_value(path).run()
         assert not app.exception
