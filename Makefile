@@ -55,7 +55,7 @@ format: $(VENV)/.dev ## Format the code
 bench: $(VENV)/.run ## Measure token extraction, the bulk load and the deriving of exchanges
 	@scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT && \
 		$(BIN)/python -m tests.corpus --size S --out "$$scratch/opencode" >/dev/null && \
-		$(BIN)/python -m indexer.benchmark --data "$$scratch/opencode" $(ARGS)
+		$(BIN)/python -m indexer.load_benchmark --data "$$scratch/opencode" $(ARGS)
 
 stress: $(VENV)/.dev ## Kill the indexer 300 times, hand over 200 times, read while documents arrive (an hour)
 	@$(BIN)/python -m tests.stress $(ARGS)
