@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from indexer import derive
+from indexer import derive, late_columns
 from indexer.database import Database
 from indexer.publish import Publisher
 
@@ -63,6 +63,7 @@ def backfill(database: Database, publisher: Publisher, progress: Progress | None
         done += sum(sizes[session_id] for session_id in chunk)
         with database.transaction() as con:
             changed = con.execute(_TOKEN_SUMS, {"sessions": chunk}).fetchone()
+            late_columns.fill(con, chunk)
             derive.refresh(con, chunk)
             con.execute(
                 "UPDATE sync_state SET documents_total = $total, documents_done = $done", {"total": total, "done": done}

@@ -336,7 +336,7 @@ def _flag_gone_parts(con: duckdb.DuckDBPyConnection, batch: Batch, held: Sequenc
     if gone:
         con.execute(
             """
-            UPDATE parts SET deleted_at = make_timestamp_ms($now), error_data = NULL, title = NULL
+            UPDATE parts SET deleted_at = make_timestamp_ms($now), error_data = NULL, title = NULL, target = NULL
             WHERE rowid IN (SELECT unnest($places::BIGINT[]))
             """,
             {"places": gone, "now": now},
@@ -382,7 +382,7 @@ def _mark_gone(con: duckdb.DuckDBPyConnection, batch: Batch, now: EpochMs) -> No
     kept = {"kept": [row.part_id for row in batch.parts]}
     con.execute(
         """
-        UPDATE parts SET deleted_at = make_timestamp_ms($now), error_data = NULL, title = NULL
+        UPDATE parts SET deleted_at = make_timestamp_ms($now), error_data = NULL, title = NULL, target = NULL
         WHERE message_id IN (SELECT unnest($messages::VARCHAR[])) AND deleted_at IS NULL
           AND part_id NOT IN (SELECT unnest($kept::VARCHAR[]))
         """,

@@ -21,7 +21,7 @@ import duckdb
 import pyarrow
 from filelock import FileLock, Timeout
 
-from indexer import failures, kept_spend, migrations, sql
+from indexer import derive, failures, kept_spend, late_columns, migrations, sql
 from indexer.exceptions import (
     AnotherIndexerRuns,
     IndexBroken,
@@ -42,6 +42,7 @@ _SCHEMA = Path(__file__).with_name("schema.sql")
 
 _DAMAGED_NAME = "damaged"  # in the private folder: why the next start sets the working file aside
 _KEPT_BROKEN = 2  # damaged working files
+_SESSIONS_PER_TRANSACTION = 200  # while the tables of a newer schema are filled
 
 # Clients of DuckDB 1.5 can read it, at the size and speed of the newest version.
 #
@@ -416,12 +417,13 @@ class Database:
         """
         before, known = self.schema_version, migrations.known()
         steps = known[before:to] if to > before else known[to:before][::-1]
-        if not steps:
-            return MigrationResult(before, before, (), None)
-        backup = None if is_backed_up else self._back_up()
+        backup = None if is_backed_up or not steps else self._back_up()
         for step in steps:
             self._step(step, is_up=to > before)
-        log.info("%s: schema version %d is now %d", self.path, before, to)
+        if steps:
+            log.info("%s: schema version %d is now %d", self.path, before, to)
+        if to == SCHEMA_VERSION:
+            self._fill()
         return MigrationResult(before, to, tuple(steps), backup)
 
     def close(self) -> None:
@@ -438,6 +440,18 @@ class Database:
     ) -> None:
         """Close the database."""
         self.close()
+
+    def _fill(self) -> None:
+        """Derive what a newer schema has tables for, a few sessions at a time; a kill in between is made up for."""
+        with self.explained("read"):
+            waiting = derive.underived(self.con)
+        for start in range(0, len(waiting), _SESSIONS_PER_TRANSACTION):
+            chunk = waiting[start : start + _SESSIONS_PER_TRANSACTION]
+            with self.transaction() as con:
+                late_columns.fill(con, chunk)
+                derive.refresh(con, chunk)
+        if waiting:
+            log.info("%s: filled the newest tables for %d sessions", self.path, len(waiting))
 
     def _step(self, step: migrations.Migration, *, is_up: bool) -> None:
         """Go through one migration in a transaction of its own."""

@@ -12,12 +12,15 @@ import duckdb
 
 from indexer import session_trees, sql
 from indexer.exchanges import Exchange, Message, Part, Trace
-from indexer.hot_sessions import Difference, HotSessions, SessionState
+from indexer.hot_sessions import Difference, Held, HotSessions, RowChanges, SessionState
+from indexer.report_rows import Failure, ToolCall, UsageSlice
 from indexer.rows import select_list, tuple_table
 from indexer.session_numbers import SessionNumbers, with_subtree
 
-_SessionRow = TypeVar("_SessionRow", Message, Part, Trace, Exchange)
-_Row = TypeVar("_Row", Message, Part, Trace, Exchange, SessionNumbers)
+_SessionRow = TypeVar("_SessionRow", Message, Part, Trace, Exchange, ToolCall, Failure, UsageSlice)
+_Row = TypeVar("_Row", Message, Part, Trace, Exchange, ToolCall, Failure, UsageSlice, SessionNumbers)
+_KeyedRow = TypeVar("_KeyedRow", Trace, Exchange, ToolCall, Failure, SessionNumbers)
+_EventRow = TypeVar("_EventRow", Trace, Exchange, ToolCall, Failure)
 
 
 def refresh(
@@ -54,6 +57,14 @@ def refresh(
     _write_numbers(con, states, session_trees.rebuild(con, touched, parents), memory)
     if hot is not None:
         hot.keep(states.values())
+
+
+def underived(con: duckdb.DuckDBPyConnection) -> list[str]:
+    """List the sessions that lack rows of a table which came with a newer schema. Cheap where none does."""
+    rows = con.execute(
+        "SELECT DISTINCT session_id FROM exchanges ANTI JOIN usage_slices USING (session_id) ORDER BY session_id"
+    ).fetchall()
+    return [session_id for (session_id,) in rows]
 
 
 # --- reading
@@ -99,19 +110,25 @@ def _by_session(rows: Iterable[_SessionRow]) -> dict[str, list[_SessionRow]]:
     return found
 
 
-def _held(
-    con: duckdb.DuckDBPyConnection, session_ids: list[str]
-) -> dict[str, tuple[dict[str, Trace], dict[str, Exchange]]]:
-    """Read what was derived of sessions before: session id to traces and exchanges by id."""
+def _held(con: duckdb.DuckDBPyConnection, session_ids: list[str]) -> dict[str, Held]:
+    """Read what was derived of sessions before, by session id."""
     if not session_ids:
         return {}
     conditions = [f"session_id IN {sql.texts(session_ids)}"]
-    traces = _by_session(_read(con, Trace, "exchange_traces", conditions))
     exchanges = _by_session(_read(con, Exchange, "exchanges", conditions))
+    # without an exchange there is nothing else; a schema that is new has exchanges alone
+    conditions = [f"session_id IN {sql.texts(exchanges)}"] if exchanges else []
+    traces = _by_session(_read(con, Trace, "exchange_traces", conditions))
+    calls = _by_session(_read(con, ToolCall, "tool_calls", conditions))
+    failed = _by_session(_read(con, Failure, "failures", conditions))
+    slices = _by_session(_read(con, UsageSlice, "usage_slices", conditions))
     return {
-        session_id: (
+        session_id: Held(
             {trace.trace_id: trace for trace in traces.get(session_id, ())},
             {exchange.exchange_id: exchange for exchange in exchanges.get(session_id, ())},
+            {call.part_id: call for call in calls.get(session_id, ())},
+            {failure.failure_id: failure for failure in failed.get(session_id, ())},
+            {each.key: each for each in slices.get(session_id, ())},
         )
         for session_id in session_ids
     }
@@ -230,23 +247,38 @@ def _flag_fork_copies(
 
 
 def _write(con: duckdb.DuckDBPyConnection, session_ids: Collection[str], differences: Sequence[Difference]) -> None:
-    """Bring traces and exchanges up to date.
+    """Bring what follows from the messages of sessions up to date.
 
     A live change adds a few rows to a session that may have thousands: only what differs is written, for every written
     row costs its place in two indexes, in the log, and in the copy of it that every reader replays.
     """
-    stale_traces = [key for difference in differences for key in difference.stale_traces]
-    _replace(con, Trace, session_ids, stale_traces, [row for difference in differences for row in difference.traces])
-    stale = [key for difference in differences for key in difference.stale_exchanges]
-    _replace(con, Exchange, session_ids, stale, [row for difference in differences for row in difference.exchanges])
+    _apply(con, Trace, session_ids, [difference.traces for difference in differences])
+    _apply(con, Exchange, session_ids, [difference.exchanges for difference in differences])
+    _apply(con, ToolCall, session_ids, [difference.calls for difference in differences])
+    _apply(con, Failure, session_ids, [difference.failures for difference in differences])
+    slices = {difference.session_id: difference.slices for difference in differences if difference.slices is not None}
+    if slices:  # a handful of each session
+        con.execute(f"DELETE FROM usage_slices WHERE session_id IN {sql.texts(slices)}")
+        sql.insert(con, "usage_slices", tuple_table(UsageSlice, [row for rows in slices.values() for row in rows]))
+
+
+def _apply(
+    con: duckdb.DuckDBPyConnection,
+    row_type: type[_EventRow],
+    session_ids: Collection[str],
+    changes: Sequence[RowChanges[_EventRow]],
+) -> None:
+    """Write what is different in one table."""
+    stale = [key for change in changes for key in change.stale]
+    _replace(con, row_type, session_ids, stale, [row for change in changes for row in change.rows])
 
 
 def _replace(
     con: duckdb.DuckDBPyConnection,
-    row_type: type[_Row],
+    row_type: type[_KeyedRow],
     session_ids: Collection[str],
     stale: Collection[str],
-    rows: Sequence[_Row],
+    rows: Sequence[_KeyedRow],
 ) -> None:
     """Remove rows by key, and add others.
 
@@ -299,5 +331,7 @@ def _write_numbers(
 _TABLES = {
     Trace: ("exchange_traces", "trace_id"),
     Exchange: ("exchanges", "exchange_id"),
+    ToolCall: ("tool_calls", "part_id"),
+    Failure: ("failures", "failure_id"),
     SessionNumbers: ("session_stats", "session_id"),
 }

@@ -14,7 +14,7 @@ from indexer.rows import EpochMs
 _Value = TypeVar("_Value")
 
 _ANSWERS = ("assistant", "shell", "compaction")
-_ABORTED = ("MessageAbortedError", "aborted")
+ABORTED = ("MessageAbortedError", "aborted")  # how the generations name what the user cut short
 # kinds of the rows of the third generation, which have no part for it
 _ROW_KINDS = {
     "assistant": "step",
@@ -41,6 +41,7 @@ class Message(NamedTuple):
     created_at: EpochMs | None
     completed_at: EpochMs | None
     error_name: str | None
+    error_category: str | None
     has_usage: bool
     root_tokens: int
     input_tokens: int
@@ -55,6 +56,7 @@ class Message(NamedTuple):
     is_fork_copy: bool
     generation: int
     recorded_until: EpochMs | None
+    deleted_at: EpochMs | None
 
 
 class Part(NamedTuple):
@@ -71,6 +73,9 @@ class Part(NamedTuple):
     started_at: EpochMs | None
     ended_at: EpochMs | None
     child_session_id: str | None
+    error_category: str | None
+    target: str | None
+    output_bytes: int | None
     is_failed: bool
     is_unfinished: bool
     is_synthetic: bool
@@ -82,6 +87,7 @@ class Part(NamedTuple):
     cache_read_tokens: int | None
     cache_write_tokens: int | None
     cost_recorded_usd: Decimal | None
+    deleted_at: EpochMs | None
 
 
 class Trace(NamedTuple):
@@ -396,7 +402,7 @@ def _status(answers: Sequence[Message]) -> str:
     """Say how an exchange ended, from the messages of the assistant."""
     if not answers:
         return "unanswered"
-    if answers[-1].error_name in _ABORTED:
+    if answers[-1].error_name in ABORTED:
         return "aborted"
     if answers[-1].error_name:
         return "failed"

@@ -5,10 +5,20 @@ Pure: nothing here reads or writes the index.
 
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Mapping
-from typing import NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from indexer.changes import Changes
 from indexer.exchanges import Exchange, Message, Part, Trace, assigned, exchange_of, traces_of
+from indexer.report_rows import (
+    Failure,
+    SliceKey,
+    ToolCall,
+    UsageSlice,
+    calls_of,
+    failures_of,
+    merged,
+    slices_of,
+)
 from indexer.session_numbers import SessionNumbers, Tally, own_numbers, tally
 
 MOST_ROWS = 60_000  # some 40 MB
@@ -18,7 +28,7 @@ MOST_LISTINGS = 100
 # by source and session: message id to stamp, None where it may have changed again in the same moment
 Listings = dict[tuple[int, str], dict[str, int | None]]
 
-_Row = TypeVar("_Row", Trace, Exchange)
+_Row = TypeVar("_Row", Trace, Exchange, ToolCall, Failure)
 
 
 class _Derived(NamedTuple):
@@ -27,20 +37,46 @@ class _Derived(NamedTuple):
     members: list[Message]
     exchange: Exchange
     tally: Tally
+    calls: dict[str, ToolCall]
+    failures: dict[str, Failure]
+    slices: dict[SliceKey, UsageSlice]
+
+
+class Held(NamedTuple):
+    """What the index has of one session, by id."""
+
+    traces: Mapping[str, Trace]
+    exchanges: Mapping[str, Exchange]
+    calls: Mapping[str, ToolCall]
+    failures: Mapping[str, Failure]
+    slices: Mapping[SliceKey, UsageSlice]
+
+
+class RowChanges(NamedTuple, Generic[_Row]):
+    """What is different in one table.
+
+    Attributes:
+        rows: New ones, and such with other values than before.
+        stale: Ids of rows that are gone or wrong.
+    """
+
+    rows: list[_Row]
+    stale: list[str]
 
 
 class Difference(NamedTuple):
     """What the index has to change so that derived rows are right again.
 
     Attributes:
-        stale_traces: Ids of rows that are gone or wrong.
-        stale_exchanges: The same of exchanges.
+        slices: All of the session, in place of those of before. None: they are the same.
     """
 
-    traces: list[Trace]
-    exchanges: list[Exchange]
-    stale_traces: list[str]
-    stale_exchanges: list[str]
+    session_id: str
+    traces: RowChanges[Trace]
+    exchanges: RowChanges[Exchange]
+    calls: RowChanges[ToolCall]
+    failures: RowChanges[Failure]
+    slices: list[UsageSlice] | None
 
 
 class SessionState:
@@ -58,6 +94,7 @@ class SessionState:
         self._parts: dict[str, list[Part]] = {}
         self._traces: dict[str, tuple[Trace, ...]] = {}  # by message
         self._derived: dict[str, _Derived] = {}  # by exchange
+        self._slices: Mapping[SliceKey, UsageSlice] = {}
 
     def replace(self, message_ids: Iterable[str], messages: Iterable[Message], parts: Iterable[Part]) -> None:
         """Put the rows of some messages in the place of what was there.
@@ -76,31 +113,36 @@ class SessionState:
             self._parts.setdefault(part.message_id, []).append(part)
             self.rows += 1
 
-    def derive(
-        self,
-        changed: Collection[str],
-        held: tuple[Mapping[str, Trace], Mapping[str, Exchange]] | None = None,
-    ) -> Difference:
+    def derive(self, changed: Collection[str], held: Held | None = None) -> Difference:
         """Derive anew what changed messages change.
 
         Args:
             changed: Ids of messages whose rows, or whose parts, changed.
-            held: Traces and exchanges that the index has of the session, by id. None: what was derived the last time.
+            held: What the index has of the session. None: what was derived the last time.
 
         Returns:
             What differs from what the index has.
         """
         ordered = assigned(self._messages.values())
         fresh, traces_before = self._trace(ordered, changed)
-        exchanges, exchanges_before = self._sum_up(ordered, fresh)
-        if held is not None:
-            traces_before, exchanges_before = held
-        traces = {trace.trace_id: trace for message_id in fresh for trace in self._traces[message_id]}
+        derived, derived_before = self._sum_up(ordered, fresh)
+        before = held or Held(
+            traces_before,
+            {old.exchange.exchange_id: old.exchange for old in derived_before},
+            {key: call for old in derived_before for key, call in old.calls.items()},
+            {key: failure for old in derived_before for key, failure in old.failures.items()},
+            self._slices,
+        )
+        self._slices = merged(each for found in self._derived.values() for each in found.slices.values())
         return Difference(
-            traces=_lacking(traces, traces_before),
-            exchanges=_lacking(exchanges, exchanges_before),
-            stale_traces=[key for key, trace in traces_before.items() if traces.get(key) != trace],
-            stale_exchanges=[key for key, exchange in exchanges_before.items() if exchanges.get(key) != exchange],
+            session_id=self.session_id,
+            traces=_changes(
+                {trace.trace_id: trace for message_id in fresh for trace in self._traces[message_id]}, before.traces
+            ),
+            exchanges=_changes({new.exchange.exchange_id: new.exchange for new in derived}, before.exchanges),
+            calls=_changes({key: call for new in derived for key, call in new.calls.items()}, before.calls),
+            failures=_changes({key: row for new in derived for key, row in new.failures.items()}, before.failures),
+            slices=None if self._slices == before.slices else list(self._slices.values()),
         )
 
     def _trace(
@@ -128,33 +170,39 @@ class SessionState:
 
     def _sum_up(
         self, ordered: Iterable[tuple[Message, str]], fresh: Collection[str]
-    ) -> tuple[Mapping[str, Exchange], Mapping[str, Exchange]]:
+    ) -> tuple[list[_Derived], list[_Derived]]:
         """Derive the exchanges that hold other messages than before, or messages that were looked at.
 
         Returns:
-            These exchanges; those of before that may be there no more. Both by id.
+            These exchanges; those of before that may be there no more.
         """
         members: dict[str, list[Message]] = {}
         for message, exchange_id in ordered:
             members.setdefault(exchange_id, []).append(message)
         before, self._derived = self._derived, {}
-        exchanges: dict[str, Exchange] = {}
+        new: list[_Derived] = []
         for number, (exchange_id, messages) in enumerate(members.items(), start=1):
             derived = before.get(exchange_id)
             is_same = derived and derived.exchange.number == number and derived.members == messages
             if derived is None or not is_same or any(message.message_id in fresh for message in messages):
                 derived = self._derive(exchange_id, messages, number)
-                exchanges[exchange_id] = derived.exchange
+                new.append(derived)
             self._derived[exchange_id] = derived
-        replaced = {key: old.exchange for key, old in before.items() if self._derived.get(key) is not old}
-        return exchanges, replaced
+        return new, [old for key, old in before.items() if self._derived.get(key) is not old]
 
     def _derive(self, exchange_id: str, messages: list[Message], number: int) -> _Derived:
         """Derive one exchange."""
         traces = [trace for message in messages for trace in self._traces[message.message_id]]
         parts = [part for message in messages for part in self._parts.get(message.message_id, ())]
         exchange = exchange_of(exchange_id, messages, self._parts.get(exchange_id, ()), traces, number)
-        return _Derived(messages, exchange, tally(messages, parts, exchange))
+        return _Derived(
+            messages,
+            exchange,
+            tally(messages, parts, exchange),
+            {call.part_id: call for call in calls_of(exchange_id, messages, self._parts)},
+            {failure.failure_id: failure for failure in failures_of(exchange, messages, self._parts)},
+            slices_of(messages, self._parts),
+        )
 
     def numbers(self) -> SessionNumbers:
         """Add up what was derived of this session alone."""
@@ -164,9 +212,12 @@ class SessionState:
         return own_numbers(self.session_id, tallies, len(self._derived), without_message)
 
 
-def _lacking(wanted: Mapping[str, _Row], held: Mapping[str, _Row]) -> list[_Row]:
-    """List the rows that are not there, or are there with other values."""
-    return [row for key, row in wanted.items() if held.get(key) != row]
+def _changes(wanted: Mapping[str, _Row], held: Mapping[str, _Row]) -> RowChanges[_Row]:
+    """Compare rows by id."""
+    return RowChanges(
+        [row for key, row in wanted.items() if held.get(key) != row],
+        [key for key, row in held.items() if wanted.get(key) != row],
+    )
 
 
 class HotSessions:

@@ -72,6 +72,49 @@ DERIVED: Rules = (
         """,
         "{:,} session trees do not add up",
     ),
+    (
+        """
+        WITH sums AS (
+            SELECT session_id, sum(total_tokens) FILTER (kind = 'counted') AS total,
+                   sum(cost_recorded_usd) FILTER (kind = 'counted') AS cost,
+                   sum(total_tokens) FILTER (kind = 'copy') AS inherited,
+                   sum(failed_answers + aborted_answers) AS errors
+            FROM usage_slices GROUP BY session_id
+        )
+        SELECT count(*) FROM session_stats t LEFT JOIN sums USING (session_id)
+        WHERE t.total_tokens <> coalesce(sums.total, 0) OR t.cost_recorded_usd IS DISTINCT FROM sums.cost
+           OR t.inherited_total_tokens <> coalesce(sums.inherited, 0) OR t.message_errors <> coalesce(sums.errors, 0)
+        """,
+        "the usage of {:,} sessions over time does not add up",
+    ),
+    (
+        """
+        SELECT count(*)
+        FROM (SELECT part_id FROM parts WHERE part_type = 'tool' AND NOT is_orphan) p
+             FULL JOIN tool_calls c USING (part_id)
+        WHERE p.part_id IS NULL OR c.part_id IS NULL
+        """,
+        "{:,} tool calls are missing, or there without their part",
+    ),
+    (
+        """
+        WITH failed AS (
+            SELECT part_id AS failure_id FROM parts WHERE is_failed AND NOT is_orphan
+            UNION ALL SELECT message_id || ':error' FROM messages WHERE error_name IS NOT NULL
+        )
+        SELECT count(*) FROM failed a FULL JOIN failures b USING (failure_id)
+        WHERE a.failure_id IS NULL OR b.failure_id IS NULL
+        """,
+        "{:,} failures are missing, or there without what failed",
+    ),
+    (
+        """
+        WITH endings AS (SELECT exchange_id, count(*) AS n FROM failures WHERE is_ending GROUP BY exchange_id)
+        SELECT count(*) FROM exchanges e FULL JOIN endings USING (exchange_id)
+        WHERE (e.error_name IS NOT NULL)::INTEGER <> coalesce(endings.n, 0)
+        """,
+        "{:,} failed exchanges do not have one error that ended them",
+    ),
 )
 
 # Rows belong to others; what does not cannot be mended from inside the index.
@@ -103,7 +146,10 @@ DELETED_TEXTS = """
     SELECT (SELECT count(*) FROM part_bodies JOIN parts USING (part_id) WHERE parts.deleted_at IS NOT NULL)
          + (SELECT count(*) FROM part_bodies b JOIN messages m ON m.message_id = b.part_id
             WHERE m.deleted_at IS NOT NULL)
-         + (SELECT count(*) FROM parts WHERE deleted_at IS NOT NULL AND (title IS NOT NULL OR error_data IS NOT NULL))
+         + (SELECT count(*) FROM parts WHERE deleted_at IS NOT NULL
+                AND (title IS NOT NULL OR error_data IS NOT NULL OR target IS NOT NULL))
+         + (SELECT count(*) FROM tool_calls JOIN parts USING (part_id)
+            WHERE deleted_at IS NOT NULL AND tool_calls.target IS NOT NULL)
          + (SELECT count(*) FROM messages WHERE deleted_at IS NOT NULL AND error_data IS NOT NULL)
          + (SELECT count(*) FROM sessions WHERE deleted_at IS NOT NULL AND title IS NOT NULL)
 """

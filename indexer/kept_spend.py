@@ -34,7 +34,7 @@ _ROW_TABLES = {"sessions": "session_id", "messages": "message_id", "parts": "par
 _LEFT_OUT = {
     "sessions": "title, slug, directory",
     "messages": "error_data",
-    "parts": "title, error_data",
+    "parts": "title, error_data, target",
 }
 
 # Changes whenever another set of rows is deleted. Reads only the row groups with deleted rows in them.

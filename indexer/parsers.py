@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from indexer.documents import Document, Generation, MessageDocuments
+from indexer.error_rules import classify
 from indexer.json_values import (
     MAX_COST_USD,
     JsonObject,
@@ -31,10 +32,11 @@ from indexer.json_values import (
     without_data_urls,
 )
 from indexer.rows import EpochMs, MessageRow, PartBodyRow, PartRow, ProjectRow, SessionRow
+from indexer.tool_targets import target_of
 
 # To be raised whenever the same document gives another row. The next full pass then writes every message, session and
 # project anew from its source; rows whose source is gone stay as they are.
-PARSER_VERSION = 1
+PARSER_VERSION = 2
 
 ERROR_TAIL_CHARACTERS = 2_000  # of a failed command's output, kept as its message
 
@@ -416,6 +418,7 @@ def _message_row(
         is_summary=message.get("summary") is True,
         error_name=_error_name(error),
         error_data=None if error is None else dump(error),
+        error_category=None if error is None else classify(error),
         has_usage=has_usage,
         input_tokens=tokens.input,
         output_tokens=tokens.output,
@@ -456,7 +459,9 @@ def _part_row(
     is_tool = part_type == "tool"
     status = text_of(state, "status") if is_tool else None
     timed = state if is_tool else part
-    error_data = _tool_error(part, state) if is_tool else None
+    tool_name = text_of(part, "tool") if is_tool else None
+    failure = _tool_error(part, state) if is_tool else None
+    output = _tool_output(state) if is_tool else None
     tokens, cost = step or (None, None)
     return PartRow(
         part_id=clean(document.document_id),
@@ -464,15 +469,18 @@ def _part_row(
         session_id=session_id,
         position=position,
         part_type=part_type,
-        tool_name=text_of(part, "tool") if is_tool else None,
+        tool_name=tool_name,
         call_id=text_of(part, "callID") if is_tool else None,
         tool_status=status,
         title=_part_title(part, state, part_type),
         started_at=time_of(timed, "start"),
         ended_at=time_of(timed, "end"),
         child_session_id=text_of(mapping(state, "metadata"), "sessionId") if is_tool else None,
-        error_data=error_data,
-        is_failed=error_data is not None,
+        error_data=None if failure is None else dump(failure),
+        error_category=None if failure is None else classify(failure, tool_name),
+        target=target_of(tool_name, state.get("input")) if is_tool else None,
+        output_bytes=None if output is None else utf8_size(output),
+        is_failed=failure is not None,
         is_unfinished=is_tool and status not in ("completed", "error"),
         is_synthetic=part.get("synthetic") is True,
         is_shell_notice=part.get("synthetic") is True and (text_of(part, "text") or "").startswith(SHELL_NOTICE),
@@ -492,12 +500,12 @@ def _part_body(row: PartRow, part: JsonObject) -> PartBodyRow | None:
     state = mapping(part, "state")
     text: object = None
     given: object = None
-    output: object = None
+    output: str | None = None
     match row.part_type:
         case "text" | "reasoning":
             text = part.get("text")
         case "tool":
-            given, output = state.get("input"), state.get("output", state.get("error"))
+            given, output = state.get("input"), _tool_output(state)
         case "subtask":
             text, given = part.get("prompt"), pick(part, "agent", "description", "command", "model")
         case "file":
@@ -510,7 +518,7 @@ def _part_body(row: PartRow, part: JsonObject) -> PartBodyRow | None:
             }
     text_cut, text_bytes = cut(text if isinstance(text, str) else None if text is None else dump_body(text))
     input_cut, input_bytes = cut(None if given is None else dump_body(given))
-    output_cut, output_bytes = cut(output if isinstance(output, str) else None if output is None else dump_body(output))
+    output_cut, output_bytes = cut(output)
     return PartBodyRow(
         part_id=row.part_id,
         message_id=row.message_id,
@@ -522,6 +530,12 @@ def _part_body(row: PartRow, part: JsonObject) -> PartBodyRow | None:
         input_bytes=input_bytes,
         output_bytes=output_bytes,
     )
+
+
+def _tool_output(state: JsonObject) -> str | None:
+    """Read what a tool printed, else its error, as text. None if neither is recorded."""
+    output = state.get("output", state.get("error"))
+    return output if output is None or isinstance(output, str) else dump_body(output)
 
 
 # --- rules on values
@@ -594,8 +608,8 @@ def _recorded_until(message: JsonObject, parts: Iterable[JsonObject]) -> EpochMs
     return max((found for value in times if (found := epoch_ms(value)) is not None), default=None)
 
 
-def _tool_error(part: JsonObject, state: JsonObject) -> str | None:
-    """Describe a failed tool call as JSON {status, exit, message}; None if it did not fail.
+def _tool_error(part: JsonObject, state: JsonObject) -> JsonObject | None:
+    """Describe a failed tool call as {status, exit, message}; None if it did not fail.
 
     Failed: status error, the tool `invalid`, or a completed call whose `metadata.exit` is there and not 0 (null after a
     time limit, a signal or an abort). Without `exit` it did not fail: a user's own shell command has none. A call that
@@ -614,7 +628,7 @@ def _tool_error(part: JsonObject, state: JsonObject) -> str | None:
     else:
         return None
     message = message if isinstance(message, str) else without_data_urls(message)
-    return dump({"status": status, "exit": exit_code, "message": message})
+    return {"status": status, "exit": exit_code, "message": message}
 
 
 def _error_name(error: object) -> str | None:

@@ -84,6 +84,7 @@ class MessageRow:
     is_summary: bool
     error_name: str | None
     error_data: str | None
+    error_category: str | None
     has_usage: bool
     input_tokens: int
     output_tokens: int
@@ -127,6 +128,9 @@ class PartRow:
     ended_at: EpochMs | None
     child_session_id: str | None
     error_data: str | None
+    error_category: str | None
+    target: str | None
+    output_bytes: int | None
     is_failed: bool
     is_unfinished: bool
     is_synthetic: bool

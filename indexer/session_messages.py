@@ -6,6 +6,7 @@ Checked against the second API of 1.18; what only 2.0 writes is known from its s
 from collections.abc import Sequence
 
 from indexer.documents import MessageDocuments
+from indexer.error_rules import classify
 from indexer.json_values import (
     JsonObject,
     brief,
@@ -37,6 +38,7 @@ from indexer.parsers import (
     wrong_message,
 )
 from indexer.rows import EpochMs, MessageRow, PartBodyRow, PartRow
+from indexer.tool_targets import target_of
 
 OPEN_STATES = ("streaming", "pending", "running")
 
@@ -116,6 +118,7 @@ def _message_row(
         is_summary=role == "compaction",
         error_name=None if error is None else _error_name(error),
         error_data=None if error is None else dump(error),
+        error_category=None if error is None else classify(error),
         has_usage=has_usage,
         input_tokens=tokens.input,
         output_tokens=tokens.output,
@@ -146,7 +149,9 @@ def _item_row(documents: MessageDocuments, item: JsonObject, position: int) -> P
     is_tool = item_type == "tool"
     state = mapping(item, "state")
     status = text_of(state, "status") if is_tool else None
-    error_data = _tool_error(item, state) if is_tool else None
+    tool_name = (text_of(item, "name") or "unknown") if is_tool else None
+    failure = _tool_error(item, state) if is_tool else None
+    output = _output(state) if is_tool else None
     time = mapping(item, "time")
     metadata = {**mapping(state, "structured"), **mapping(state, "metadata")}
     return PartRow(
@@ -155,7 +160,7 @@ def _item_row(documents: MessageDocuments, item: JsonObject, position: int) -> P
         session_id=clean(documents.session_id or ""),
         position=position,
         part_type=item_type,
-        tool_name=(text_of(item, "name") or "unknown") if is_tool else None,
+        tool_name=tool_name,
         call_id=text_of(item, "id") if is_tool else None,
         tool_status=status,
         title=text_of(state, "title") if is_tool else None,
@@ -164,8 +169,11 @@ def _item_row(documents: MessageDocuments, item: JsonObject, position: int) -> P
         ),
         ended_at=next((at for name in ("completed", "end") if (at := epoch_ms(time.get(name))) is not None), None),
         child_session_id=text_of(metadata, "sessionId") or text_of(metadata, "sessionID"),
-        error_data=error_data,
-        is_failed=error_data is not None,
+        error_data=None if failure is None else dump(failure),
+        error_category=None if failure is None else classify(failure, tool_name),
+        target=target_of(tool_name, state.get("input")),
+        output_bytes=None if output is None else utf8_size(_as_text(output) or ""),
+        is_failed=failure is not None,
         is_unfinished=is_tool and _is_open(status),
         is_synthetic=False,
         is_shell_notice=False,
@@ -252,8 +260,8 @@ def _output(state: JsonObject) -> object:
     return error.get("message") if isinstance(error, dict) else error
 
 
-def _tool_error(item: JsonObject, state: JsonObject) -> str | None:
-    """Describe a failed tool call as JSON {status, exit, message}; None if it did not fail.
+def _tool_error(item: JsonObject, state: JsonObject) -> JsonObject | None:
+    """Describe a failed tool call as {status, exit, message}; None if it did not fail.
 
     The exit code is in `structured` (second API of 1.18) or in `metadata` (2.0). A call that never finished did not
     fail.
@@ -272,7 +280,7 @@ def _tool_error(item: JsonObject, state: JsonObject) -> str | None:
     else:
         return None
     message = message if isinstance(message, str) else without_data_urls(message)
-    return dump({"status": status, "exit": exit_code, "message": message})
+    return {"status": status, "exit": exit_code, "message": message}
 
 
 def _is_open(status: object) -> bool:

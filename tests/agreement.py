@@ -38,12 +38,17 @@ _QUERIES = {
     "part_bodies": "SELECT * FROM part_bodies",
     **{
         table: f"{_WHOLE} SELECT * FROM {table} WHERE session_id IN (SELECT session_id FROM whole)"
-        for table in ("session_stats", "exchanges", "exchange_traces")
+        for table in ("session_stats", "exchanges", "exchange_traces", "usage_slices", "tool_calls", "failures")
     },
     "session_traces": f"{_WHOLE} SELECT * FROM session_traces WHERE root_session_id IN (SELECT session_id FROM whole)",
     "documents": "SELECT key, owner_id, document_kind, state, reason, size_bytes FROM documents",
     "sources": "SELECT kind, path, state, sessions, messages FROM sources",
 }
+
+_DERIVED = (
+    *("session_stats", "exchanges", "exchange_traces", "session_traces"),
+    *("usage_slices", "tool_calls", "failures"),
+)
 
 
 def living_rows(index: Path, *, only_sessions: Sequence[str] | None = None) -> dict[str, Rows]:
@@ -62,12 +67,7 @@ def living_rows(index: Path, *, only_sessions: Sequence[str] | None = None) -> d
             names = sorted(str(column[0]) for column in columns)
             key = {"session_traces": "root_session_id"}.get(name, "session_id")
             where = ""
-            if only_sessions is not None and name in (
-                "session_stats",
-                "exchanges",
-                "exchange_traces",
-                "session_traces",
-            ):
+            if only_sessions is not None and name in _DERIVED:
                 where = f"WHERE {key} IN (SELECT unnest($ids::VARCHAR[]))"
             values = {"ids": list(only_sessions or ())} if where else {}
             # sorted here: a reader's memory limit is too small to sort the texts of a large index

@@ -1,14 +1,15 @@
 """What is remembered of a session gives the same rows as reading all of it again, whatever changes."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
 from indexer.changes import Changes
-from indexer.exchanges import Exchange, Message, Part, Trace
-from indexer.hot_sessions import MOST_LISTINGS, HotSessions, SessionState
+from indexer.exchanges import Message, Part
+from indexer.hot_sessions import MOST_LISTINGS, Held, HotSessions, RowChanges, SessionState
 from indexer.rows import EpochMs
 
 ROLES = ("user", "assistant", "assistant", "idle", "compaction", "synthetic")
@@ -31,6 +32,7 @@ def message(rng: random.Random, number: int) -> Message:
         created_at=rng.choice([None, EpochMs(rng.randrange(20))]),
         completed_at=rng.choice([None, EpochMs(rng.randrange(20))]),
         error_name=rng.choice([None, None, "APIError", "MessageAbortedError"]),
+        error_category=rng.choice([None, "network"]),
         has_usage=role == "assistant",
         root_tokens=tokens[0],
         input_tokens=tokens[1],
@@ -45,6 +47,7 @@ def message(rng: random.Random, number: int) -> Message:
         is_fork_copy=rng.random() < 0.2,
         generation=rng.choice([1, 2, 3]),
         recorded_until=None,
+        deleted_at=rng.choice([None, None, EpochMs(30)]),
     )
 
 
@@ -63,6 +66,9 @@ def part(rng: random.Random, message_id: str, position: int) -> Part:
         started_at=rng.choice([None, EpochMs(rng.randrange(20))]),
         ended_at=rng.choice([None, EpochMs(rng.randrange(20))]),
         child_session_id=None,
+        error_category=rng.choice([None, "timeout"]),
+        target=rng.choice([None, "git"]),
+        output_bytes=None,
         is_failed=rng.random() < 0.2,
         is_unfinished=rng.random() < 0.2,
         is_synthetic=rng.random() < 0.3,
@@ -74,7 +80,11 @@ def part(rng: random.Random, message_id: str, position: int) -> Part:
         cache_read_tokens=None,
         cache_write_tokens=None,
         cost_recorded_usd=None,
+        deleted_at=None,
     )
+
+
+NOTHING = Held({}, {}, {}, {}, {})
 
 
 class Index:
@@ -82,18 +92,26 @@ class Index:
 
     def __init__(self) -> None:
         """Begin with nothing."""
-        self.traces: dict[str, Trace] = {}
-        self.exchanges: dict[str, Exchange] = {}
+        self.held = NOTHING
 
     def update(self, state: SessionState, changed: Sequence[str], *, is_read: bool = False) -> None:
         """Write what differs; remove first, as a key that is there already would be refused."""
-        difference = state.derive(changed, (self.traces, self.exchanges) if is_read else None)
-        self.traces = {key: row for key, row in self.traces.items() if key not in difference.stale_traces}
-        self.exchanges = {key: row for key, row in self.exchanges.items() if key not in difference.stale_exchanges}
-        assert not self.traces.keys() & {row.trace_id for row in difference.traces}
-        assert not self.exchanges.keys() & {row.exchange_id for row in difference.exchanges}
-        self.traces |= {row.trace_id: row for row in difference.traces}
-        self.exchanges |= {row.exchange_id: row for row in difference.exchanges}
+        difference = state.derive(changed, self.held if is_read else None)
+        self.held = Held(
+            replaced(self.held.traces, difference.traces),
+            replaced(self.held.exchanges, difference.exchanges),
+            replaced(self.held.calls, difference.calls),
+            replaced(self.held.failures, difference.failures),
+            self.held.slices if difference.slices is None else {row.key: row for row in difference.slices},
+        )
+
+
+def replaced(held: Mapping[str, Any], changes: RowChanges[Any]) -> dict[str, Any]:
+    """Remove rows of a table by their key, which is their first column, and add others."""
+    kept = {key: row for key, row in held.items() if key not in changes.stale}
+    rows = {row[0]: row for row in changes.rows}
+    assert not kept.keys() & rows.keys()
+    return {**kept, **rows}
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -121,8 +139,7 @@ def test_derive_any_row_of_changes_equals_reading_everything(seed: int) -> None:
         fresh, expected = SessionState("ses_1"), Index()
         fresh.replace((), messages.values(), [found for owned in parts.values() for found in owned])
         expected.update(fresh, (), is_read=True)
-        assert index.traces == expected.traces
-        assert index.exchanges == expected.exchanges
+        assert index.held == expected.held
         assert state.numbers() == fresh.numbers()
         assert state.rows == fresh.rows
 
@@ -136,14 +153,14 @@ def test_derive_one_new_message_writes_nothing_else() -> None:
         for number in range(50)
     ]
     state.replace((), messages, [part(rng, found.message_id, 0)._replace(is_orphan=False) for found in messages])
-    state.derive((), ({}, {}))
+    state.derive((), NOTHING)
     state.replace(["msg_49"], messages[49:], [part(rng, "msg_49", 0)._replace(is_orphan=False, title="new")])
 
     difference = state.derive(["msg_49"])
 
-    assert {row.exchange_id for row in difference.exchanges} <= {"msg_49"}
-    assert {row.exchange_id for row in difference.traces} == {"msg_49"}
-    assert "prt_msg_49_0" in difference.stale_traces
+    assert {row.exchange_id for row in difference.exchanges.rows} <= {"msg_49"}
+    assert {row.exchange_id for row in difference.traces.rows} == {"msg_49"}
+    assert "prt_msg_49_0" in difference.traces.stale
 
 
 def test_keep_more_rows_than_wanted_forgets_the_oldest() -> None:

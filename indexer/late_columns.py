@@ -1,0 +1,75 @@
+"""Fills the columns that came with a newer schema, from what the index holds of each row.
+
+Documents that are read again get them from the parser; this reaches all rows at once, also those whose source is gone.
+"""
+
+from collections.abc import Collection
+
+import duckdb
+import orjson
+
+from indexer import sql
+from indexer.error_rules import classify
+from indexer.tool_targets import FILE_TOOLS, SHELL_TOOLS, target_of_text
+
+
+def fill(con: duckdb.DuckDBPyConnection, session_ids: Collection[str]) -> None:
+    """Fill what is empty of the rows of some sessions. What OpenCode deleted has no text to tell from: it stays empty.
+
+    Args:
+        con: The index, inside a transaction.
+        session_ids: The sessions.
+    """
+    sessions = sql.texts(session_ids)
+    _set_categories(con, "messages", "message_id", "NULL", sessions)
+    _set_categories(con, "parts", "part_id", "tool_name", sessions)
+    con.execute(
+        f"""
+        UPDATE parts SET output_bytes = body.output_bytes
+        FROM (SELECT part_id, output_bytes FROM part_bodies WHERE session_id IN {sessions} AND output IS NOT NULL) body
+        WHERE parts.part_id = body.part_id AND parts.session_id IN {sessions}
+          AND part_type = 'tool' AND parts.output_bytes IS NULL
+        """
+    )
+    rows = con.execute(
+        f"""
+        SELECT part_id, tool_name, input
+        FROM (SELECT * FROM parts WHERE session_id IN {sessions} AND target IS NULL) JOIN part_bodies USING (part_id)
+        WHERE tool_name IN {sql.texts((*SHELL_TOOLS, *FILE_TOOLS))} AND input IS NOT NULL
+        """
+    ).fetchall()
+    targets = {part_id: target_of_text(tool_name, text) for part_id, tool_name, text in rows}
+    _update(con, "parts", "part_id", "target", {key: target for key, target in targets.items() if target is not None})
+
+
+def _set_categories(con: duckdb.DuckDBPyConnection, table: str, key: str, tool: str, sessions: str) -> None:
+    """Classify the errors of a table that have no category."""
+    rows = con.execute(
+        f"""
+        SELECT {key}, error_data::VARCHAR, {tool} FROM {table}
+        WHERE session_id IN {sessions} AND error_data IS NOT NULL AND error_category IS NULL
+        """
+    ).fetchall()
+    categories = {row_id: classify(_value(text), tool_name) for row_id, text, tool_name in rows}
+    _update(con, table, key, "error_category", categories)
+
+
+def _update(con: duckdb.DuckDBPyConnection, table: str, key: str, column: str, values: dict[str, str]) -> None:
+    """Set one column of some rows."""
+    if values:
+        con.execute(
+            f"""
+            UPDATE {table} SET {column} = found.value
+            FROM (SELECT unnest($keys::VARCHAR[]) AS key, unnest($values::VARCHAR[]) AS value) found
+            WHERE {table}.{key} = found.key
+            """,
+            {"keys": list(values), "values": list(values.values())},
+        )
+
+
+def _value(text: str) -> object:
+    """Read a stored error; one that is no JSON for this reader is a text."""
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return text
