@@ -11,6 +11,7 @@ import duckdb
 
 from indexer.benchmarks import story
 from queries import (
+    benchmarks,
     costs,
     errors,
     health,
@@ -30,7 +31,7 @@ from queries.period import Period, Scope, before, preset
 
 TZ = "Europe/Berlin"
 PAGE_ROWS = 100
-TEXT_SEARCH = "text search"  # in the names of queries that read all texts: the goal of 10 ms leaves them out
+_MEASURED = "cost_totals: all time"  # a query that every benchmark measures
 _EVERY_PAGE = "every page"
 
 
@@ -46,6 +47,7 @@ class Subjects:
         text: Everything that holds a word.
         biggest: The session with most events, and those below it.
         typical: The session with the median number of events.
+        run_id: The newest benchmark in the index. Empty: there is none.
     """
 
     everything: Scope
@@ -55,6 +57,7 @@ class Subjects:
     text: Scope
     biggest: "Subject"
     typical: "Subject"
+    run_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +134,7 @@ def subjects(con: duckdb.DuckDBPyConnection) -> Subjects | None:
         text=Scope(TZ, text="timeout"),
         biggest=_subject(con, sized[0][0]),
         typical=_subject(con, sized[len(sized) // 2][0]),
+        run_id=runs[0].run_id if (runs := benchmarks.benchmark_runs(con)) else "",
     )
 
 
@@ -221,8 +225,10 @@ CASES: tuple[Case, ...] = (
     *_scoped("Sessions", sessions.sessions_total, "", story.SESSIONS_TOTAL, after=(True,)),
     *_scoped("Sessions", sessions.session_rows, "newest", story.SESSION_ROWS, after=(True, "newest", PAGE_ROWS)),
     *_scoped("Sessions", sessions.session_rows, "cost", story.SESSION_ROWS, after=(True, "cost", PAGE_ROWS)),
-    Case("Sessions", sessions.sessions_total, TEXT_SEARCH, lambda found: (found.text, True)),
-    Case("Sessions", sessions.session_rows, TEXT_SEARCH, lambda found: (found.text, True, "newest", PAGE_ROWS)),
+    Case("Sessions", sessions.sessions_total, benchmarks.TEXT_SEARCH, lambda found: (found.text, True)),
+    Case(
+        "Sessions", sessions.session_rows, benchmarks.TEXT_SEARCH, lambda found: (found.text, True, "newest", PAGE_ROWS)
+    ),
     *_of_session("Timeline", timeline.timeline),
     Case("Timeline", timeline.events_since, "biggest session", lambda found: (found.biggest.marker,)),
     Case("Timeline", timeline.events_since, "typical session", lambda found: (found.typical.marker,)),
@@ -235,6 +241,10 @@ CASES: tuple[Case, ...] = (
     *_of_session("Timeline", sessions.session_models),
     *_of_session("Timeline", tree_costs.agent_costs),
     *_of_session("Timeline", session_dump.session_dump),
+    Case("Benchmarks", benchmarks.benchmark_runs, "", lambda found: ()),
+    Case("Benchmarks", benchmarks.comparisons, "", lambda found: (found.run_id, benchmarks.STORY)),
+    Case("Benchmarks", benchmarks.measured_plans, "", lambda found: (found.run_id, _MEASURED)),
+    Case("Benchmarks", benchmarks.past_results, "", lambda found: (_MEASURED,)),
     Case("Indexer", indexing.indexing, "", lambda found: ()),
     Case("Indexer", indexing.source_states, "", lambda found: (TZ,)),
     Case("Indexer", indexing.document_problems, "", lambda found: (PAGE_ROWS, 0)),

@@ -16,9 +16,11 @@ OVERVIEW = ROOT / "pages" / "overview.py"
 COSTS = ROOT / "pages" / "costs.py"
 SESSIONS = ROOT / "pages" / "sessions.py"
 TIMELINE = ROOT / "pages" / "timeline.py"
+BENCHMARKS = ROOT / "pages" / "benchmarks.py"
 INDEXER = ROOT / "pages" / "indexer.py"
 
-_TIMELINE_PATH, _INDEXER_PATH = "timeline", "indexer"
+_TIMELINE_PATH = "timeline"
+_BENCHMARKS_PATH, _INDEXER_PATH = _ABOUT_INDEX = "benchmarks", "indexer"
 _in_frame = contextvars.ContextVar("in_frame", default=False)
 
 # Wider than Streamlit's own block, tighter on a phone. Colours are never set here: a theme switch does not rerun.
@@ -60,6 +62,7 @@ def navigate() -> st.Page:
         st.Page(COSTS, title="Costs", icon=":material/payments:", url_path="costs"),
         st.Page(SESSIONS, title="Sessions", icon=":material/forum:", url_path="sessions"),
         st.Page(TIMELINE, title="Timeline", icon=":material/view_timeline:", url_path=_TIMELINE_PATH),
+        st.Page(BENCHMARKS, title="Benchmarks", icon=":material/speed:", url_path=_BENCHMARKS_PATH),
         st.Page(INDEXER, title="Indexer", icon=":material/sync:", url_path=_INDEXER_PATH),
     ]
     page = st.navigation([home, *shown], position="top")
@@ -70,12 +73,12 @@ def navigate() -> st.Page:
 
 def is_about_index(page: st.Page) -> bool:
     """Tell whether a page is about the index itself: it has something to show of an empty index."""
-    return page.url_path == _INDEXER_PATH
+    return page.url_path in _ABOUT_INDEX
 
 
 def has_filters(page: st.Page) -> bool:
     """Tell whether the filter bar stands over a page: not over the index itself, nor over one session."""
-    return page.url_path not in (_TIMELINE_PATH, _INDEXER_PATH)
+    return page.url_path not in (_TIMELINE_PATH, *_ABOUT_INDEX)
 
 
 @contextmanager
