@@ -634,6 +634,7 @@ def attach(file: Path, index: Path, option: str, settings: Settings) -> duckdb.D
         IndexBroken: DuckDB cannot open it for another reason.
     """
     con = duckdb.connect(config=_SETTINGS | settings)
+    con.execute("SET enable_progress_bar = false")  # it would be drawn into the log
     try:
         con.execute(f"ATTACH {quoted(file)} AS index_db ({option})")
         con.execute("USE index_db")

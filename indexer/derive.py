@@ -115,10 +115,8 @@ def _held(con: duckdb.DuckDBPyConnection, session_ids: list[str]) -> dict[str, H
     if not session_ids:
         return {}
     conditions = [f"session_id IN {sql.texts(session_ids)}"]
-    exchanges = _by_session(_read(con, Exchange, "exchanges", conditions))
-    # without an exchange there is nothing else; a schema that is new has exchanges alone
-    conditions = [f"session_id IN {sql.texts(exchanges)}"] if exchanges else []
     traces = _by_session(_read(con, Trace, "exchange_traces", conditions))
+    exchanges = _by_session(_read(con, Exchange, "exchanges", conditions))
     calls = _by_session(_read(con, ToolCall, "tool_calls", conditions))
     failed = _by_session(_read(con, Failure, "failures", conditions))
     slices = _by_session(_read(con, UsageSlice, "usage_slices", conditions))

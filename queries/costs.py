@@ -1,4 +1,4 @@
-"""What it cost, and what drives it. Everything is selected from the view `spend`: each request once."""
+"""What it cost, and what drives it: the view `spend`, as `usage_slices` add it up; each request once."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,21 +16,25 @@ DIMENSIONS = ("provider", "model", "agent", "project")
 STEPS = ("hour", "day", "week", "month")
 
 _KEYS = {
-    "day": "strftime(local_time, '%Y-%m-%d')",
-    "week": "strftime(date_trunc('week', local_time), '%Y-%m-%d')",
-    "month": "strftime(local_time, '%Y-%m')",
+    "day": "local_time::DATE",
+    "week": "date_trunc('week', local_time)::DATE",
+    "month": "date_trunc('month', local_time)::DATE",
     "provider": "coalesce(provider_id, 'unknown')",
-    "model": "model",
+    "model": narrow.MODEL,
     "agent": "coalesce(agent, 'unknown')",
     "project": "coalesce(project_id, 'unknown')",
     "session": "session_id",
 }
-_LABELS = {
-    "project": "LEFT JOIN (SELECT project_id AS key, coalesce(nullif(name, ''), nullif(parse_filename(worktree), ''))"
-    " AS label FROM projects) USING (key)",
-    "session": "LEFT JOIN (SELECT session_id AS key, title AS label FROM sessions) USING (key)",
+_NAMES = {
+    "day": "strftime(key, '%Y-%m-%d')",
+    "week": "strftime(key, '%Y-%m-%d')",
+    "month": "strftime(key, '%Y-%m')",
 }
-_NO_LABELS = "LEFT JOIN (SELECT NULL::VARCHAR AS key, NULL::VARCHAR AS label WHERE false) USING (key)"
+_LABELS = {
+    "project": "SELECT project_id AS key, coalesce(nullif(name, ''), nullif(parse_filename(worktree), '')) AS label"
+    " FROM projects",
+    "session": "SELECT session_id AS key, title AS label FROM sessions",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +165,7 @@ def cost_totals(con: duckdb.DuckDBPyConnection, scope: Scope) -> CostTotals:
     Returns:
         The totals; zeros and None if nothing matches.
     """
-    return fetch_row(con, _TOTALS, narrow.values(scope), CostTotals)
+    return fetch_row(con, narrow.narrowed(_TOTALS, scope), narrow.values(scope), CostTotals)
 
 
 def cost_rows(
@@ -181,7 +185,7 @@ def cost_rows(
         dearest first, then most tokens, then by key. The rows of all pages add up to `cost_totals`.
     """
     values = {**narrow.values(scope), "limit": limit, "offset": offset}
-    return fetch_rows(con, _ROWS[by], values, CostRow)
+    return fetch_rows(con, narrow.narrowed(_ROWS[by], scope), values, CostRow)
 
 
 def cost_series(con: duckdb.DuckDBPyConnection, dimension: str, step: str, scope: Scope) -> list[CostPoint]:
@@ -196,7 +200,8 @@ def cost_series(con: duckdb.DuckDBPyConnection, dimension: str, step: str, scope
     Returns:
         By time, then key; steps and keys without a recorded cost have no point, nor do messages of unknown time.
     """
-    return fetch_rows(con, _SERIES[dimension], {**narrow.values(scope), "step": step}, CostPoint)
+    sql = narrow.narrowed(_SERIES[dimension], scope)
+    return fetch_rows(con, sql, {**narrow.values(scope), "step": step}, CostPoint)
 
 
 def cost_ranks(con: duckdb.DuckDBPyConnection, dimension: str) -> list[RankedKey]:
@@ -212,69 +217,72 @@ def cost_ranks(con: duckdb.DuckDBPyConnection, dimension: str) -> list[RankedKey
     return fetch_rows(con, _RANKS[dimension], {}, RankedKey)
 
 
-_SUMS = """
-    sum(cost_recorded_usd)::DECIMAL(38, 12)                        AS cost_recorded_usd,
-    count(DISTINCT session_id)                                     AS sessions,
-    count(*)                                                       AS messages,
-    coalesce(sum(input_tokens), 0)::BIGINT                         AS input_tokens,
-    coalesce(sum(output_tokens), 0)::BIGINT                        AS output_tokens,
-    coalesce(sum(reasoning_tokens), 0)::BIGINT                     AS reasoning_tokens,
-    coalesce(sum(cache_read_tokens), 0)::BIGINT                    AS cache_read_tokens,
-    coalesce(sum(cache_write_tokens), 0)::BIGINT                   AS cache_write_tokens,
-    coalesce(sum(total_tokens), 0)::BIGINT                         AS total_tokens,
-    count(*) FILTER (cost_recorded_usd IS NULL)                    AS unrecorded_messages,
-    count(*) FILTER (is_usage_missing)                             AS missing_usage_messages
-"""
+_COUNTERS = (
+    *("messages", "input_tokens", "output_tokens", "reasoning_tokens", "cache_read_tokens", "cache_write_tokens"),
+    *("total_tokens", "unrecorded_messages", "missing_usage_messages"),
+)
+
+
+def _sums(*counters: str) -> str:
+    """Write the sums of the costs and some counters."""
+    counted = (f"coalesce(sum({counter}), 0)::BIGINT AS {counter}" for counter in counters)
+    return ", ".join(("sum(cost_recorded_usd)::DECIMAL(38, 12) AS cost_recorded_usd", *counted))
+
 
 _TOTALS = f"""
-    WITH {narrow.HITS}, {narrow.SCOPED},
+    WITH {narrow.HITS}, {narrow.SLICED},
     copies AS (
-        SELECT count(*) AS fork_copies, coalesce(sum(total_tokens), 0)::BIGINT AS fork_copy_tokens
-        FROM (
-            SELECT c.session_id, c.created_at, c.agent, c.total_tokens, s.project_id,
-                   coalesce(c.provider_id, 'unknown') || '/' || coalesce(c.model_id, 'unknown') AS model
-            FROM fork_copies c JOIN sessions s USING (session_id)
-        )
-        WHERE {narrow.IN_PERIOD} AND {narrow.BY_NAME} AND {narrow.IN_SESSION}
+        SELECT coalesce(sum(messages), 0)::BIGINT AS fork_copies,
+               coalesce(sum(total_tokens), 0)::BIGINT AS fork_copy_tokens
+        FROM usage_slices
+        WHERE kind = 'copy' AND {narrow.in_period("quarter_at")} AND {narrow.BY_NAME} AND {narrow.IN_SESSION}
     ),
     timeless AS (
-        SELECT count(*) AS unknown_time_messages
-        FROM spend
-        WHERE created_at IS NULL AND ($start::TIMESTAMP IS NOT NULL OR $end::TIMESTAMP IS NOT NULL)
+        SELECT coalesce(sum(messages), 0)::BIGINT AS unknown_time_messages
+        FROM usage_slices
+        WHERE quarter_at IS NULL AND kind = 'counted' AND ($start::TIMESTAMP IS NOT NULL OR $end::TIMESTAMP IS NOT NULL)
           AND {narrow.BY_NAME} AND {narrow.IN_SESSION}
     ),
     sums AS (
-        SELECT {_SUMS},
-               coalesce(sum(total_tokens) FILTER (cost_recorded_usd IS NULL), 0)::BIGINT AS unrecorded_tokens,
-               min(created_at) AS first_at,
-               max(created_at) AS last_at
-        FROM scoped
+        SELECT {_sums(*_COUNTERS, "unrecorded_tokens")},
+               count(DISTINCT session_id) AS sessions,
+               min(first_at)              AS first_at,
+               max(last_at)               AS last_at
+        FROM sliced
     )
     SELECT *, cache_read_tokens / nullif(input_tokens + cache_read_tokens + cache_write_tokens, 0) AS cache_read_share
     FROM sums, copies, timeless
 """
 
 
+def _source(by: str, is_timed: bool) -> str:
+    """Write where the slices come from, with what keys are made of."""
+    source = "timed" if is_timed else "sliced"
+    projects = "JOIN (SELECT session_id, project_id FROM sessions) USING (session_id)"
+    return f"{source} {projects}" if by == "project" else source
+
+
+# The slices of each session are added up first, which leaves a few rows and counts each session once: count(DISTINCT)
+# would take two further passes.
 def _rows_sql(by: str) -> str:
     """Write the query of one grouping."""
-    order = (
-        "key DESC NULLS LAST" if by in TIME_GROUPINGS else "cost_recorded_usd DESC NULLS LAST, total_tokens DESC, key"
-    )
-    source = "timed" if by in TIME_GROUPINGS else "scoped"
+    is_timed = by in TIME_GROUPINGS
+    order = "key DESC NULLS LAST" if is_timed else "cost_recorded_usd DESC NULLS LAST, total_tokens DESC, key"
     return f"""
-        WITH {narrow.HITS}, {narrow.SCOPED}, {narrow.LOCAL_TIMES},
-        failed AS (
-            SELECT message_id, count(*) AS failed_calls FROM parts WHERE is_failed AND NOT is_orphan GROUP BY message_id
+        WITH {narrow.HITS}, {narrow.SLICED}, {f"{narrow.TIMED}," if is_timed else ""}
+        by_session AS (
+            SELECT {_KEYS[by]} AS key, session_id AS member, {_sums(*_COUNTERS)},
+                   sum(failed_answers + aborted_answers + failed_calls) AS errors
+            FROM {_source(by, is_timed)} GROUP BY ALL
         ),
-        grouped AS (
-            SELECT {_KEYS[by]} AS key, {_SUMS},
-                   (count(error_name) + coalesce(sum(failed_calls), 0))::BIGINT AS errors
-            FROM {source} LEFT JOIN failed USING (message_id)
-            GROUP BY 1
-        )
-        SELECT grouped.*, label,
+        by_key AS (
+            SELECT key, {_sums(*_COUNTERS)}, count(*) AS sessions, sum(errors)::BIGINT AS errors
+            FROM by_session GROUP BY key
+        ),
+        grouped AS (SELECT * REPLACE ({_NAMES.get(by, "key")} AS key) FROM by_key)
+        SELECT grouped.*, {"label" if by in _LABELS else "NULL AS label"},
                cost_recorded_usd::DOUBLE / nullif(sum(cost_recorded_usd) OVER ()::DOUBLE, 0) AS share
-        FROM grouped {_LABELS.get(by, _NO_LABELS)}
+        FROM grouped {f"LEFT JOIN ({_LABELS[by]}) USING (key)" if by in _LABELS else ""}
         ORDER BY {order}
         LIMIT $limit::BIGINT OFFSET $offset::BIGINT
     """
@@ -284,11 +292,11 @@ _ROWS = {by: _rows_sql(by) for by in GROUPINGS}
 
 _SERIES = {
     dimension: f"""
-        WITH {narrow.HITS}, {narrow.SCOPED}, {narrow.LOCAL_TIMES}
+        WITH {narrow.HITS}, {narrow.SLICED}, {narrow.TIMED}
         SELECT date_trunc($step, local_time)::TIMESTAMP AS step_at,
                {_KEYS[dimension]}                       AS key,
                sum(cost_recorded_usd)::DOUBLE           AS cost_usd
-        FROM timed
+        FROM {_source(dimension, True)}
         WHERE local_time IS NOT NULL AND cost_recorded_usd > 0
         GROUP BY 1, 2
         ORDER BY 1, 2
@@ -298,12 +306,13 @@ _SERIES = {
 
 _RANKS = {
     dimension: f"""
-        SELECT {_KEYS[dimension]} AS key,
-               row_number() OVER (
-                   ORDER BY coalesce(sum(cost_recorded_usd), 0) DESC, sum(total_tokens) DESC, {_KEYS[dimension]}
-               ) AS rank
-        FROM spend
-        GROUP BY 1
+        WITH sliced AS (SELECT * FROM usage_slices WHERE kind = 'counted'),
+        grouped AS (
+            SELECT {_KEYS[dimension]} AS key, {_sums("total_tokens")} FROM {_source(dimension, False)} GROUP BY 1
+        )
+        SELECT key,
+               row_number() OVER (ORDER BY coalesce(cost_recorded_usd, 0) DESC, total_tokens DESC, key) AS rank
+        FROM grouped
         ORDER BY rank
     """
     for dimension in DIMENSIONS

@@ -6,7 +6,6 @@ from datetime import datetime
 import duckdb
 
 from queries import narrow
-from queries.overview import ABORTED
 from queries.period import Scope
 from queries.rows import fetch_rows
 
@@ -48,31 +47,33 @@ def newest_errors(con: duckdb.DuckDBPyConnection, scope: Scope, limit: int | Non
         Newest first, unknown times last, then by id. Answers that the user cut short, copies that forks made and what
         was deleted in OpenCode are left out.
     """
-    return fetch_rows(con, _NEWEST, {**narrow.values(scope), "limit": limit, "aborted": list(ABORTED)}, ErrorEvent)
+    return fetch_rows(con, narrow.narrowed(_NEWEST, scope), {**narrow.values(scope), "limit": limit}, ErrorEvent)
 
 
 # JSON is read only for the rows that are shown. The output of a program is kept from its end, and its last lines may be
 # the client's own note in tags.
 _NEWEST = rf"""
-    WITH {narrow.HITS}, {narrow.SCOPED},
-    failures AS (
-        SELECT message_id AS error_id, coalesce(completed_at, created_at) AS failed_at, false AS is_call,
-               error_name AS name, session_id, error_data
-        FROM messages SEMI JOIN scoped USING (message_id)
-        WHERE error_name IS NOT NULL AND NOT list_contains($aborted::VARCHAR[], error_name) AND deleted_at IS NULL
-        UNION ALL
-        SELECT part_id, coalesce(ended_at, started_at, created_at), true, coalesce(tool_name, 'unknown'),
-               scoped.session_id, error_data
-        FROM parts JOIN scoped USING (message_id)
-        WHERE is_failed AND NOT is_orphan AND parts.deleted_at IS NULL AND scoped.deleted_at IS NULL
+    WITH {narrow.HITS},
+    newest AS MATERIALIZED (
+        SELECT if(is_call, failure_id, message_id) AS error_id, failed_at, is_call, name, session_id
+        FROM failures
+        WHERE {narrow.IN_SCOPE} AND NOT is_aborted AND NOT is_deleted
+        ORDER BY failed_at DESC NULLS LAST, error_id
+        LIMIT $limit::BIGINT
     ),
-    newest AS MATERIALIZED (SELECT * FROM failures ORDER BY failed_at DESC NULLS LAST, error_id LIMIT $limit::BIGINT),
+    reported AS (
+        SELECT newest.*, error_data
+        FROM newest JOIN (SELECT message_id AS error_id, error_data FROM messages) USING (error_id) WHERE NOT is_call
+        UNION ALL
+        SELECT newest.*, error_data
+        FROM newest JOIN (SELECT part_id AS error_id, error_data FROM parts) USING (error_id) WHERE is_call
+    ),
     read AS (
         SELECT *, is_call AND name <> 'invalid' AND error_data->>'$.status' = 'completed' AS has_exit,
                CASE WHEN is_call THEN error_data->>'$.message'
                     ELSE coalesce(error_data->>'$.data.message', error_data->>'$.message') END AS report,
                trim(regexp_replace(report, '</?\w+>', ' ', 'g'), E' \t\r\n') AS output
-        FROM newest
+        FROM reported
     )
     SELECT error_id,
            failed_at AS occurred_at,

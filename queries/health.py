@@ -98,6 +98,7 @@ class Names:
 class _Name:
     """One name of a list."""
 
+    is_agent: bool
     name: str
 
 
@@ -124,24 +125,33 @@ def sources(con: duckdb.DuckDBPyConnection) -> list[Source]:
 
 def names(con: duckdb.DuckDBPyConnection) -> Names:
     """List every agent, model and project that some message or session names."""
-    agents = """
-        SELECT CASE WHEN has_usage THEN coalesce(agent, 'unknown') ELSE agent END AS name
-        FROM messages GROUP BY 1 HAVING name IS NOT NULL ORDER BY count(*) DESC, name
-    """
-    models = """
-        SELECT CASE WHEN has_usage THEN coalesce(provider_id, 'unknown') || '/' || coalesce(model_id, 'unknown')
-                    ELSE provider_id || '/' || model_id END AS name
-        FROM messages GROUP BY 1 HAVING name IS NOT NULL ORDER BY count(*) DESC, name
+    named = """
+        WITH recorded AS MATERIALIZED (
+            SELECT kind, agent, provider_id, model_id, sum(messages) AS messages FROM usage_slices GROUP BY ALL
+        )
+        SELECT is_agent, name
+        FROM (
+            SELECT true AS is_agent, if(kind = 'other', agent, coalesce(agent, 'unknown')) AS name, messages
+            FROM recorded
+            UNION ALL
+            SELECT false, if(kind = 'other', provider_id || '/' || model_id,
+                             coalesce(provider_id, 'unknown') || '/' || coalesce(model_id, 'unknown')), messages
+            FROM recorded
+        )
+        WHERE name IS NOT NULL
+        GROUP BY is_agent, name
+        ORDER BY is_agent, sum(messages) DESC, name
     """
     projects = """
-        SELECT coalesce(s.project_id, 'unknown') AS project_id,
-               any_value(coalesce(nullif(p.name, ''), nullif(parse_filename(p.worktree), ''))) AS name
-        FROM sessions s LEFT JOIN projects p USING (project_id)
-        GROUP BY 1 ORDER BY count(*) DESC, 1
+        WITH used AS (SELECT coalesce(project_id, 'unknown') AS project_id, count(*) AS uses FROM sessions GROUP BY 1)
+        SELECT project_id, coalesce(nullif(name, ''), nullif(parse_filename(worktree), '')) AS name
+        FROM used LEFT JOIN projects USING (project_id)
+        ORDER BY uses DESC, project_id
     """
+    found = fetch_rows(con, named, {}, _Name)
     return Names(
-        agents=tuple(row.name for row in fetch_rows(con, agents, {}, _Name)),
-        models=tuple(row.name for row in fetch_rows(con, models, {}, _Name)),
+        agents=tuple(row.name for row in found if row.is_agent),
+        models=tuple(row.name for row in found if not row.is_agent),
         projects=tuple(fetch_rows(con, projects, {}, Project)),
     )
 

@@ -128,19 +128,23 @@ class PhaseEvent:
 
 def indexing(con: duckdb.DuckDBPyConnection) -> Indexing:
     """Read what the indexer does. Cheap: single rows and table sizes."""
+    # DuckDB tries every order of the tables: with one more subquery each for two columns, planning takes 15 ms
     sql = """
         SELECT revision, phase, phase_since, documents_total, documents_done, last_full_pass_at,
-               last_reconciled_at, updated_at,
-               (SELECT arg_max(message, occurred_at) FROM sync_events)                  AS message,
-               (SELECT max(occurred_at) FROM sync_events WHERE phase = 'bulk')          AS pass_started_at,
-               (SELECT count(*) FROM sessions)                                          AS sessions,
-               (SELECT count(*) FROM messages)                                          AS messages,
-               (SELECT count(*) FROM parts)                                             AS parts,
-               (SELECT count(*) FROM documents WHERE state = 'unreadable')              AS unreadable,
-               (SELECT count(*) FROM documents WHERE state <> 'unreadable')             AS incomplete,
+               last_reconciled_at, updated_at, message, pass_started_at,
+               (SELECT count(*) FROM sessions) AS sessions,
+               (SELECT count(*) FROM messages) AS messages,
+               (SELECT count(*) FROM parts)    AS parts,
+               unreadable, incomplete,
                (SELECT block_size * total_blocks FROM pragma_database_size()
-                WHERE database_name = current_database())                               AS size_bytes
-        FROM sync_state
+                WHERE database_name = current_database()) AS size_bytes
+        FROM sync_state,
+             (SELECT arg_max(message, occurred_at)                      AS message,
+                     max(occurred_at) FILTER (phase = 'bulk')           AS pass_started_at
+              FROM sync_events),
+             (SELECT count(*) FILTER (state = 'unreadable')             AS unreadable,
+                     count(*) FILTER (state <> 'unreadable')            AS incomplete
+              FROM documents)
     """
     return fetch_row(con, sql, {}, Indexing)
 

@@ -5,11 +5,12 @@ from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 PRESETS = ("24h", "7d", "30d", "90d", "all")
+_QUARTER = timedelta(minutes=15)  # what the index adds usage up by: every offset of a time zone is a multiple of it
 
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """A half-open span of time, [start, end), naive UTC.
+    """A half-open span of time, [start, end), naive UTC. Both bounds are full quarters of an hour.
 
     Attributes:
         start: First moment. None: no lower bound.
@@ -65,15 +66,15 @@ def preset(name: str, tz: str, now: datetime) -> Period:
         now: The present, naive UTC.
 
     Returns:
-        For `24h` the last 24 hours to the minute; for days, that many local days, the last one being today; both end
-        with today. For `all` no bounds.
+        For `24h` the last 24 hours and what is before them of a quarter of an hour; for days, that many local days,
+        the last one being today; both end with today. For `all` no bounds.
     """
     if name == "all":
         return Period()
     today = now.replace(tzinfo=UTC).astimezone(ZoneInfo(tz)).date()
     end = local_midnight(today + timedelta(days=1), tz)
     if name == "24h":
-        return Period((now - timedelta(hours=24)).replace(second=0, microsecond=0), end)
+        return Period(_quarter(now - timedelta(hours=24)), end)
     return Period(local_midnight(today - timedelta(days=int(name.removesuffix("d")) - 1), tz), end)
 
 
@@ -92,6 +93,11 @@ def local_midnight(day: date, tz: str) -> datetime:
     return datetime.combine(day, time(), ZoneInfo(tz)).astimezone(UTC).replace(tzinfo=None)
 
 
+def _quarter(moment: datetime) -> datetime:
+    """Return the begin of the quarter of an hour that a moment is in."""
+    return moment - (moment - datetime.min) % _QUARTER
+
+
 def local_day(moment: datetime, tz: str) -> date:
     """Return the local day of a naive UTC moment."""
     return moment.replace(tzinfo=UTC).astimezone(ZoneInfo(tz)).date()
@@ -104,16 +110,16 @@ def before(period: Period, tz: str, until: datetime) -> Period | None:
         period: What is looked at.
         tz: IANA name; days begin at local midnight there.
         until: How far the data reaches, naive UTC. The rest of the period has not happened yet, so the stretch is as
-            much shorter: half a day is not compared with a whole one.
+            much shorter, to the last full quarter of an hour: half a day is not compared with a whole one.
 
     Returns:
         For local days, as many days earlier, from and to the same time of day; else what ends where the period
-        begins. None if the period has no start, or begins after the data ends.
+        begins. None if the period has no start, or the data ends before or soon after that.
     """
     if period.start is None:
         return None
     end = period.end or local_midnight(local_day(until, tz) + timedelta(days=1), tz)
-    reached = min(end, until)
+    reached = min(end, _quarter(until))
     if reached <= period.start:
         return None
     first, last = local_day(period.start, tz), local_day(end, tz)

@@ -10,15 +10,16 @@ from queries import narrow
 from queries.period import Scope
 from queries.rows import fetch_row, fetch_rows
 
+# What a row is sorted by, worked out from its sessions, and in which direction; equal ones by session id.
 _ORDERS = {
-    "newest": "started_utc DESC NULLS LAST",
-    "oldest": "started_utc NULLS LAST",
-    "last active": "last_active_utc DESC NULLS LAST",
-    "cost": "cost_recorded_usd DESC NULLS LAST",
-    "tokens": "total_tokens DESC",
-    "active time": "active_ms DESC",
-    "errors": "errors DESC",
-    "title": "lower(title) NULLS LAST",
+    "newest": ("max(started_at) FILTER (is_root)", "DESC NULLS LAST"),
+    "oldest": ("max(started_at) FILTER (is_root)", "ASC NULLS LAST"),
+    "last active": ("coalesce(max(last_message_at), max(created_at) FILTER (is_root))", "DESC NULLS LAST"),
+    "cost": ("sum(matching_cost_usd)", "DESC NULLS LAST"),
+    "tokens": ("coalesce(sum(matching_tokens), 0)", "DESC NULLS LAST"),
+    "active time": ("max(active_ms) FILTER (is_root)", "DESC NULLS LAST"),
+    "errors": ("sum(errors)", "DESC NULLS LAST"),
+    "title": ("max(lower(title)) FILTER (is_root)", "ASC NULLS LAST"),
 }
 SORTS = tuple(_ORDERS)
 SORT_MEANINGS = {
@@ -177,7 +178,7 @@ class SessionModel:
 
 def sessions_total(con: duckdb.DuckDBPyConnection, scope: Scope, fold: bool) -> SessionsTotal:
     """Count and add up a session list; see `session_rows`. Cost and tokens equal those of `costs.cost_totals`."""
-    return fetch_row(con, _TOTAL, {**narrow.values(scope), "fold": fold}, SessionsTotal)
+    return fetch_row(con, narrow.narrowed(_TOTAL, scope), {**narrow.values(scope), "fold": fold}, SessionsTotal)
 
 
 def session_rows(
@@ -198,7 +199,8 @@ def session_rows(
         One row per session that matches, or per root of one. Empty if nothing does.
     """
     values = {**narrow.values(scope), "fold": fold, "limit": limit, "offset": offset}
-    return fetch_rows(con, _ROWS[sort], values, SessionRow)
+    queries = _FINDS if scope.text else _LISTS
+    return fetch_rows(con, narrow.narrowed(queries[sort], scope), values, SessionRow)
 
 
 def session_detail(con: duckdb.DuckDBPyConnection, session_id: str, tz: str) -> SessionDetail | None:
@@ -226,84 +228,78 @@ def session_models(con: duckdb.DuckDBPyConnection, session_id: str) -> list[Sess
     return fetch_rows(con, sql, {"session_id": session_id}, SessionModel)
 
 
-# Sessions that match, each with the root whose row it belongs to. Climbing stops at a missing parent; a session that
-# meets itself on the way up is its own root, so that no session is lost or counted under two.
-_MATCHING = f"""
+# A message that carries no usage may lead to a session, but belongs to nobody who is not named.
+_BY_NAME = narrow.by_name(
+    "if(kind = 'other', agent, coalesce(agent, 'unknown'))",
+    f"if(kind = 'other', provider_id || '/' || model_id, {narrow.MODEL})",
+)
+
+# All sessions, each with the root whose row it belongs to, and what of it matches. The tree of a session whose parent
+# is missing begins with it; in a tree whose root is below itself each session is its own root, so that none is lost or
+# counted under two. A session without messages matches by its own time.
+_MEMBERS = f"""
     {narrow.HITS},
-    scoped AS (
-        SELECT session_id, sum(cost_recorded_usd)::DECIMAL(38, 12) AS cost_recorded_usd,
-               sum(total_tokens)::BIGINT AS total_tokens
-        FROM spend
-        WHERE {narrow.IN_PERIOD} AND {narrow.BY_NAME} AND {narrow.IN_SESSION}
+    spent AS (
+        SELECT session_id, sum(cost_recorded_usd) FILTER (kind = 'counted') AS matching_cost_usd,
+               coalesce(sum(total_tokens) FILTER (kind = 'counted'), 0)     AS matching_tokens
+        FROM usage_slices
+        WHERE {narrow.in_period("quarter_at")} AND {_BY_NAME} AND {narrow.IN_SESSION}
         GROUP BY session_id
     ),
-    named AS (
-        SELECT session_id, created_at,
-               CASE WHEN has_usage THEN coalesce(agent, 'unknown') ELSE agent END AS agent,
-               CASE WHEN has_usage THEN coalesce(provider_id, 'unknown') || '/' || coalesce(model_id, 'unknown')
-                    ELSE provider_id || '/' || model_id END AS model
-        FROM messages
+    circles AS (
+        SELECT root_session_id
+        FROM sessions root JOIN session_traces tree
+             ON tree.root_session_id = root.session_id AND tree.session_id = root.parent_id
     ),
-    matching AS (
-        SELECT session_id
-        FROM (
-            SELECT DISTINCT session_id FROM named
-            WHERE {narrow.IN_PERIOD}
-              AND (len($agents::VARCHAR[]) = 0 OR coalesce(list_contains($agents::VARCHAR[], agent), false))
-              AND (len($models::VARCHAR[]) = 0 OR coalesce(list_contains($models::VARCHAR[], model), false))
-        ) JOIN sessions USING (session_id)
-        WHERE {narrow.IN_SESSION}
-        UNION ALL
-        SELECT session_id
-        FROM sessions ANTI JOIN messages USING (session_id)
-        WHERE len($agents::VARCHAR[]) = 0 AND len($models::VARCHAR[]) = 0
-          AND {narrow.IN_PERIOD} AND {narrow.IN_SESSION}
-    ),
-    climb AS (
-        SELECT session_id, session_id AS root_id, parent_id AS next_id, [session_id] AS path
-        FROM sessions
-        WHERE $fold
-        UNION ALL
-        SELECT climb.session_id, above.session_id, above.parent_id, list_append(path, above.session_id)
-        FROM climb JOIN sessions above ON above.session_id = next_id
-        WHERE NOT list_contains(path, above.session_id)
-    ),
-    roots AS (
-        SELECT session_id,
-               CASE WHEN coalesce(list_contains(path, next_id), false) THEN session_id ELSE root_id END AS root_id
-        FROM climb
-        QUALIFY row_number() OVER (PARTITION BY session_id ORDER BY len(path) DESC) = 1
-        UNION ALL
-        SELECT session_id, session_id FROM sessions WHERE NOT $fold
-    ),
-    rooted AS (
-        SELECT session_id, root_id, cost_recorded_usd, total_tokens
-        FROM matching JOIN roots USING (session_id) LEFT JOIN scoped USING (session_id)
+    members AS (
+        SELECT session_id, title, created_at, coalesce(created_at, first_message_at) AS started_at,
+               coalesce(
+                   if(NOT $fold OR circles.root_session_id IS NOT NULL, session_id, NULL), tree.root_session_id
+               ) AS root_id,
+               root_id = session_id AS is_root,
+               spent.session_id IS NOT NULL OR (
+                   exchange_count = 0 AND len($agents::VARCHAR[]) = 0 AND len($models::VARCHAR[]) = 0
+                   AND {narrow.in_period("created_at")} AND {narrow.IN_SESSION}
+               ) AS is_matching,
+               matching_cost_usd, matching_tokens,
+               cost_recorded_usd, total_tokens, inherited_total_tokens, fork_copies, tool_calls,
+               message_errors + failed_tool_calls AS errors, last_message_at, active_ms
+        FROM session_traces tree
+             JOIN sessions USING (session_id) JOIN session_stats USING (session_id)
+             LEFT JOIN spent USING (session_id)
+             LEFT JOIN circles ON circles.root_session_id = tree.root_session_id
     )
 """
 
 _TOTAL = f"""
-    WITH RECURSIVE {_MATCHING}
-    SELECT count(DISTINCT root_id)                         AS sessions,
-           count(*)                                        AS matching,
-           sum(cost_recorded_usd)::DECIMAL(38, 12)         AS cost_recorded_usd,
-           coalesce(sum(total_tokens), 0)::BIGINT          AS total_tokens
-    FROM rooted
+    WITH {_MEMBERS},
+    trees AS (
+        SELECT root_id, count(*) AS matching, sum(matching_cost_usd) AS cost_usd, sum(matching_tokens) AS tokens
+        FROM members WHERE is_matching GROUP BY root_id
+    )
+    SELECT count(*)                               AS sessions,
+           coalesce(sum(matching), 0)::BIGINT     AS matching,
+           sum(cost_usd)::DECIMAL(38, 12)         AS cost_recorded_usd,
+           coalesce(sum(tokens), 0)::BIGINT       AS total_tokens
+    FROM trees
 """
 
 # The first place in a session where the text is, the title before prompts and answers; only for the rows of a page.
 _FOUND = r"""
+    searched AS (
+        SELECT session_id, root_id FROM members WHERE is_matching AND root_id IN (SELECT root_id FROM page)
+    ),
     found AS (
         SELECT root_id, arg_min(place, (rank, body_id)) AS hit_place, arg_min(found_in, (rank, body_id)) AS found_in
         FROM (
             SELECT root_id, 'title' AS place, title AS found_in, 0 AS rank, session_id AS body_id
-            FROM rooted JOIN sessions USING (session_id)
-            WHERE root_id IN (SELECT session_id FROM page) AND $text <> '' AND contains(lower(title), lower($text))
+            FROM searched JOIN sessions USING (session_id)
+            WHERE contains(lower(title), lower($text))
             UNION ALL
             SELECT root_id, CASE WHEN role = 'user' THEN 'prompt' ELSE 'answer' END, body.text, 1, part_id
-            FROM rooted JOIN part_bodies body USING (session_id) JOIN parts USING (part_id)
+            FROM searched JOIN part_bodies body USING (session_id) JOIN parts USING (part_id)
                  JOIN messages ON messages.message_id = body.message_id
-            WHERE root_id IN (SELECT session_id FROM page) AND $text <> '' AND contains(lower(body.text), lower($text))
+            WHERE contains(lower(body.text), lower($text))
               AND part_type = 'text' AND NOT is_synthetic AND NOT is_orphan
         )
         GROUP BY root_id
@@ -319,62 +315,56 @@ _FOUND = r"""
 """
 
 
-def _rows_sql(sort: str) -> str:
-    """Write the query of one order."""
+def _rows_sql(sort: str, *, is_search: bool) -> str:
+    """Write the query of one order, with or without the places where a text was found."""
+    sort_key, direction = _ORDERS[sort]
     return f"""
-        WITH RECURSIVE {_MATCHING},
-        listed AS (
-            SELECT root_id, sum(cost_recorded_usd)::DECIMAL(38, 12) AS cost_recorded_usd,
-                   coalesce(sum(total_tokens), 0)::BIGINT AS total_tokens
-            FROM rooted GROUP BY root_id
-        ),
-        trees AS (
-            SELECT root_id, count(*) - 1 AS folded,
-                   sum(stats.cost_recorded_usd)::DECIMAL(38, 12)                  AS session_cost_usd,
-                   coalesce(sum(stats.total_tokens), 0)::BIGINT                   AS session_tokens,
-                   coalesce(sum(stats.inherited_total_tokens), 0)::BIGINT         AS inherited_tokens,
-                   coalesce(sum(stats.fork_copies), 0)::BIGINT                    AS fork_copies,
-                   coalesce(sum(stats.tool_calls), 0)::BIGINT                     AS tool_calls,
-                   coalesce(sum(message_errors + failed_tool_calls), 0)::BIGINT   AS errors,
-                   max(stats.last_message_at)                                     AS last_active_utc
-            FROM roots LEFT JOIN session_stats stats USING (session_id)
-            GROUP BY root_id
-        ),
+        WITH {_MEMBERS},
         page AS MATERIALIZED (
-            SELECT session.session_id, session.title, last_agent AS agent,
-                   last_provider_id || '/' || last_model_id AS model,
-                   session.project_id,
-                   coalesce(nullif(project.name, ''), nullif(parse_filename(project.worktree), '')) AS project_name,
-                   coalesce(session.created_at, first_message_at) AS started_utc,
-                   started_utc AT TIME ZONE 'UTC' AT TIME ZONE $tz AS started_at,
-                   coalesce(last_active_utc, session.created_at)  AS last_active_utc,
-                   coalesce(active_ms, 0)     AS active_ms,
-                   coalesce(user_messages, 0) AS exchanges,
-                   trees.tool_calls, trees.errors,
-                   listed.cost_recorded_usd, listed.total_tokens,
-                   session_cost_usd, session_tokens, trees.inherited_tokens,
-                   CASE WHEN $fold THEN folded ELSE coalesce(stats.child_sessions, 0) END AS children,
-                   trees.fork_copies,
-                   session.parent_id IS NOT NULL      AS is_child,
-                   session.deleted_at IS NOT NULL     AS is_deleted,
-                   session.archived_at IS NOT NULL    AS is_archived,
-                   session.is_missing_in_newer, session.is_placeholder
-            FROM listed
-                 JOIN sessions session ON session.session_id = listed.root_id
-                 JOIN trees USING (root_id)
-                 LEFT JOIN session_stats stats ON stats.session_id = listed.root_id
-                 LEFT JOIN projects project ON project.project_id = session.project_id
-            ORDER BY {_ORDERS[sort]}, session_id
+            SELECT root_id, count(*) - 1                                   AS folded,
+                   sum(matching_cost_usd)::DECIMAL(38, 12)                 AS cost_recorded_usd,
+                   coalesce(sum(matching_tokens), 0)::BIGINT               AS total_tokens,
+                   sum(cost_recorded_usd)::DECIMAL(38, 12)                 AS session_cost_usd,
+                   sum(total_tokens)::BIGINT                               AS session_tokens,
+                   sum(inherited_total_tokens)::BIGINT                     AS inherited_tokens,
+                   sum(fork_copies)::BIGINT                                AS fork_copies,
+                   sum(tool_calls)::BIGINT                                 AS tool_calls,
+                   sum(errors)::BIGINT                                     AS errors,
+                   max(last_message_at)                                    AS last_active_utc,
+                   {sort_key}                                              AS sort_key
+            FROM members
+            GROUP BY root_id
+            HAVING bool_or(is_matching)
+            ORDER BY sort_key {direction}, root_id
             LIMIT $limit::BIGINT OFFSET $offset::BIGINT
-        ),
-        {_FOUND}
-        SELECT page.*, hit, hit_place
-        FROM page LEFT JOIN snippets ON root_id = page.session_id
-        ORDER BY {_ORDERS[sort]}, session_id
+        )
+        {f", {_FOUND}" if is_search else ""}
+        SELECT session_id, title, last_agent AS agent, last_provider_id || '/' || last_model_id AS model, project_id,
+               coalesce(nullif(project.name, ''), nullif(parse_filename(project.worktree), '')) AS project_name,
+               coalesce(session.created_at, first_message_at)        AS started_utc,
+               timezone($tz, timezone('UTC', started_utc))           AS started_at,
+               coalesce(page.last_active_utc, session.created_at)    AS last_active_utc,
+               active_ms, user_messages                              AS exchanges,
+               page.tool_calls, page.errors, page.cost_recorded_usd, page.total_tokens,
+               session_cost_usd, session_tokens, page.inherited_tokens,
+               if($fold, folded, stats.child_sessions)               AS children,
+               page.fork_copies,
+               parent_id IS NOT NULL                                 AS is_child,
+               session.deleted_at IS NOT NULL                        AS is_deleted,
+               session.archived_at IS NOT NULL                       AS is_archived,
+               session.is_missing_in_newer, session.is_placeholder,
+               {"hit, hit_place" if is_search else "NULL AS hit, NULL AS hit_place"}
+        FROM page
+             JOIN sessions session ON session.session_id = root_id
+             JOIN session_stats stats USING (session_id)
+             LEFT JOIN projects project USING (project_id)
+             {"LEFT JOIN snippets USING (root_id)" if is_search else ""}
+        ORDER BY sort_key {direction}, session_id
     """
 
 
-_ROWS = {sort: _rows_sql(sort) for sort in SORTS}
+_LISTS = {sort: _rows_sql(sort, is_search=False) for sort in SORTS}
+_FINDS = {sort: _rows_sql(sort, is_search=True) for sort in SORTS}
 
 _COUNTERS = ("input", "output", "reasoning", "cache_read", "cache_write", "total")
 _STATS = (

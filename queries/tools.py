@@ -52,26 +52,20 @@ def slowest_tools(con: duckdb.DuckDBPyConnection, scope: Scope, limit: int | Non
     Returns:
         One row per tool that was called: those with enough calls first, slowest first, then by name.
     """
-    return fetch_rows(con, _SLOWEST, {**narrow.values(scope), "limit": limit, "few": FEW_CALLS}, ToolSpeed)
+    values = {**narrow.values(scope), "limit": limit, "few": FEW_CALLS}
+    return fetch_rows(con, narrow.narrowed(_SLOWEST, scope), values, ToolSpeed)
 
 
-# Clocks that went backwards measure nothing.
 _SLOWEST = f"""
-    WITH {narrow.HITS}, {narrow.SCOPED},
-    calls AS (
-        SELECT coalesce(tool_name, 'unknown') AS tool_name, is_failed, is_unfinished,
-               CASE WHEN NOT is_unfinished AND ended_at >= started_at
-                    THEN date_diff('millisecond', started_at, ended_at) END AS duration_ms
-        FROM parts SEMI JOIN scoped USING (message_id)
-        WHERE part_type = 'tool' AND NOT is_orphan
-    )
+    WITH {narrow.HITS}
     SELECT tool_name,
            count(*) FILTER (NOT is_unfinished)   AS calls,
            count(*) FILTER (is_failed)           AS failed_calls,
            count(*) FILTER (is_unfinished)       AS unfinished_calls,
            count(duration_ms)                    AS timed_calls,
            quantile_cont(duration_ms, 0.95)      AS p95_ms
-    FROM calls
+    FROM tool_calls
+    WHERE {narrow.IN_SCOPE}
     GROUP BY tool_name
     ORDER BY timed_calls >= $few DESC, p95_ms DESC NULLS LAST, tool_name
     LIMIT $limit::BIGINT

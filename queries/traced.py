@@ -24,7 +24,12 @@ _PATCHED_FILE = r"\*\*\* (?:Add|Update|Delete) File: (.+?)(?:\\n|$)"
 
 IN_SESSIONS = "list_contains($sessions::VARCHAR[], session_id)"
 IN_EXCHANGES = f"{IN_SESSIONS} AND list_contains($exchanges::VARCHAR[], exchange_id)"
-IN_MESSAGES = f"{IN_SESSIONS} AND list_contains($messages::VARCHAR[], message_id)"
+
+# A few more than asked for, which the joins on ids leave out: two bounds are compared while a table is read, but with a
+# long list every text of a session is read first (one exchange of 9,000 parts: 27 against 3 ms).
+IN_MESSAGES = f"""
+    {IN_SESSIONS} AND message_id BETWEEN list_min($messages::VARCHAR[]) AND list_max($messages::VARCHAR[])
+"""
 
 
 def one_line(column: str) -> str:

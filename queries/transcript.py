@@ -244,9 +244,9 @@ def _pieces_sql(labelled: str, bodies: str, chosen: str) -> str:
         whole AS (
             SELECT part_id AS body_id, {cut.format("text")} AS text, {cut.format("input")} AS input_json,
                    {cut.format("output")} AS output, input, text_bytes, input_bytes, output_bytes,
-                   coalesce(octet_length(encode(text)), 0) < text_bytes
-                   OR coalesce(octet_length(encode(input)), 0) < input_bytes
-                   OR coalesce(octet_length(encode(output)), 0) < output_bytes AS is_shortened
+                   coalesce(strlen(text), 0) < text_bytes
+                   OR coalesce(strlen(input), 0) < input_bytes
+                   OR coalesce(strlen(output), 0) < output_bytes AS is_shortened
             FROM part_bodies WHERE {bodies}
         ),
         of_exchange AS (
@@ -267,8 +267,8 @@ def _pieces_sql(labelled: str, bodies: str, chosen: str) -> str:
                if(kind = 'error', {cut.format("error_json")}, input_json) AS input_json,
                output,
                if(kind IN ('file', 'prompt') OR name IN ({tools}), input, NULL) AS arguments,
-               coalesce(octet_length(encode(if(kind = 'error', error_message, NULL))), text_bytes, 0) AS text_bytes,
-               coalesce(octet_length(encode(error_json)), input_bytes, 0) AS input_bytes,
+               coalesce(strlen(if(kind = 'error', error_message, NULL)), text_bytes, 0) AS text_bytes,
+               coalesce(strlen(error_json), input_bytes, 0) AS input_bytes,
                coalesce(output_bytes, 0) AS output_bytes, coalesce(is_shortened, FALSE) AS is_shortened,
                error_message, exit_code,
                input_tokens, output_tokens, reasoning_tokens, cache_read_tokens, cache_write_tokens,

@@ -336,7 +336,7 @@ _LOOPS = f"""
     ),
     given AS (
         SELECT part_id AS trace_id, hash(input) AS arguments, input_bytes, left(input, 2000) AS input_start
-        FROM part_bodies WHERE {_IN} AND input_bytes = octet_length(encode(input))
+        FROM part_bodies WHERE {_IN} AND input_bytes = strlen(input)
     ),
     grouped AS (
         SELECT session_id, exchange_id, name,

@@ -1,11 +1,12 @@
 """Migrations: both ways to the newest schema agree, every step has a way back, and a kill leaves a step done or not."""
 
+import itertools
 import multiprocessing
 import os
 import re
 import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import duckdb
 import pytest
 
 from indexer import database as database_module
-from indexer import migrations
+from indexer import derive, migrations
 from indexer.database import SCHEMA_VERSION, Database, attach, private_folder
 from indexer.exceptions import IndexAltered, IndexBroken, IndexMissing, IndexOlder
 from indexer.migrations import Migration, known
@@ -27,7 +28,10 @@ DataSet = Callable[[str], Path]
 Rows = dict[str, list[tuple[object, ...]]]
 
 # What belongs to the index itself, not to what OpenCode did.
-BOOKKEEPING = {"schema_migrations", "sync_state", "sync_events", "sources", "read_stamps"}
+BOOKKEEPING = {
+    *("schema_migrations", "sync_state", "sync_events", "sources", "read_stamps"),
+    *("benchmark_runs", "benchmark_results"),
+}
 
 
 @pytest.fixture
@@ -404,6 +408,28 @@ def test_migrate_failing_step_leaves_the_one_before(real_index: Path, monkeypatc
 
         assert database.schema_version == SCHEMA_VERSION
         database.migrate()  # fills what the step before brought
+        assert rows_of(database.con) == before
+
+
+def test_open_interrupted_while_tables_are_filled_goes_on(real_index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The schema is new already, and some sessions have no rows in its tables yet: the next start fills them."""
+    with Database.open_existing(real_index) as database:
+        before = rows_of(database.con)
+    set_back(real_index)
+    refresh, calls = derive.refresh, itertools.count()
+
+    def interrupted(con: duckdb.DuckDBPyConnection, session_ids: Sequence[str]) -> None:
+        """Stop in the third transaction."""
+        if next(calls) == 2:
+            raise KeyboardInterrupt
+        refresh(con, session_ids)
+
+    monkeypatch.setattr(database_module, "_SESSIONS_PER_TRANSACTION", 10)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(derive, "refresh", interrupted)
+        Database.open(real_index)
+
+    with Database.open(real_index) as database:
         assert rows_of(database.con) == before
 
 

@@ -172,7 +172,7 @@ def test_pages_pinned_revision_outlives_many_newer_ones(open_app: OpenApp, tmp_p
     """An indexer that publishes all the time does not move a page that nobody refreshed."""
     app = open_app(*DOCS, range="all")
     for number in range(6):
-        change(tmp_path / "index.duckdb", f"UPDATE messages SET cost_recorded_usd = {number + 2}")
+        change(tmp_path / "index.duckdb", f"UPDATE usage_slices SET cost_recorded_usd = {number + 2}")
         app.run()
 
     app.multiselect(key="agent").set_value(["build"]).run()  # asks what was not asked before

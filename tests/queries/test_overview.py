@@ -158,8 +158,13 @@ def test_overview_fork_copies_fail_once(open_index: OpenIndex) -> None:
         (days(date(2026, 11, 22), None, "UTC"), NOON, Period(datetime(2026, 11, 20), datetime(2026, 11, 21, 12))),
         (days(date(2026, 12, 1), None, "UTC"), NOON, None),
         (preset("24h", "UTC", NOON), NOON - timedelta(days=5), None),
+        (
+            preset("7d", "UTC", NOON),
+            NOON + timedelta(minutes=14, seconds=59),
+            Period(datetime(2026, 11, 10), datetime(2026, 11, 16, 12)),
+        ),
     ],
-    ids=["all", "no start", "7d", "24h", "past days", "from", "ahead", "index older than the range"],
+    ids=["all", "no start", "7d", "24h", "past days", "from", "ahead", "index older than the range", "quarter"],
 )
 def test_before_is_as_long_as_what_has_happened(period: Period, until: datetime, expected: Period | None) -> None:
     """Half a day is not compared with a whole one."""

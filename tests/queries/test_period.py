@@ -45,9 +45,9 @@ def test_preset_days_begin_at_local_midnight_and_end_with_today() -> None:
     assert preset("7d", BERLIN, now) == Period(datetime(2026, 11, 17, 23), datetime(2026, 11, 24, 23))
 
 
-def test_preset_24h_is_rolling_to_the_minute() -> None:
-    """The last 24 hours begin on a full minute, so that reruns within it ask the same."""
-    now = datetime(2026, 11, 23, 11, 30, 42, 7)
+def test_preset_24h_is_rolling_to_the_quarter_of_an_hour() -> None:
+    """The last 24 hours begin where a quarter of an hour does, so that reruns within it ask the same."""
+    now = datetime(2026, 11, 23, 11, 44, 42, 7)
 
     assert preset("24h", "UTC", now) == Period(datetime(2026, 11, 22, 11, 30), datetime(2026, 11, 24))
 
