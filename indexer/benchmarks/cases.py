@@ -225,9 +225,19 @@ CASES: tuple[Case, ...] = (
     *_scoped("Sessions", sessions.sessions_total, "", story.SESSIONS_TOTAL, after=(True,)),
     *_scoped("Sessions", sessions.session_rows, "newest", story.SESSION_ROWS, after=(True, "newest", PAGE_ROWS)),
     *_scoped("Sessions", sessions.session_rows, "cost", story.SESSION_ROWS, after=(True, "cost", PAGE_ROWS)),
-    Case("Sessions", sessions.sessions_total, benchmarks.TEXT_SEARCH, lambda found: (found.text, True)),
     Case(
-        "Sessions", sessions.session_rows, benchmarks.TEXT_SEARCH, lambda found: (found.text, True, "newest", PAGE_ROWS)
+        "Sessions",
+        sessions.sessions_total,
+        benchmarks.TEXT_SEARCH,
+        lambda found: (found.text, True),
+        story.SESSIONS_TOTAL_SEARCHED,
+    ),
+    Case(
+        "Sessions",
+        sessions.session_rows,
+        benchmarks.TEXT_SEARCH,
+        lambda found: (found.text, True, "newest", PAGE_ROWS),
+        story.SESSION_ROWS_SEARCHED,
     ),
     *_of_session("Timeline", timeline.timeline),
     Case("Timeline", timeline.events_since, "biggest session", lambda found: (found.biggest.marker,)),

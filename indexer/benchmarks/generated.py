@@ -161,7 +161,7 @@ _SESSIONS = (
     ),
     dated AS (
         SELECT *, date_trunc('day', $newest::TIMESTAMP) - to_days(days_ago::INTEGER)
-                  + to_seconds(7 * 3600 + 10 * 3600 * chance(session, 'hour')) AS day_at
+                  + to_milliseconds((7 + 10 * chance(session, 'hour')) * 3600000) AS day_at
         FROM days
     )
     SELECT session, first, size,
@@ -218,7 +218,7 @@ _ROWS = (
         FROM placed
     )
     SELECT *,
-           started_at + to_seconds(sum(gap_s) OVER turns) AS created_at,
+           date_trunc('milliseconds', started_at + to_seconds(sum(gap_s) OVER turns)) AS created_at,
            max(CASE WHEN is_user THEN message END) OVER turns AS asked,
            coalesce(lead(is_user) OVER (PARTITION BY session ORDER BY step), true) AS is_last,
            CASE WHEN is_user THEN 1 ELSE (4 + hash(message, 'parts') % 15)::BIGINT END AS parts

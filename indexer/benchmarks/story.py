@@ -135,6 +135,19 @@ OVERVIEW = f"""
     FROM (SELECT *, coalesce(agent, 'unknown') AS name {_COUNTED}) LEFT JOIN ({_CALLS}) USING (message_id)
     GROUP BY GROUPING SETS ((), (name))
 """
+_HITS = """
+    SELECT session_id FROM sessions WHERE contains(lower(title), lower($text))
+    UNION
+    SELECT body.session_id FROM part_bodies body JOIN parts USING (part_id)
+    WHERE contains(lower(body.text), lower($text)) AND part_type = 'text' AND NOT is_synthetic AND NOT is_orphan
+"""
+
+
+def _searched(plain: str) -> str:
+    """Narrow a list of sessions to those that hold a text."""
+    return plain.replace(_IN_PERIOD, f"session_id IN ({_HITS})", 1)
+
+
 SESSIONS_TOTAL = f"""
     SELECT count(*) AS sessions, sum(sessions) AS matching, sum(cost_recorded_usd) AS cost_recorded_usd,
            sum(total_tokens) AS total_tokens
@@ -146,6 +159,8 @@ SESSION_ROWS = f"""
          LEFT JOIN projects project USING (project_id)
     ORDER BY session.created_at DESC LIMIT 100
 """
+SESSIONS_TOTAL_SEARCHED = _searched(SESSIONS_TOTAL)
+SESSION_ROWS_SEARCHED = _searched(SESSION_ROWS)
 NAMES = f"""
     SELECT 'agent' AS kind, agent AS name FROM messages GROUP BY 2
     UNION ALL SELECT 'model', {_MODEL} FROM messages GROUP BY 2

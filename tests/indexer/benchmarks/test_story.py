@@ -140,13 +140,15 @@ def add(row: dict[str, object], *names: str) -> int:
     return sum(int(str(row[name])) for name in names)
 
 
+@pytest.mark.parametrize("about", ["all time", "text search"])
 def test_sessions_total_plain_query_gives_the_same_sums(
-    plain: duckdb.DuckDBPyConnection, con: duckdb.DuckDBPyConnection, subjects: Subjects
+    plain: duckdb.DuckDBPyConnection, con: duckdb.DuckDBPyConnection, subjects: Subjects, about: str
 ) -> None:
     """Rows of the list, child sessions folded."""
-    expected = sessions.sessions_total(con, subjects.everything, True)
+    scope = subjects.text if about == "text search" else subjects.everything
+    expected = sessions.sessions_total(con, scope, True)
 
-    (row,) = asked(plain, case("sessions_total: all time"), subjects)
+    (row,) = asked(plain, case(f"sessions_total: {about}"), subjects)
 
     assert row == {
         "sessions": expected.sessions,
@@ -154,6 +156,7 @@ def test_sessions_total_plain_query_gives_the_same_sums(
         "cost_recorded_usd": expected.cost_recorded_usd,
         "total_tokens": expected.total_tokens,
     }
+    assert expected.sessions
 
 
 def test_slowest_tools_plain_query_gives_the_same_speeds(
