@@ -18,6 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from indexer import backfill as filling
 from indexer import checks, comparison, service, settings
+from indexer.benchmarks.generated import LEAST_PARTS as LEAST_GENERATED_PARTS
 from indexer.bulk_loader import BulkResult
 from indexer.database import SCHEMA_VERSION, Database, MigrationResult
 from indexer.exceptions import AnotherIndexerRuns, IndexUnavailable
@@ -26,6 +27,7 @@ from indexer.status import report
 from indexer.totals import read_totals
 
 DONE, UNUSABLE, USAGE, ANOTHER_RUNS, INTERRUPTED = 0, 1, 2, 3, 130
+BENCHMARK_WIDTH = 170  # of its table, also where the output is a file
 LOG_EVERY_MESSAGES = 5_000
 
 log = logging.getLogger("indexer")
@@ -61,6 +63,18 @@ DbOption = Annotated[
 ]
 FullOption = Annotated[bool, typer.Option("--full", help="Compare the content of all messages, not of a sample.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+RowsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--rows",
+        metavar="N",
+        min=LEAST_GENERATED_PARTS,
+        help="Measure on made-up data with about so many parts, in a temporary folder. Default: your own index.",
+    ),
+]
+RunsOption = Annotated[
+    int, typer.Option("--runs", metavar="N", min=1, help="Warm runs of a query at most; slow ones get fewer.")
+]
 SampleOption = Annotated[bool, typer.Option("--sample", hidden=True)]
 ToOption = Annotated[
     int, typer.Option("--to", metavar="N", min=1, max=SCHEMA_VERSION, help="Stop at this schema version.")
@@ -204,6 +218,45 @@ def backfill(db: DbOption = None, verbose: VerboseOption = False) -> None:
         )
 
 
+@app.command()
+def benchmark(
+    db: DbOption = None,
+    rows: RowsOption = None,
+    runs: RunsOption = 30,
+    as_json: JsonOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """Time every query of the pages: as it is, without index scans, and on a plain schema. The index keeps the result.
+
+    Some minutes for a million parts, most of them for the plain schema. Without an index to keep it in, the result is
+    printed all the same.
+    """
+    # Here, because it knows the dashboard's queries, and what those load: no other command needs them.
+    from indexer.benchmarks import report as benchmark_report
+    from indexer.benchmarks import results, running
+
+    _configure_log(verbose, normally=logging.WARNING)
+    _stop_on_signals()
+    index = settings.index_path(db)
+    try:
+        with _explained(), _progress("queries") as progress:
+            run = running.measure_generated(rows, runs, progress) if rows else running.measure(index, runs, progress)
+    except KeyboardInterrupt:
+        print("interrupted: nothing was measured", file=sys.stderr)
+        raise typer.Exit(INTERRUPTED) from None
+    if as_json:
+        print(json.dumps(asdict(run), indent=1, default=str))
+    else:
+        Console(width=max(Console().width, BENCHMARK_WIDTH)).print(benchmark_report.table(run))
+    try:
+        with _explained():
+            print(f"The results were {results.keep(index, run).value}.", file=sys.stderr)
+    except typer.Exit:
+        print("The results are not kept.", file=sys.stderr)
+        if not rows:
+            raise
+
+
 def _print_migration(done: MigrationResult, database: Database) -> None:
     """Print what a change of the schema version did."""
     if done.backup:
@@ -281,14 +334,18 @@ def _explained() -> Iterator[None]:
 
 
 @contextmanager
-def _progress() -> Iterator[Callable[[int, int], None]]:
-    """Show progress: a bar on a terminal, a line now and then elsewhere."""
+def _progress(things: str = "messages") -> Iterator[Callable[[int, int], None]]:
+    """Show progress: a bar on a terminal, a line now and then elsewhere.
+
+    Args:
+        things: What is counted.
+    """
     if not sys.stderr.isatty():
         yield _logged_progress()
         return
-    columns = (TextColumn("messages"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn(things), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("messages", total=None)
+        task = bar.add_task(things, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 

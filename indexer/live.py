@@ -12,6 +12,7 @@ from pathlib import Path
 
 from indexer import kept_spend, update
 from indexer.activity import take_retry_request
+from indexer.benchmarks import results as benchmark_results
 from indexer.bulk_loader import record_comparison, record_listing
 from indexer.changes import ChangeQueue, Changes
 from indexer.database import Database
@@ -125,6 +126,7 @@ class Follower:
         self._take_comparison()
         if take_retry_request(self._database.path):
             self.queue.put(failed_documents(self._database))
+        benchmark_results.take(self._database)
         if time.monotonic() >= self._postponed_until and self._postponed:
             postponed, self._postponed = self._postponed, Changes()
             self.queue.put(postponed)

@@ -56,10 +56,12 @@ _KEPT_S = 10.0
 _KEPT_WITH_TEXTS_S = 1.0  # while deleted texts wait: as long as a reader takes to open one
 _KEPT_WAL_BYTES = 256 << 20
 _GONE_PREFIX = "gone-"  # of revisions being removed
+HELD_PREFIX = "held-"  # of folders for `hold`
+_OTHERS_PREFIXES = ("spill-", HELD_PREFIX)  # of folders of readers: removed once they must have ended
 
 # Readers ask small questions, each in a moment, and many at once: two threads for each kept the indexer from the
 # processor (four readers without pause, two cores: a new row was visible after 0.63 s with two threads, 0.52 with one).
-_READER_SETTINGS: Settings = {"memory_limit": "512MB", "threads": 1}
+READER_SETTINGS: Settings = {"memory_limit": "512MB", "threads": 1}
 
 _TEXTS_KEPT = timedelta(minutes=8)  # deleted ones, in the file: 10 minutes are promised, and it takes some
 _COMPACTION_SHARE = 0.05  # of the time
@@ -573,6 +575,46 @@ class IndexReader:
                 self._opening = None
 
 
+def hold(path: Path, folder: Path) -> Path:
+    """Keep what is published now, as a file that can be opened again and again, however many revisions follow.
+
+    Args:
+        path: What readers open.
+        folder: Where to put it, a folder that only its owner may enter. Nothing of it may be written to.
+
+    Returns:
+        The file; its WAL, if there is one, lies beside it.
+
+    Raises:
+        IndexUnavailable: Nothing is published, or it cannot be reached.
+    """
+    while True:
+        file, key = _locate(path)
+        target = folder / _BASE_NAME
+        for leftover in (target, folder / _WAL_NAME):
+            leftover.unlink(missing_ok=True)
+        try:
+            _link_or_copy(file, target)
+            with suppress(FileNotFoundError):
+                _link_or_copy(file.with_name(_WAL_NAME), folder / _WAL_NAME)
+            if _key(file, path) == key:
+                return target
+        except FileNotFoundError:
+            continue  # removed just now: there is a newer one
+        except OSError as error:
+            raise IndexBroken(f"The index at {path} cannot be kept in {folder}: {error}") from error
+
+
+def _link_or_copy(file: Path, target: Path) -> None:
+    """Give a published file another name, where links are refused a copy."""
+    try:
+        os.link(file, target)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        shutil.copyfile(file, target)
+
+
 def _has_links(folder: Path) -> bool:
     """Try whether a folder takes symbolic and hard links (Windows and some file systems refuse them)."""
     with tempfile.TemporaryDirectory(dir=folder, prefix="links-") as trial:
@@ -599,8 +641,8 @@ def _clean(path: Path, now: float) -> list[_Published]:
     day_ago = time.time() - 86_400
     for entry in folder.iterdir():
         is_old_revision = _REVISION_FOLDER.fullmatch(entry.name) and entry != current
-        is_abandoned_spill = entry.name.startswith("spill-") and entry.stat().st_mtime < day_ago
-        if is_old_revision or is_abandoned_spill or entry.name.startswith(("links-", _GONE_PREFIX)):
+        is_abandoned = entry.name.startswith(_OTHERS_PREFIXES) and entry.stat().st_mtime < day_ago
+        if is_old_revision or is_abandoned or entry.name.startswith(("links-", _GONE_PREFIX)):
             shutil.rmtree(entry, ignore_errors=True)
     for name in ("link.new", "copy.new", _NEWEST_BASE_NAME):
         (folder / name).unlink(missing_ok=True)
@@ -739,7 +781,7 @@ def _open_file(file: Path, path: Path, key: str) -> Snapshot:
     folder = private_folder(path)
     spill = (folder if folder.is_dir() else Path(tempfile.gettempdir())) / f"spill-{uuid.uuid4().hex}"
     try:
-        con = attach(file, path, "READ_ONLY", _READER_SETTINGS | {"temp_directory": str(spill)})
+        con = attach(file, path, "READ_ONLY", READER_SETTINGS | {"temp_directory": str(spill)})
     except (IndexDamaged, IndexUnwritable) as error:  # what the writer does about its own file
         raise IndexBroken(
             f"The index at {path} cannot be opened ({error.__cause__}). Start the indexer: it publishes it anew."

@@ -394,7 +394,7 @@ CREATE TABLE benchmark_runs (
     database_bytes BIGINT NOT NULL,
     machine        VARCHAR NOT NULL,          -- processor and number of cores
     versions       VARCHAR NOT NULL,          -- Python, DuckDB, schema
-    runs           INTEGER NOT NULL           -- warm runs of every query
+    runs           INTEGER NOT NULL           -- warm runs of a query at most: slow ones have fewer
 );
 
 -- One row per run, query and variant.
@@ -403,10 +403,13 @@ CREATE TABLE benchmark_results (
     query       VARCHAR NOT NULL,
     variant     VARCHAR NOT NULL,             -- current; no_index: the same file, index scans off; story: its plain schema
     page        VARCHAR NOT NULL,             -- where it is run
-    rows        BIGINT NOT NULL,              -- of the result
+    runs        INTEGER NOT NULL,             -- warm ones
+    statements  INTEGER NOT NULL,             -- that the page's call runs
+    rows        BIGINT NOT NULL,              -- of all their results
     cold_ms     DOUBLE NOT NULL,              -- first run on a fresh connection
     median_ms   DOUBLE NOT NULL,
     p95_ms      DOUBLE NOT NULL,
+    slowest_ms  DOUBLE NOT NULL,              -- its slowest statement, median
     is_index_used BOOLEAN NOT NULL,           -- the plan holds an index scan
     sql         VARCHAR NOT NULL,
     plan        VARCHAR NOT NULL,             -- EXPLAIN ANALYZE

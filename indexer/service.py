@@ -11,6 +11,7 @@ import duckdb
 
 from indexer import bulk_loader, kept_spend
 from indexer.activity import Activity, write_activity
+from indexer.benchmarks import results as benchmark_results
 from indexer.bulk_loader import BulkResult, Progress
 from indexer.database import Database
 from indexer.exceptions import AnotherIndexerRuns, IndexDamaged, IndexUnavailable, IndexUnwritable
@@ -149,6 +150,7 @@ def _begin(database: Database, publisher: Publisher, folders: Sequence[Path]) ->
     sync = SyncState(database.path, database, publisher)
     if not sync.acquire_bulk_lock(f"reading {printable(', '.join(map(str, folders)))}"):
         raise AnotherIndexerRuns(f"A full pass writes the index at {database.path} right now. Try again when it ended.")
+    benchmark_results.take(database)
     return sync
 
 

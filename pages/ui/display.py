@@ -102,6 +102,20 @@ def duration(ms: float | None) -> str:
     return f"{hours // 24}d {hours % 24}h"
 
 
+def fine_duration(ms: float | None) -> str:
+    """Write a duration of a few milliseconds with what tells them apart: `0.72 ms`, `9.5 ms`, `112 ms`, `1.2 s`."""
+    if ms is None or ms != ms or ms >= 1000:
+        return duration(ms)
+    return f"{ms:.{2 if ms < 0.995 else 1 if ms < 99.95 else 0}f} ms"
+
+
+def times(ratio: float | None) -> str:
+    """Write how many times as much: `×0.42`, `×3.1`, `×74`."""
+    if ratio is None or ratio != ratio:
+        return MISSING
+    return f"×{ratio:,.{2 if ratio < 0.995 else 1 if ratio < 9.95 else 0}f}"
+
+
 def local(moment: datetime, tz: str) -> datetime:
     """Return a naive UTC moment in a zone, naive again: what a table shows."""
     return moment.replace(tzinfo=UTC).astimezone(ZoneInfo(tz)).replace(tzinfo=None)

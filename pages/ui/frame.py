@@ -18,9 +18,11 @@ SESSIONS = ROOT / "pages" / "sessions.py"
 TIMELINE = ROOT / "pages" / "timeline.py"
 ERRORS = ROOT / "pages" / "errors.py"
 TOOLS = ROOT / "pages" / "tools.py"
+BENCHMARKS = ROOT / "pages" / "benchmarks.py"
 INDEXER = ROOT / "pages" / "indexer.py"
 
-_TIMELINE_PATH, _INDEXER_PATH = "timeline", "indexer"
+_TIMELINE_PATH = "timeline"
+_BENCHMARKS_PATH, _INDEXER_PATH = _ABOUT_INDEX = "benchmarks", "indexer"
 _in_frame = contextvars.ContextVar("in_frame", default=False)
 
 # Wider than Streamlit's own block, tighter on a phone. Colours are never set here: a theme switch does not rerun.
@@ -64,6 +66,7 @@ def navigate() -> st.Page:
         st.Page(TIMELINE, title="Timeline", icon=":material/view_timeline:", url_path=_TIMELINE_PATH),
         st.Page(ERRORS, title="Errors", icon=":material/error:", url_path="errors"),
         st.Page(TOOLS, title="Tools", icon=":material/build:", url_path="tools"),
+        st.Page(BENCHMARKS, title="Benchmarks", icon=":material/speed:", url_path=_BENCHMARKS_PATH),
         st.Page(INDEXER, title="Indexer", icon=":material/sync:", url_path=_INDEXER_PATH),
     ]
     page = st.navigation([home, *shown], position="top")
@@ -74,12 +77,12 @@ def navigate() -> st.Page:
 
 def is_about_index(page: st.Page) -> bool:
     """Tell whether a page is about the index itself: it has something to show of an empty index."""
-    return page.url_path == _INDEXER_PATH
+    return page.url_path in _ABOUT_INDEX
 
 
 def has_filters(page: st.Page) -> bool:
     """Tell whether the filter bar stands over a page: not over the index itself, nor over one session."""
-    return page.url_path not in (_TIMELINE_PATH, _INDEXER_PATH)
+    return page.url_path not in (_TIMELINE_PATH, *_ABOUT_INDEX)
 
 
 @contextmanager

@@ -21,7 +21,7 @@ import pyarrow as pa
 import pytest
 
 from indexer import publish
-from indexer.database import SCHEMA_VERSION, Database, copy_file, is_own_copy, private_folder, quoted
+from indexer.database import SCHEMA_VERSION, Database, attach, copy_file, is_own_copy, private_folder, quoted
 from indexer.exceptions import (
     IndexBroken,
     IndexForeign,
@@ -31,7 +31,7 @@ from indexer.exceptions import (
     IndexUnavailable,
     IndexUnwritable,
 )
-from indexer.publish import IndexReader, Publisher
+from indexer.publish import IndexReader, Publisher, hold
 
 SPAWN = multiprocessing.get_context("spawn")
 SLOTS = 100  # rows that every transaction of the tests rewrites
@@ -591,16 +591,17 @@ def test_publisher_leftovers_of_a_kill_are_removed(path: Path) -> None:
     (folder / "link.new").symlink_to("analytics.duckdb.d/7/index.duckdb")
     (folder / "copy.new").touch()
     (folder / "links-x").mkdir()
-    for name in ("spill", "spill-old", "spill-new"):
+    for name in ("spill", "spill-old", "spill-new", "held-old", "held-new"):
         (folder / name).mkdir()
-    os.utime(folder / "spill-old", (0, 0))
+    for name in ("spill-old", "held-old"):
+        os.utime(folder / name, (0, 0))
 
     with Database.open(path) as database:
         Publisher(database)
 
         kept = {entry.name for entry in folder.iterdir()}
 
-    assert kept == {"1", "spill-new", "indexer.lock", "indexer.pid", "work.duckdb"}
+    assert kept == {"1", "spill-new", "held-new", "indexer.lock", "indexer.pid", "work.duckdb"}
 
 
 def test_publisher_link_removed_publishes_again(path: Path, reader: IndexReader) -> None:
@@ -1091,3 +1092,70 @@ def test_sizes_nothing_published_is_missing(path: Path, reader: IndexReader) -> 
     """There is nothing to measure."""
     with pytest.raises(IndexMissing):
         reader.sizes()
+
+
+def test_hold_many_revisions_later_still_opens_the_held_one(database: Database, path: Path, tmp_path: Path) -> None:
+    """Base and WAL of one revision, also when the publisher has removed it and made other bases."""
+    publisher = Publisher(database)
+    publisher.publish()
+    write(database)
+    publisher.publish()  # its rows are in the WAL
+    (tmp_path / "held").mkdir()
+
+    held = hold(path, tmp_path / "held")
+    for _ in range(5):
+        write(database)
+        publisher.publish(new_base=True)
+
+    con = attach(held, path, "READ_ONLY", {})
+    assert check(con) == 1
+    con.close()
+
+
+def test_hold_no_links_copies(database: Database, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the file system refuses links."""
+    Publisher(database).publish()
+    (tmp_path / "held").mkdir()
+
+    def refuse(*args: object) -> None:
+        """Refuse a link as FAT does."""
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    held = hold(path, tmp_path / "held")
+
+    assert held.stat().st_nlink == 1
+    con = attach(held, path, "READ_ONLY", {})
+    assert con.execute("SELECT revision FROM sync_state").fetchone() == (0,)
+    con.close()
+
+
+def test_hold_revision_removed_meanwhile_takes_the_next(
+    database: Database, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the base and the WAL the publisher goes on."""
+    publisher = Publisher(database)
+    publisher.publish()
+    (tmp_path / "held").mkdir()
+    link = publish._link_or_copy
+
+    def interrupted(file: Path, target: Path) -> None:
+        """Publish and remove the old revision once the first base is linked."""
+        link(file, target)
+        if database.revision == 0:
+            write(database)
+            publisher.publish(new_base=True)
+            shutil.rmtree(file.parent)
+
+    monkeypatch.setattr(publish, "_link_or_copy", interrupted)
+    held = hold(path, tmp_path / "held")
+
+    con = attach(held, path, "READ_ONLY", {})
+    assert check(con) == 1
+    con.close()
+
+
+def test_hold_nothing_published_says_so(path: Path, tmp_path: Path) -> None:
+    """As readers do."""
+    with pytest.raises(IndexMissing):
+        hold(path, tmp_path)

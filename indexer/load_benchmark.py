@@ -1,4 +1,4 @@
-"""Measures token extraction, the bulk load and the deriving of exchanges and traces: `python -m indexer.benchmark`.
+"""Measures token extraction, the bulk load and the deriving of exchanges: `python -m indexer.load_benchmark`.
 
 Speeds depend on the machine, so each is shown as a ratio to something bare measured in the same run: parsing the same
 document, reading and parsing the same files.

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from indexer import benchmark, sample
-from indexer.benchmark import EXTRACTION_LIMIT_US, BulkLoad, Extraction
+from indexer import load_benchmark, sample
+from indexer.load_benchmark import EXTRACTION_LIMIT_US, BulkLoad, Extraction
 from tests.builders import assistant, session, step_finish, tokens, user, write_json_tree
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -21,7 +21,7 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_usage_documents_sample_gives_messages_and_steps(data_dir: Path) -> None:
     """Every message and every step-finish part, as bytes."""
-    documents = benchmark.usage_documents(data_dir)
+    documents = load_benchmark.usage_documents(data_dir)
 
     assert len([body for body in documents if b'"role"' in body]) == 672
     assert all(b'"role"' in body or b'"step-finish"' in body for body in documents)
@@ -29,7 +29,7 @@ def test_usage_documents_sample_gives_messages_and_steps(data_dir: Path) -> None
 
 def test_measure_extraction_real_documents_far_below_the_limit(data_dir: Path) -> None:
     """Microseconds are expected; 50 ms is the promise."""
-    measured = benchmark.measure_extraction(benchmark.usage_documents(data_dir), calls=1)
+    measured = load_benchmark.measure_extraction(load_benchmark.usage_documents(data_dir), calls=1)
 
     assert measured.documents > 672
     assert 0 < measured.extract_us <= measured.slowest_us < EXTRACTION_LIMIT_US
@@ -37,7 +37,7 @@ def test_measure_extraction_real_documents_far_below_the_limit(data_dir: Path) -
 
 def test_measure_bulk_load_real_files_are_all_read(data_dir: Path) -> None:
     """The floor reads every file of the tree; the load takes longer, as it does that and more."""
-    measured = benchmark.measure_bulk_load(data_dir, rounds=1)
+    measured = load_benchmark.measure_bulk_load(data_dir, rounds=1)
 
     assert measured.files == len(list((data_dir / "storage").rglob("*.json")))
     assert measured.ratio > 1
@@ -45,7 +45,7 @@ def test_measure_bulk_load_real_files_are_all_read(data_dir: Path) -> None:
 
 def test_measure_derivation_counts_the_rows_of_the_index(data_dir: Path) -> None:
     """Exchanges and traces of the sample, rebuilt at once and session by session: the same rows."""
-    measured = benchmark.measure_derivation(data_dir)
+    measured = load_benchmark.measure_derivation(data_dir)
 
     assert (measured.sessions, measured.rows) == (114, 191 + 1600)
     assert measured.live_s > measured.bulk_s > 0
@@ -62,7 +62,7 @@ def test_main_named_folder_prints_ratios(tmp_path: Path) -> None:
     """The command that `make bench` runs, on a small folder: the tests above measure the sample."""
     usage = tokens(input=10)
     data = write_json_tree(tmp_path, [session(), user(), assistant(usage=usage), step_finish("prt_1", usage)])
-    command = [sys.executable, "-m", "indexer.benchmark", "--data", str(data), "--calls", "1", "--rounds", "1"]
+    command = [sys.executable, "-m", "indexer.load_benchmark", "--data", str(data), "--calls", "1", "--rounds", "1"]
 
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 

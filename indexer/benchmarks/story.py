@@ -1,0 +1,195 @@
+"""The story's schema, to compare with: typed tables without keys and indexes, rows in no order, nothing added up.
+
+`build` makes it from an index. `PLAIN` holds what one would ask it where a page's own query reads a small table that it
+does not have: the same numbers, from messages and parts. All other queries run on it as they are.
+"""
+
+from pathlib import Path
+
+from indexer.database import STORAGE_OPTIONS, attach, quoted, quoted_name
+from indexer.publish import READER_SETTINGS
+
+# Kept by the indexer so that pages need not add up messages and parts.
+ROLLUPS = ("usage_slices", "tool_calls", "failures")
+
+
+def build(source: Path, target: Path, index: Path) -> None:
+    """Copy an index into the story's schema.
+
+    Args:
+        source: The index's file. Only read.
+        target: A file that is not there yet.
+        index: What the user calls the index; named in errors.
+    """
+    spill = {"temp_directory": str(target.with_name("story-spill"))}
+    con = attach(target, index, STORAGE_OPTIONS, READER_SETTINGS | spill | {"preserve_insertion_order": False})
+    try:
+        con.execute(f"ATTACH {quoted(source)} AS source (READ_ONLY)")
+        tables = con.execute(
+            "SELECT table_name FROM duckdb_tables() WHERE database_name = 'source' AND schema_name = 'main'"
+        ).fetchall()
+        for (table,) in tables:
+            if table not in ROLLUPS:
+                name = quoted_name(table)
+                con.execute(f"CREATE TABLE {name} AS SELECT * FROM source.{name} ORDER BY hash(rowid)")
+        views = con.execute(
+            "SELECT sql FROM duckdb_views() WHERE database_name = 'source' AND schema_name = 'main' AND NOT internal"
+        ).fetchall()
+        for (text,) in views:
+            con.execute(text)
+        con.execute("CHECKPOINT index_db")
+    finally:
+        con.close()
+
+
+_IN_PERIOD = """
+    ($start::TIMESTAMP IS NULL OR created_at >= $start::TIMESTAMP)
+    AND ($end::TIMESTAMP IS NULL OR created_at < $end::TIMESTAMP)
+    AND (len($agents::VARCHAR[]) = 0 OR list_contains($agents::VARCHAR[], coalesce(agent, 'unknown')))
+"""
+# Every request once.
+_COUNTED = f"FROM messages WHERE has_usage AND NOT is_fork_copy AND {_IN_PERIOD}"
+_LOCAL = "(created_at AT TIME ZONE 'UTC' AT TIME ZONE $tz)"
+_MODEL = "coalesce(provider_id, 'unknown') || '/' || coalesce(model_id, 'unknown')"
+_SUMS = """
+    sum(cost_recorded_usd) AS cost_recorded_usd, count(DISTINCT session_id) AS sessions, count(*) AS messages,
+    sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens, sum(reasoning_tokens) AS reasoning_tokens,
+    sum(cache_read_tokens) AS cache_read_tokens, sum(cache_write_tokens) AS cache_write_tokens,
+    sum(total_tokens) AS total_tokens, count(*) FILTER (cost_recorded_usd IS NULL) AS unrecorded_messages,
+    count(*) FILTER (is_usage_missing) AS missing_usage_messages
+"""
+_CALLS = """
+    SELECT message_id, count(*) FILTER (NOT is_unfinished) AS calls, count(*) FILTER (is_failed) AS failed_calls
+    FROM parts WHERE part_type = 'tool' AND NOT is_orphan GROUP BY message_id
+"""
+_ABORTED = "error_name IN ('MessageAbortedError', 'aborted')"
+
+_KEYS = {
+    "day": f"strftime({_LOCAL}, '%Y-%m-%d')",
+    "week": f"strftime(date_trunc('week', {_LOCAL}), '%Y-%m-%d')",
+    "month": f"strftime({_LOCAL}, '%Y-%m')",
+    "provider": "coalesce(provider_id, 'unknown')",
+    "model": _MODEL,
+    "agent": "coalesce(agent, 'unknown')",
+    "project": "coalesce(project_id, 'unknown')",
+    "session": "session_id",
+}
+
+
+def _with_project(by: str) -> str:
+    """Write where messages are read from: with the project of their session only where it is asked for."""
+    source = "messages JOIN (SELECT session_id, project_id FROM sessions) USING (session_id)"
+    return _COUNTED.replace("messages", source, 1) if by == "project" else _COUNTED
+
+
+def _rows(by: str) -> str:
+    """Write the table of the Costs page."""
+    return f"""
+        SELECT {_KEYS[by]} AS key, {_SUMS},
+               count(error_name) + coalesce(sum(failed_calls), 0) AS errors
+        FROM (SELECT * {_with_project(by)}) LEFT JOIN ({_CALLS}) USING (message_id)
+        GROUP BY 1
+        ORDER BY cost_recorded_usd DESC NULLS LAST
+    """
+
+
+def _series(by: str) -> str:
+    """Write the cost of each day."""
+    return f"""
+        SELECT date_trunc('day', {_LOCAL}) AS step_at, {_KEYS[by]} AS key, sum(cost_recorded_usd) AS cost_usd
+        {_with_project(by)} AND cost_recorded_usd > 0 AND created_at IS NOT NULL
+        GROUP BY 1, 2
+        ORDER BY 1, 2
+    """
+
+
+def _ranks(by: str) -> str:
+    """Write the order of all keys by cost."""
+    counted = _with_project(by).replace(_IN_PERIOD, "true")
+    return f"SELECT {_KEYS[by]} AS key, sum(cost_recorded_usd) AS cost {counted} GROUP BY 1 ORDER BY cost DESC"
+
+
+_SESSIONS = f"""
+    SELECT root_session_id, count(DISTINCT session_id) AS sessions, sum(cost_recorded_usd) AS cost_recorded_usd,
+           sum(total_tokens) AS total_tokens, max(created_at) AS last_active, sum(calls) AS tool_calls,
+           count(error_name) + coalesce(sum(failed_calls), 0) AS errors
+    FROM (SELECT * FROM messages WHERE NOT is_fork_copy AND {_IN_PERIOD})
+    JOIN (
+        SELECT session_id, arg_max(root_session_id, depth) AS root_session_id FROM session_traces GROUP BY session_id
+    ) USING (session_id)
+    LEFT JOIN ({_CALLS}) USING (message_id)
+    GROUP BY root_session_id
+"""
+
+COST_TOTALS = f"SELECT {_SUMS}, min(created_at) AS first_at, max(created_at) AS last_at {_COUNTED}"
+COST_ROWS = {by: _rows(by) for by in _KEYS}
+COST_SERIES = {by: _series(by) for by in ("provider", "model", "agent", "project")}
+COST_RANKS = {by: _ranks(by) for by in COST_SERIES}
+OVERVIEW = f"""
+    SELECT CASE WHEN grouping(name) = 0 THEN name END AS name, {_SUMS},
+           count(*) FILTER (NOT coalesce({_ABORTED}, false)) AS answers,
+           count(error_name) FILTER (NOT {_ABORTED}) AS failed_answers,
+           count(*) FILTER ({_ABORTED}) AS aborted_answers,
+           sum(calls) AS calls, sum(failed_calls) AS failed_calls,
+           min(created_at) AS first_at, max(created_at) AS last_at
+    FROM (SELECT *, coalesce(agent, 'unknown') AS name {_COUNTED}) LEFT JOIN ({_CALLS}) USING (message_id)
+    GROUP BY GROUPING SETS ((), (name))
+"""
+_HITS = """
+    SELECT session_id FROM sessions WHERE contains(lower(title), lower($text))
+    UNION
+    SELECT body.session_id FROM part_bodies body JOIN parts USING (part_id)
+    WHERE contains(lower(body.text), lower($text)) AND part_type = 'text' AND NOT is_synthetic AND NOT is_orphan
+"""
+
+
+def _searched(plain: str) -> str:
+    """Narrow a list of sessions to those that hold a text."""
+    return plain.replace(_IN_PERIOD, f"session_id IN ({_HITS})", 1)
+
+
+SESSIONS_TOTAL = f"""
+    SELECT count(*) AS sessions, sum(sessions) AS matching, sum(cost_recorded_usd) AS cost_recorded_usd,
+           sum(total_tokens) AS total_tokens
+    FROM ({_SESSIONS})
+"""
+SESSION_ROWS = f"""
+    SELECT listed.*, session.title, session.created_at, project.name, project.worktree
+    FROM ({_SESSIONS}) listed JOIN sessions session ON session.session_id = root_session_id
+         LEFT JOIN projects project USING (project_id)
+    ORDER BY session.created_at DESC LIMIT 100
+"""
+SESSIONS_TOTAL_SEARCHED = _searched(SESSIONS_TOTAL)
+SESSION_ROWS_SEARCHED = _searched(SESSION_ROWS)
+NAMES = f"""
+    SELECT 'agent' AS kind, agent AS name FROM messages GROUP BY 2
+    UNION ALL SELECT 'model', {_MODEL} FROM messages GROUP BY 2
+    UNION ALL SELECT 'project', project_id FROM sessions GROUP BY 2
+"""
+# Calls belong to the time and agent of their message.
+_ALL_CALLS = f"""
+    FROM parts JOIN (SELECT message_id, created_at, agent, provider_id, model_id {_COUNTED}) USING (message_id)
+    WHERE part_type = 'tool' AND NOT is_orphan
+"""
+_DURATION = """
+    CASE WHEN NOT is_unfinished AND ended_at >= started_at THEN date_diff('millisecond', started_at, ended_at) END
+"""
+SLOWEST_TOOLS = f"""
+    SELECT tool_name, count(*) FILTER (NOT is_unfinished) AS calls, count(*) FILTER (is_failed) AS failed_calls,
+           count({_DURATION}) AS timed_calls, quantile_cont({_DURATION}, 0.95) AS p95_ms
+    {_ALL_CALLS}
+    GROUP BY tool_name
+    ORDER BY p95_ms DESC NULLS LAST LIMIT 5
+"""
+NEWEST_ERRORS = f"""
+    SELECT failed.*, title
+    FROM (
+        SELECT message_id AS error_id, session_id, coalesce(completed_at, created_at) AS failed_at, error_name AS name,
+               error_data
+        {_COUNTED} AND error_name IS NOT NULL AND NOT {_ABORTED} AND deleted_at IS NULL
+        UNION ALL
+        SELECT part_id, parts.session_id, coalesce(ended_at, started_at, created_at), tool_name, error_data
+        {_ALL_CALLS} AND is_failed AND deleted_at IS NULL
+    ) failed LEFT JOIN sessions USING (session_id)
+    ORDER BY failed_at DESC NULLS LAST LIMIT 8
+"""
