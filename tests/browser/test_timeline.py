@@ -75,6 +75,11 @@ def heading(visit: Visit) -> Locator:
     return visit.page.get_by_role("heading", level=1).first
 
 
+def search(visit: Visit) -> Locator:
+    """Return the search of the picker; for a moment after Back the waterfall's own is still there, too."""
+    return visit.page.get_by_role("searchbox", name="Search titles, prompts, answers")
+
+
 def chosen(page: Page) -> Locator:
     """Return the selected row of the waterfall."""
     return page.locator('.rows .row[aria-selected="true"]')
@@ -175,7 +180,7 @@ def test_overview_error_opens_at_the_very_event(visit: Visit) -> None:
 def test_picker_tick_opens_and_back_keeps_the_search(visit: Visit) -> None:
     """Search, open, go back: the search is still there; forward shows the session again."""
     visit.open("/timeline")
-    visit.page.get_by_role("searchbox").fill("release")
+    search(visit).fill("release")
     visit.page.get_by_text("Tick a row to open its timeline").filter(has_not_text="102").wait_for()
     visit.settle()
     tick(visit, "picker_table")
@@ -185,7 +190,7 @@ def test_picker_tick_opens_and_back_keeps_the_search(visit: Visit) -> None:
 
     visit.page.go_back()
     expect(heading(visit)).to_have_text("Timeline")
-    expect(visit.page.get_by_role("searchbox")).to_have_value("release")
+    expect(search(visit)).to_have_value("release")
     visit.page.go_forward()
 
     expect(heading(visit)).to_have_text(title)
