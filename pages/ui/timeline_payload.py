@@ -15,8 +15,13 @@ from queries.waste import Finding, WasteReport
 _EPOCH = datetime(1970, 1, 1)
 _STATUS = {"answered": "ok", "unanswered": "unknown"}
 _MARKS = {waste.LOOP: "loop", waste.EDIT_FAIL_EDIT: "edit", waste.FAILED: "ended", waste.ABORTED: "ended"}
-# The first bit of an event's flags is that of the second kind of mark: of a piece only these two are known.
-_FLAGS = (("is_fork_copy", timeline.FORK_COPY), ("is_deleted", timeline.DELETED))
+# What of an event's flags is known of a piece: which are waste, the waterfall says.
+_FLAGS = (
+    ("is_fork_copy", timeline.FORK_COPY),
+    ("is_deleted", timeline.DELETED),
+    ("is_clock_backwards", timeline.CLOCK_BACKWARDS),
+)
+_NAMED_BY_LABEL = ("tool", "delegation", "patch", "other")  # where OpenCode has no title, as of calls that failed
 
 
 def viewer(
@@ -163,7 +168,7 @@ def _piece(row: Piece, origin_at: datetime | None) -> trace_viewer.PieceRow:
         "id": row.trace_id,
         "kind": row.kind,
         "name": row.name,
-        "title": row.title,
+        "title": row.title or (row.label if row.kind in _NAMED_BY_LABEL else None),
         "status": row.status,
         "text": row.text if row.exit_code is None else _ended(row),
         "text_bytes": row.text_bytes,
@@ -242,6 +247,7 @@ def _exchange(row: TracedExchange, session_id: str) -> trace_viewer.GrowthExchan
         "tokens": row.tokens,
         "cost_usd": _usd(row.cost_usd),
         "is_fork_copy": row.is_fork_copy,
+        "label": row.label,
     }
 
 
