@@ -268,6 +268,18 @@ def test_timeline_export_is_masked_unless_asked_otherwise(visit: Visit, id_of: C
     assert ("/home/dev" in masked, "/home/dev" in as_json, "/home/dev" in whole) == (False, False, True)
 
 
+def test_timeline_failed_edit_is_told_from_changes(visit: Visit, id_of: Callable[[str], str]) -> None:
+    """What an edit that failed would have changed is no change; the answer before it took no time that is known."""
+    visit.open(f"/timeline?session={id_of('Tool failures A')}")
+    ready(visit)
+    edit = visit.page.locator(".detail .piece.failed").filter(has_text="Could not find oldString").first
+    answer = visit.page.locator(".rows .row.k-text").first
+
+    expect(edit).to_contain_text("Changes that were asked for")
+    expect(edit.locator(".title")).to_contain_text("README.md")
+    expect(answer.locator(".cell.number").first).to_have_text("")
+
+
 # --- Text that must stay text -----------------------------------------------------------------------------------
 
 

@@ -528,6 +528,43 @@ def test_odd_things_are_named(visit: Visit) -> None:
         expect(viewer.row(f"A call whose session is {link}")).to_contain_text(word)
 
 
+def test_error_opens_to_what_was_recorded(visit: Visit) -> None:
+    """Beside its message, all that OpenCode keeps of an error."""
+    viewer = Viewer(visit, "story")
+    error = viewer.pieces.filter(has_text="the key was revoked")
+    viewer.press("]")
+
+    error.get_by_role("button", name="As recorded").click()
+
+    expect(error.locator(".fold-body")).to_contain_text("ProviderAuthError")
+    expect(error.locator(".fold-body")).to_contain_text("statusCode")
+
+
+def test_exchange_buttons_end_at_the_ends(visit: Visit) -> None:
+    """There is nothing before the first exchange and nothing behind the last one, until one comes."""
+    viewer = Viewer(visit, "story")
+    before, behind = (viewer.page.get_by_role("button", name=f"{which} exchange") for which in ("Previous", "Next"))
+    expect(before).to_be_disabled()
+
+    for _ in range(4):
+        behind.click()
+
+    expect(viewer.page.locator(".detail h2")).to_have_text("Exchange 5 of 5")
+    expect(behind).to_be_disabled()
+    expect(before).to_be_enabled()
+
+
+def test_growth_is_told_in_the_heading_of_the_transcript(visit: Visit) -> None:
+    """What the open exchange has done so far grows with it."""
+    viewer = Viewer(visit, "running&exchange=2")
+    numbers = viewer.page.locator(".detail .numbers")
+    before = numbers.inner_text()
+
+    viewer.page.get_by_role("button", name="Grow").evaluate("button => button.click()")
+
+    expect(numbers).not_to_have_text(before)
+
+
 def test_delegation_is_nested_and_leads_to_its_transcript(visit: Visit) -> None:
     """A child session lies below its call; the transcript goes there and back."""
     viewer = Viewer(visit, "story")

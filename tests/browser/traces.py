@@ -463,7 +463,7 @@ def _fix(traces: Traces, exchange: GrowthExchange, chance: random.Random) -> Non
         None,
         status="failed",
         text="401: the key was revoked while the session ran",
-        output='{"name": "ProviderAuthError", "data": {"statusCode": 401, "isRetryable": false}}',
+        input='{"name": "ProviderAuthError", "data": {"statusCode": 401, "isRetryable": false}}',
     )
     exchange["status"] = "failed"
     loop = [event["id"] for event in traces.events if event["flags"] & LOOP]
@@ -622,7 +622,7 @@ def hostile() -> Traces:
     )
     traces.event(exchange, "tool", "long", "a megabyte", SECOND, output=f"{IMAGE}{'x' * 997}\n" * 1_000)
     traces.event(exchange, "__proto__", bad, bad, SECOND, text=bad)
-    traces.event(exchange, "error", bad, bad, None, status="failed", text=bad, output=bad)
+    traces.event(exchange, "error", bad, bad, None, status="failed", text=bad, input=f'{{"name": {bad!r}}}')
     traces.event(
         exchange,
         "text",

@@ -97,8 +97,9 @@ class Detail {
 
   hear(message) {
     if (message.type === "state") {
-      const { head, sessions, marks, tab } = message;
+      const { head, sessions, marks, tab, about } = message;
       this.state = { head, sessions, marks, clock: new Clock(head.tz) };
+      if (about?.id === this.want.exchange) this.about = about;
       if (this.narrow.matches && tab !== this.tab) this.setTab(tab);
       if (this.payload.growth) this.line.say("growth", { growth: this.payload.growth });
       this.drawTree();
@@ -339,8 +340,8 @@ class Detail {
       this.headBox.replaceChildren();
       return;
     }
-    const step = (by, words, name) => {
-      const attributes = { type: "button", class: "square", title: name, "aria-label": name };
+    const step = (by, words, name, isEnd) => {
+      const attributes = { type: "button", class: "square", title: name, "aria-label": name, disabled: isEnd };
       return el("button", { ...attributes, onclick: () => this.line.say("step", { by }) }, words);
     };
     const back = this.back[this.back.length - 1];
@@ -357,8 +358,8 @@ class Detail {
       el("h2", {}, `Exchange ${about.number}`, el("small", {}, about.among > 1 ? ` of ${count(about.among)}` : "")),
       this.ending(about),
       el("span", { class: "space" }),
-      step(-1, "‹", "Previous exchange ([)"),
-      step(1, "›", "Next exchange (])"),
+      step(-1, "‹", "Previous exchange ([)", about.isFirst),
+      step(1, "›", "Next exchange (])", about.isLast),
     );
     this.headBox.replaceChildren(
       ...[first, this.crumbs(about), this.numbers(about), ...this.wastes(about)].filter(Boolean),

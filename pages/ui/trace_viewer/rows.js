@@ -3,7 +3,8 @@
 const LEAST_BAR_PX = 3;
 const UNKNOWN_PX = 12;
 const KINDS_WITH_COST = ["exchange", "step", "delegation", "compaction"];
-const MOMENTS = ["prompt", "file", "patch", "error", "retry", "other"]; // that such a thing took no time says nothing
+// That such a thing took no time says nothing: OpenCode 1.1 stamps an answer when it ends, twice.
+const MOMENTS = ["prompt", "text", "file", "patch", "error", "retry", "other"];
 const BAR_RANK = {
   step: 0,
   other: 1,
