@@ -5,6 +5,8 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from urllib.parse import urlencode
 
+import pyarrow as pa
+
 from pages.ui import display, trace_viewer
 from queries import timeline, waste
 from queries.timeline import Timeline, TracedExchange
@@ -48,6 +50,7 @@ def viewer(
             "origin_ms": _since(found.origin_at, _EPOCH),
             "tz": tz,
             "is_running": is_running,
+            "is_partial": is_partial(found.marker),
         },
         "opened": opened,
         "sessions": sessions(found.sessions, found.origin_at, is_running),
@@ -80,6 +83,36 @@ def growth(
         "marks": marks(report),
         "is_running": is_running,
     }
+
+
+def is_partial(marker: timeline.Marker) -> bool:
+    """Tell whether a session has too many events to be drawn whole."""
+    return not marker.has_events
+
+
+def opened_events(
+    grown: trace_viewer.Growth | None, events: pa.Table, exchange_id: str, version: str, serial: int, is_running: bool
+) -> trace_viewer.Growth:
+    """Make what the waterfall of a very large session gets of the exchange that is open.
+
+    Args:
+        grown: What else it gains. None: nothing.
+        events: Those of the exchange, as `timeline.events_of` returns them.
+        exchange_id: The exchange.
+        version: Of the viewer's payload.
+        serial: Counts up with everything that is newer or of another exchange.
+        is_running: Whether the session still works.
+    """
+    empty: trace_viewer.Growth = {
+        "serial": serial,
+        "version": version,
+        "events": [],
+        "exchanges": [],
+        "sessions": [],
+        "marks": None,
+        "is_running": is_running,
+    }
+    return {**(grown or empty), "serial": serial, "events": [_event(row, exchange_id) for row in events.to_pylist()]}
 
 
 def sessions(

@@ -721,6 +721,28 @@ def test_long_exchange_is_drawn_in_parts(visit: Visit) -> None:
     assert viewer.pieces.count() > 200
 
 
+def test_partial_events_come_with_their_exchange(visit: Visit) -> None:
+    """Of a session too large to be sent whole, an exchange has its rows once it is open; errors are known before."""
+    viewer = Viewer(visit, "partial")
+    expect(viewer.row("src/payments/client.ts")).to_be_visible()
+    expect(viewer.page.get_by_role("button", name=re.compile("^Tools$"))).to_be_visible()
+    expect(viewer.row("The tests fail now").locator(".caption")).to_have_text(re.compile("error"))
+
+    viewer.press("e")
+
+    expect(viewer.page.locator(".detail h2")).to_have_text("Exchange 2 of 5")
+    expect(viewer.page.locator(".rows .row.failed.k-tool").first).to_be_visible()
+    assert "new" not in viewer.page.locator(".tools .line").inner_text()
+
+
+def test_partial_address_with_part_waits_for_it(visit: Visit) -> None:
+    """A link to an event leads there, although its row comes later."""
+    viewer = Viewer(visit, "partial&exchange=3&part=prt_00041")
+
+    expect(viewer.selected()).to_have_attribute("data-key", "prt_00041")
+    expect(viewer.page.locator('.piece[aria-current="true"]')).to_have_attribute("data-id", "prt_00041")
+
+
 def test_running_exchange_says_so(visit: Visit) -> None:
     """Without an end, the last exchange of a session at work is running; it is not called unfinished."""
     viewer = Viewer(visit, "running&exchange=2")

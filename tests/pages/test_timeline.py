@@ -12,7 +12,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from pages.ui import timeline_head, timeline_live, timeline_payload
-from queries import sessions, waste
+from queries import sessions, timeline, waste
 from queries.period import Scope
 from queries.session_figures import TimeSplit
 from queries.timeline import CLOCK_BACKWARDS
@@ -446,6 +446,23 @@ def test_timeline_address_follows_what_is_open(open_app: OpenApp) -> None:
     app = open_app(*TWO, page="timeline", session="ses_1", exchange="2", part="prt_2")
 
     assert payload(app, "timeline_address")["search"] == "?session=ses_1&exchange=2&part=prt_2"
+
+
+def test_timeline_of_too_many_events_sends_those_of_the_open_exchange(
+    open_app: OpenApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A link to an event finds its exchange; the waterfall knows all exchanges, and the rows of that one."""
+    monkeypatch.setattr(timeline, "MAX_EVENTS", 1)
+
+    app = open_app(*TWO, page="timeline", session="ses_1", part="prt_2")
+
+    drawn, growth = payload(app, "trace_viewer"), payload(app, "trace_detail")["growth"]
+    assert not app.exception
+    assert opened(app) == ("msg_3u", "prt_2")
+    assert (drawn["head"]["is_partial"], drawn["events"].num_rows) == (True, 0)
+    assert drawn["exchanges"]["id"].to_pylist() == ["msg_1u", "msg_3u"]
+    assert (growth["version"], growth["serial"]) == (drawn["version"], 1)
+    assert [(event["id"], event["exchange_id"]) for event in growth["events"]] == [("prt_2", "msg_3u")]
 
 
 # --- Loops and waste ------------------------------------------------------------------------------------------------

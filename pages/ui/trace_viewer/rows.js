@@ -65,7 +65,7 @@ function rowNotes(node) {
     return notes;
   }
   if (node.link && LINK_WORDS[node.link.link]) notes.push(LINK_WORDS[node.link.link]);
-  else if (node.kind === "delegation" && node.type === "session") notes.push("no call recorded");
+  else if (node.type === "session" && node.link.event === null) notes.push("no call recorded");
   if (node.kind === "delegation" && node.below.tools) notes.push(counted(node.below.tools, "tool"));
   if (node.kind === "delegation" && node.below.errors) notes.push(`✕ ${counted(node.below.errors, "error")}`);
   if (node.isFailed) notes.push(node.kind === "error" || node.kind === "retry" ? "✕" : "✕ failed");

@@ -120,6 +120,7 @@ class Viewer {
     this.outline.begin();
     this.selected = null;
     this.shownId = null; // the exchange that the transcript shows
+    this.awaited = this.model.byKey.has(opened.part) ? null : opened.part; // comes with the growth, if at all
     this.mouse.hovered = null;
     this.unseen = 0;
     this.time.makeAxis();
@@ -167,9 +168,12 @@ class Viewer {
     if (growth.serial === this.serial || !this.isFor(growth)) return;
     this.serial = growth.serial;
     const kept = this.keep();
-    this.unseen += this.model.grow(growth);
+    const came = this.model.grow(growth);
+    if (!this.model.head.is_partial) this.unseen += came;
     this.restore(kept);
     this.tellState();
+    const awaited = this.model.byKey.get(this.awaited);
+    if (awaited) this.jump(awaited, { wait: 0, isAsked: true });
   }
 
   /** Growth of an older payload would bring back what is over. */
@@ -281,6 +285,7 @@ class Viewer {
 
   select(node, { scroll = true, wait = SETTLE_MS, tell = true, isAsked = false } = {}) {
     this.selected = node.key;
+    this.awaited = null;
     if (scroll) this.reveal(node);
     if (tell) this.tellOpen(node, wait, isAsked);
     this.drawSelection();
@@ -396,8 +401,9 @@ class Viewer {
   }
 
   nextError(by) {
-    const node = this.next((one) => one.isFailed, by);
-    if (node) this.jump(node, { wait: 0, isAsked: true });
+    const node = this.next((one) => one.isFailed || this.model.hidesErrors(one), by);
+    if (node?.type === "exchange" && node.depth === 0) this.open(node);
+    else if (node) this.jump(node, { wait: 0, isAsked: true });
     else this.announce("No errors in this session");
   }
 
