@@ -336,6 +336,9 @@ class Detail {
 
   drawHead() {
     const { about } = this;
+    const text = JSON.stringify([about, this.back, about && this.marksOf(about)]);
+    if (text === this.headText) return; // a button that is made anew under the pointer loses its click
+    this.headText = text;
     if (!about) {
       this.headBox.replaceChildren();
       return;
@@ -393,9 +396,12 @@ class Detail {
     return el("p", { class: "numbers" }, words.join(" · "));
   }
 
+  marksOf(about) {
+    return (this.state?.marks || []).filter((mark) => mark.exchange_id === about.id);
+  }
+
   wastes(about) {
-    const own = (this.state?.marks || []).filter((mark) => mark.exchange_id === about.id);
-    return own.map((mark) => el("p", { class: "waste-note" }, icon(mark.kind), `${mark.text}${markCost(mark)}`));
+    return this.marksOf(about).map((mark) => el("p", { class: "waste-note" }, icon(mark.kind), `${mark.text}${markCost(mark)}`));
   }
 
   drawSelection() {
