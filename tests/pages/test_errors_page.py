@@ -1,6 +1,7 @@
 """The Errors page: headline, choices, examples with the way to their event, fields, unreadable documents."""
 
 import json
+from typing import Any
 
 from streamlit.testing.v1 import AppTest
 
@@ -52,6 +53,12 @@ def test_errors_aborted_count_when_asked_for(open_app: OpenApp) -> None:
 
     assert headline(app)["Errors"] == "5"
     assert headline(app)["Spent on failed exchanges"] == "$0.38"
+
+
+def choose(app: AppTest, by: str) -> None:
+    """Choose what the errors are broken down by."""
+    control: Any = app.get("button_group")[-1]
+    control.set_value([by]).run()
 
 
 def test_errors_every_grouping_and_field_can_be_chosen(open_app: OpenApp) -> None:
