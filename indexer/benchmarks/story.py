@@ -1,7 +1,8 @@
 """The story's schema, to compare with: typed tables without keys and indexes, rows in no order, nothing added up.
 
-`build` makes it from an index. `PLAIN` holds what one would ask it where a page's own query reads a small table that it
-does not have: the same numbers, from messages and parts. All other queries run on it as they are.
+`build` makes it from an index. The texts below are what one would ask it where a page's own query reads a small table
+that it does not have: the same numbers, from messages and parts. The queries of Errors and Tools run on views that tell
+these tables from messages and parts; all other queries run on it as they are.
 """
 
 from pathlib import Path
@@ -11,6 +12,66 @@ from indexer.publish import READER_SETTINGS
 
 # Kept by the indexer so that pages need not add up messages and parts.
 ROLLUPS = ("usage_slices", "tool_calls", "failures")
+
+# As the indexer derives them, told anew by each query. One message is one slice: sums over them are the same.
+_ROLLUP_VIEWS = (
+    (
+        """
+        CREATE VIEW usage_slices AS
+        SELECT m.session_id,
+               CASE WHEN NOT has_usage THEN 'other' WHEN is_fork_copy THEN 'copy' ELSE 'counted' END AS kind,
+               time_bucket(INTERVAL 15 minutes, created_at) AS quarter_at, agent, provider_id, model_id,
+               1 AS messages, total_tokens, cost_recorded_usd,
+               coalesce(error_name IN ('MessageAbortedError', 'aborted'), FALSE)::INTEGER AS aborted_answers,
+               coalesce(calls, 0) AS calls, coalesce(failed_calls, 0) AS failed_calls
+        FROM messages m LEFT JOIN (
+            SELECT message_id, count(*) FILTER (NOT is_unfinished) AS calls, count(*) FILTER (is_failed) AS failed_calls
+            FROM parts WHERE part_type = 'tool' AND NOT is_orphan GROUP BY message_id
+        ) USING (message_id)
+        """,
+    ),
+    (
+        """
+        CREATE VIEW tool_calls AS
+        SELECT part_id, m.session_id, coalesce(tool_name, 'unknown') AS tool_name, m.created_at AS message_at,
+               agent, provider_id, model_id, started_at,
+               CASE WHEN NOT is_unfinished AND ended_at >= started_at
+                    THEN date_diff('millisecond', started_at, ended_at) END AS duration_ms,
+               is_failed, is_unfinished, has_usage AND NOT is_fork_copy AS is_counted, target, output_bytes
+        FROM parts p JOIN messages m USING (message_id)
+        WHERE part_type = 'tool' AND NOT is_orphan
+        """,
+    ),
+    (
+        """
+        CREATE VIEW failures AS
+        WITH endings AS (
+            SELECT exchange_id, arg_max(trace_id, position) AS ending_id
+            FROM exchange_traces JOIN exchanges USING (exchange_id)
+            WHERE exchange_traces.kind = 'error' AND exchanges.error_name IS NOT NULL
+            GROUP BY exchange_id
+        ),
+        failed AS (
+            SELECT part_id AS failure_id, p.message_id, TRUE AS is_call, p.error_category,
+                   coalesce(tool_name, 'unknown') AS name, coalesce(ended_at, started_at) AS ended,
+                   p.deleted_at IS NOT NULL AS is_deleted
+            FROM parts p WHERE is_failed AND NOT is_orphan
+            UNION ALL
+            SELECT message_id || ':error', message_id, FALSE, error_category, error_name, completed_at, FALSE
+            FROM messages WHERE error_name IS NOT NULL
+        )
+        SELECT failure_id, m.session_id, t.exchange_id, message_id, is_call,
+               coalesce(failed.error_category, 'unknown') AS category, failed.name,
+               NOT is_call AND failed.name IN ('MessageAbortedError', 'aborted') AS is_aborted,
+               m.created_at AS message_at, coalesce(ended, m.created_at) AS failed_at, agent, provider_id, model_id,
+               has_usage AND NOT is_fork_copy AS is_counted, coalesce(failure_id = ending_id, FALSE) AS is_ending,
+               is_deleted OR m.deleted_at IS NOT NULL AS is_deleted
+        FROM failed JOIN messages m USING (message_id)
+             LEFT JOIN exchange_traces t ON t.trace_id = failure_id
+             LEFT JOIN endings ON endings.exchange_id = t.exchange_id
+        """,
+    ),
+)
 
 
 def build(source: Path, target: Path, index: Path) -> None:
@@ -35,7 +96,7 @@ def build(source: Path, target: Path, index: Path) -> None:
         views = con.execute(
             "SELECT sql FROM duckdb_views() WHERE database_name = 'source' AND schema_name = 'main' AND NOT internal"
         ).fetchall()
-        for (text,) in views:
+        for (text,) in (*views, *_ROLLUP_VIEWS):
             con.execute(text)
         con.execute("CHECKPOINT index_db")
     finally:

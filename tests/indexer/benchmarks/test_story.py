@@ -183,3 +183,13 @@ def test_newest_errors_plain_query_gives_the_same_errors(
     rows = asked(plain, case("newest_errors: all time"), subjects)
 
     assert [row["error_id"] for row in rows] == expected
+
+
+@pytest.mark.parametrize(
+    "each", [each for each in CASES if each.page in ("Errors", "Tools")], ids=lambda each: each.name
+)
+def test_ask_story_views_for_rollups_give_the_same_rows(
+    plain: duckdb.DuckDBPyConnection, con: duckdb.DuckDBPyConnection, subjects: Subjects, each: Case
+) -> None:
+    """What the indexer keeps is what messages and parts tell."""
+    assert each.ask_story(subjects)(plain) == each.ask(subjects)(con)
