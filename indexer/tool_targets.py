@@ -19,6 +19,9 @@ _HEAD_CHARACTERS = 2_000  # of a command: what it runs first is at its beginning
 # What only prepares the command that is meant, and what runs another program with the rest of its words.
 _PREPARES = {"cd", "pushd", "export", "set", "source", ".", "unset", "umask", "ulimit", "true", ":", "mkdir"}
 _WRAPPERS = {"sudo", "env", "time", "nohup", "nice", "command", "exec", "timeout", "stdbuf", "ionice", "setsid"}
+# Words of the shell itself: before a command, and instead of one.
+_BEFORE_COMMAND = {"do", "then", "else", "if", "elif", "while", "until", "!", "{", "("}
+_NO_COMMAND = {"for", "case", "select", "function", "done", "fi", "esac", "}", ")", "[", "[[", "test"}
 _WRAPPER_VALUE = re.compile(r"-.*|[\d.]+[smhd]?")  # an option of a wrapper, or a time limit
 
 
@@ -92,6 +95,10 @@ def _first_program(words: list[str]) -> str | None:
         if _ASSIGNMENT.match(word) or (is_wrapped and _WRAPPER_VALUE.fullmatch(word)):
             continue
         name = word.strip("(){}").rpartition("/")[2]
+        if word in _BEFORE_COMMAND:
+            continue
+        if word in _NO_COMMAND:
+            return None
         if name in _WRAPPERS:
             is_wrapped = True
         elif name:

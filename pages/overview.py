@@ -2,10 +2,10 @@
 
 import streamlit as st
 
-from pages.ui import data, filters, frame, glance, states
+from pages.ui import data, filters, frame, glance, links, states
 
 frame.ensure()
-glance.go()
+links.go()
 
 scope = filters.scope()
 frame.heading("Overview", filters.range_words(scope), follows=True)

@@ -135,6 +135,11 @@ class CostPoint:
     key: str
     cost_usd: float
 
+    @property
+    def amount(self) -> float:
+        """Return what is drawn."""
+        return self.cost_usd
+
 
 @dataclass(frozen=True, slots=True)
 class RankedKey:

@@ -191,7 +191,9 @@ SOME_LABELLED = f"{SOME_EVENTS}, {_labelled(IN_MESSAGES)}"
 # One line about each exchange of `$sessions`: what was asked for, else what the user ran.
 _EXCHANGE_LABELS = f"""
     WITH openers AS (
-        SELECT t.exchange_id, arg_min(t.trace_id, (t.kind <> 'prompt', t.position)) AS trace_id
+        SELECT t.exchange_id, unnest(arg_min(
+                   {{'trace_id': t.trace_id, 'name': t.name, 'title': t.title}}, (t.kind <> 'prompt', t.position)
+               ))
         FROM (SELECT * FROM exchange_traces WHERE {IN_SESSIONS} AND kind IN ('prompt', 'tool', 'delegation')) t
         JOIN (SELECT exchange_id, kind FROM exchanges WHERE {IN_SESSIONS}) x USING (exchange_id)
         WHERE t.kind = CASE x.kind WHEN 'shell' THEN 'tool' ELSE 'prompt' END
@@ -199,9 +201,14 @@ _EXCHANGE_LABELS = f"""
         GROUP BY t.exchange_id
     ),
     texts AS (
-        SELECT part_id AS trace_id, left(text, {_LOOKED_AT}) AS text_start FROM part_bodies WHERE {IN_SESSIONS}
+        SELECT part_id AS trace_id, left(text, {_LOOKED_AT}) AS text_start, left(input, 2000) AS input_start
+        FROM part_bodies WHERE {IN_SESSIONS}
     ),
-    titles AS (SELECT part_id AS trace_id, title FROM parts WHERE {IN_SESSIONS})
-    SELECT exchange_id, {one_line("coalesce(nullif(text_start, ''), title, '')")} AS label
-    FROM openers LEFT JOIN texts USING (trace_id) LEFT JOIN titles USING (trace_id)
+    worded AS (
+        SELECT exchange_id, coalesce(
+                   nullif(text_start, ''), {call_words("name", "title", "input_start")}, ''
+               ) AS words
+        FROM openers LEFT JOIN texts USING (trace_id)
+    )
+    SELECT exchange_id, {one_line("words")} AS label FROM worded
 """

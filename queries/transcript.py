@@ -72,6 +72,7 @@ class _Recorded:
     is_synthetic: bool
     is_fork_copy: bool
     is_deleted: bool
+    is_clock_backwards: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +105,7 @@ class Piece(_Recorded):
         is_synthetic: No person typed it.
         is_fork_copy: Counted in the session it was copied from.
         is_deleted: OpenCode deleted it: its texts are gone.
+        is_clock_backwards: Its times are before those of what came before it.
     """
 
     is_cut: bool
@@ -275,7 +277,8 @@ def _pieces_sql(labelled: str, bodies: str, chosen: str) -> str:
                tokens, cost_usd, started_at, ended_at,
                if(ended_at >= started_at, date_diff('millisecond', started_at, ended_at), NULL) AS duration_ms,
                child_session_id, coalesce(is_synthetic, FALSE) AS is_synthetic,
-               is_exchange_copy OR coalesce(is_fork_copy, FALSE) AS is_fork_copy, is_deleted
+               is_exchange_copy OR coalesce(is_fork_copy, FALSE) AS is_fork_copy, is_deleted,
+               is_clock_backwards
         FROM reported JOIN of_exchange USING (exchange_id) LEFT JOIN whole ON body_id = trace_id
         ORDER BY number, position
     """

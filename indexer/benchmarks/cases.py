@@ -14,6 +14,7 @@ from queries import (
     benchmarks,
     costs,
     errors,
+    failures,
     health,
     indexing,
     narrow,
@@ -22,6 +23,7 @@ from queries import (
     session_figures,
     sessions,
     timeline,
+    tool_reports,
     tools,
     transcript,
     tree_costs,
@@ -33,6 +35,8 @@ TZ = "Europe/Berlin"
 PAGE_ROWS = 100
 _MEASURED = "cost_totals: all time"  # a query that every benchmark measures
 _EVERY_PAGE = "every page"
+_ANY = failures.Choice()
+_TOOL = "bash"  # the one that is called most, nearly everywhere
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,6 +246,12 @@ CASES: tuple[Case, ...] = (
     *_of_session("Timeline", timeline.timeline),
     Case("Timeline", timeline.events_since, "biggest session", lambda found: (found.biggest.marker,)),
     Case("Timeline", timeline.events_since, "typical session", lambda found: (found.typical.marker,)),
+    Case(
+        "Timeline",
+        timeline.events_of,
+        "biggest exchange",
+        lambda found: (found.biggest.session_id, [found.biggest.exchange_id]),
+    ),
     *_of_session("Timeline", waste.waste),
     Case("Timeline", transcript.transcript, "biggest exchange", lambda found: (found.biggest.exchange_id,)),
     Case("Timeline", transcript.transcript, "typical exchange", lambda found: (found.typical.exchange_id,)),
@@ -251,6 +261,30 @@ CASES: tuple[Case, ...] = (
     *_of_session("Timeline", sessions.session_models),
     *_of_session("Timeline", tree_costs.agent_costs),
     *_of_session("Timeline", session_dump.session_dump),
+    *_scoped("Errors", failures.failure_totals, "", None, after=(_ANY,)),
+    Case("Errors", failures.category_ranks, "", lambda found: ()),
+    *_scoped("Errors", failures.failure_series, "by day", None, "day", after=(_ANY,)),
+    *(
+        case
+        for by in failures.GROUPINGS
+        for case in _scoped("Errors", failures.failure_rows, f"by {by}", None, by, after=(_ANY,))
+    ),
+    *_scoped("Errors", failures.failure_patterns, "", None, after=(_ANY, PAGE_ROWS)),
+    *_scoped("Errors", failures.failure_fields, "", None, after=(_ANY,)),
+    *_scoped("Errors", failures.failure_groups, "by status code", None, "$.data.statusCode", after=(_ANY, PAGE_ROWS)),
+    *_scoped("Errors", failures.failure_examples, "", None, after=(_ANY, None, 20)),
+    *_scoped("Errors", failures.ended_spend, "", None, after=(_ANY,)),
+    *_scoped("Errors", failures.recovered, "", None, after=(_ANY,)),
+    *_scoped("Tools", tool_reports.call_totals, "", None),
+    *(
+        case
+        for by in tool_reports.GROUPINGS
+        for case in _scoped("Tools", tool_reports.call_reports, f"by {by}", None, by)
+    ),
+    *_scoped("Tools", tool_reports.latency_bins, "one tool", None, _TOOL),
+    Case("Tools", tool_reports.latency_series, "one tool by day", lambda found: (_TOOL, "day", found.everything)),
+    *_scoped("Tools", tool_reports.slowest_calls, "one tool", None, after=(_TOOL, 20)),
+    *_scoped("Tools", tool_reports.file_uses, "", None, after=(None, PAGE_ROWS)),
     Case("Benchmarks", benchmarks.benchmark_runs, "", lambda found: ()),
     Case("Benchmarks", benchmarks.comparisons, "", lambda found: (found.run_id, benchmarks.STORY)),
     Case("Benchmarks", benchmarks.measured_plans, "", lambda found: (found.run_id, _MEASURED)),

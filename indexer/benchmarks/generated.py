@@ -137,12 +137,13 @@ def _prepare_names(con: duckdb.DuckDBPyConnection) -> None:
 _PLAN = (
     "CREATE TEMP MACRO chance(i, salt) AS (hash(i, salt) % 1000003) / 1000003.0",
     "CREATE TEMP MACRO pick(picks, i, salt) AS picks[1 + (hash(i, salt) % len(picks))::INTEGER]",
-    # Ids that rise from the first digit, as OpenCode's do with time: DuckDB knows the first eight bytes of the least
-    # and the greatest text of a row group, and ids that share those would be looked for in every one.
+    # Ids that begin with a time, as OpenCode's: DuckDB knows the first eight bytes of the least and the greatest text
+    # of a row group, and ids that share those would be looked for in every one.
     """
     CREATE TEMP MACRO named(prefix, i) AS
-    prefix
-    || lpad(lower(to_hex(i::BIGINT << (CASE prefix WHEN 'ses_' THEN 30 WHEN 'msg_' THEN 26 ELSE 20 END))), 12, '0')
+    prefix || lpad(lower(to_hex(i::BIGINT << (
+        CASE prefix WHEN 'ses_' THEN 30 WHEN 'msg_' THEN 26 ELSE 20 END
+    ))), 12, '0')
     || left(md5(prefix || i), 14)
     """,
     # Sizes of sessions: most are short, one in a hundred has ten times the mean.

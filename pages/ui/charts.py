@@ -2,13 +2,15 @@
 
 import html
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime, timedelta
+from typing import Protocol
 
 import plotly.graph_objects as go
 
 from pages.ui import display
 from queries.costs import CostPoint, RankedKey
+from queries.failures import FailurePoint
 
 SLOTS = 6  # identities with a colour of their own; the seventh is Other
 OTHER = "Other"
@@ -21,6 +23,26 @@ CONFIG = {
     "scrollZoom": False,
 }
 _HEIGHT = 300
+
+
+class Timed(Protocol):
+    """Something in one step of time."""
+
+    @property
+    def step_at(self) -> datetime:
+        """Start of the step in the viewer's zone, naive."""
+
+
+class Point(Timed, Protocol):
+    """An amount of one key in one step of time."""
+
+    @property
+    def key(self) -> str:
+        """What it is of."""
+
+    @property
+    def amount(self) -> float:
+        """How much; for drawing only."""
 
 
 def steps_for(first: datetime | None, last: datetime | None, finest: str) -> list[str]:
@@ -40,13 +62,13 @@ def steps_for(first: datetime | None, last: datetime | None, finest: str) -> lis
     return [step for step in wanted if span_days / lengths[step] <= MAX_STEPS] or wanted[-1:]
 
 
-def fits(points: Sequence[CostPoint], ranks: Sequence[RankedKey]) -> bool:
+def fits(points: Sequence[Point], ranks: Sequence[RankedKey]) -> bool:
     """Tell whether points make few enough marks to be drawn quickly."""
     slot = {entry.key: min(entry.rank, SLOTS + 1) for entry in ranks}
     return len({(point.step_at, slot.get(point.key)) for point in points}) <= MAX_MARKS
 
 
-def steps(points: Sequence[CostPoint], step: str, first: datetime | None, last: datetime | None) -> list[datetime]:
+def steps(points: Sequence[Timed], step: str, first: datetime | None, last: datetime | None) -> list[datetime]:
     """List every step of an axis, empty ones too.
 
     Args:
@@ -67,12 +89,12 @@ def steps(points: Sequence[CostPoint], step: str, first: datetime | None, last: 
     return found
 
 
-def spread(points: Sequence[CostPoint], axis: Sequence[datetime]) -> dict[str, list[float]]:
+def spread(points: Sequence[Point], axis: Sequence[datetime]) -> dict[str, list[float]]:
     """Put the points of each key on an axis, 0 where it has none."""
     place = {at: index for index, at in enumerate(axis)}
     found: defaultdict[str, list[float]] = defaultdict(lambda: [0.0] * len(axis))
     for point in points:
-        found[point.key][place[point.step_at]] += point.cost_usd
+        found[point.key][place[point.step_at]] += point.amount
     return dict(found)
 
 
@@ -84,15 +106,38 @@ def cost_over_time(
     names: Mapping[str, str],
     today: date,
 ) -> go.Figure:
-    """Draw stacked bars: recorded cost per step.
+    """Draw stacked bars: recorded cost per step; see `_over_time`."""
+    figure = _over_time(points, axis, step, ranks, names, today, lambda cost: display.usd(cost, 4))
+    return figure.update_yaxes(tickprefix="$")
+
+
+def errors_over_time(
+    points: Sequence[FailurePoint], axis: Sequence[datetime], step: str, ranks: Sequence[RankedKey], today: date
+) -> go.Figure:
+    """Draw stacked bars: failures per step by cause; see `_over_time`."""
+    figure = _over_time(points, axis, step, ranks, {}, today, display.count)
+    return figure.update_yaxes(tickformat=",d")
+
+
+def _over_time(
+    points: Sequence[Point],
+    axis: Sequence[datetime],
+    step: str,
+    ranks: Sequence[RankedKey],
+    names: Mapping[str, str],
+    today: date,
+    write: Callable[[float], str],
+) -> go.Figure:
+    """Draw stacked bars.
 
     Args:
-        points: Cost per step and key.
+        points: Amount per step and key.
         axis: Every step to draw.
         step: hour, day, week or month.
         ranks: Places of all keys: place n has colour n, whatever the filters.
         names: What to call a key; a key without a name is called by itself.
         today: In the viewer's zone; named as such.
+        write: Writes an amount.
 
     Returns:
         Seven series in the order of their colours, those without a value hidden from the legend.
@@ -110,8 +155,7 @@ def cost_over_time(
             width=min(0.75, 0.1 * len(axis)),  # one day alone is not a wall
             showlegend=any(values),
             hovertext=[
-                f"{at}<br>{label}: {display.usd(value, 4)}" if value else ""
-                for at, value in zip(labels, values, strict=True)
+                f"{at}<br>{label}: {write(value)}" if value else "" for at, value in zip(labels, values, strict=True)
             ],
             hoverinfo="text",
         )
@@ -122,15 +166,17 @@ def cost_over_time(
         margin={"l": 4, "r": 4, "t": 8, "b": 4},
         legend={"orientation": "h", "y": -0.16, "x": 0, "yanchor": "top", "title": None, "traceorder": "normal"},
         xaxis={"type": "category", "title": None, "tickangle": 0, "automargin": True, "fixedrange": True},
-        yaxis={"title": None, "tickprefix": "$", "rangemode": "tozero", "automargin": True, "nticks": 5},
+        yaxis={"title": None, "rangemode": "tozero", "automargin": True, "nticks": 5},
         hovermode="closest",
     )
-    # The theme lets labels overlap on a phone: few enough that they never do, the last one always.
+    return figure.update_xaxes(tickmode="array", tickvals=few(labels))
+
+
+def few(labels: Sequence[str]) -> list[str]:
+    """Choose the labels to write on an axis: the theme lets them overlap on a phone. The last one is always there."""
     longest = max((len(label) for label in labels), default=0)
     every = max(1, -(-len(labels) // (6 if longest <= 8 else 4)))
-    shown = list(range(len(labels) - 1, -1, -every))[::-1]
-    figure.update_xaxes(tickmode="array", tickvals=[labels[index] for index in shown])
-    return figure
+    return [labels[index] for index in range(len(labels) - 1, -1, -every)][::-1]
 
 
 def cost_ranking(rows: Sequence[tuple[str, str, float, float | None]], ranks: Sequence[RankedKey] | None) -> go.Figure:

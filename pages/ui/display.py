@@ -65,6 +65,13 @@ def rate(per_second: float) -> str:
     return f"{per_second:.1f}" if 0 < per_second < 9.95 else count(per_second)
 
 
+def per_1000(number: float | None) -> str:
+    """Write how many of 1,000: `0`, `0.4`, `12.5`; a little is more than nothing."""
+    if number is None or number != number:
+        return MISSING
+    return "<0.1" if 0 < number < 0.05 else f"{number:,.1f}" if number else "0"
+
+
 def counted(number: int, one: str, many: str = "") -> str:
     """Write a number with its noun: `1 session`, `12 sessions`."""
     return f"{count(number)} {one if number == 1 else many or one + 's'}"

@@ -263,15 +263,16 @@ def session_models_csv(rows: Sequence[SessionModel], session_id: str) -> bytes:
     )
 
 
-def rows_csv(rows: Sequence["DataclassInstance"], tz: str) -> bytes:
+def rows_csv(rows: Sequence["DataclassInstance"], tz: str, derived: Sequence[str] = ()) -> bytes:
     """Write rows as they are: their fields are the columns, those of a dataclass inside them too.
 
     Args:
         rows: Of one dataclass. Times are naive UTC; several values of one field are divided by blanks.
         tz: Zone that times are written in.
+        derived: Properties of the rows that are columns, too, after all fields.
     """
     zone = ZoneInfo(tz)
-    found = [dict(_flat(row, zone)) for row in rows]
+    found = [{**dict(_flat(row, zone)), **{name: getattr(row, name) for name in derived}} for row in rows]
     return csv_bytes(list(found[0]) if found else [], [list(row.values()) for row in found])
 
 

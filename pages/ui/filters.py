@@ -33,9 +33,9 @@ def bar(page: st.Page) -> None:
             st.date_input("From", None, key="from", bind="query-params", format="YYYY-MM-DD")
             st.date_input("To, included", None, key="to", bind="query-params", format="YYYY-MM-DD")
             st.caption("Dates win over the range on the left. Empty both to go back to it.")
-        _choice("Agents", "agent", names.agents)
-        _choice("Models", "model", names.models)
-        _choice("Projects", "project", _project_options(names))
+        choice("Agents", "agent", names.agents)
+        choice("Models", "model", names.models)
+        choice("Projects", "project", _project_options(names))
         st.text_input(
             "Search titles, prompts, answers",
             key="q",
@@ -136,23 +136,7 @@ def nothing_matches(what: str) -> None:
             st.button("Show all time", key="show_all", icon=":material/history:", on_click=show_all)
 
 
-def warn_unknown() -> None:
-    """Name the filter values that the data does not know, where other values still match something."""
-    names = data.load(health.names)
-    known = {*names.agents, *names.models, *_project_options(names)}
-    for key in ("agent", "model", "project"):
-        for name in _chosen(key):
-            if name not in known:
-                st.caption(f"No data for {key} {display.md(name)}")
-
-
-def _remove(unknown: Sequence[tuple[str, str]]) -> None:
-    """Take values off their filters, from a callback."""
-    for key, name in unknown:
-        st.session_state[key] = [value for value in st.session_state[key] if value != name]
-
-
-def _choice(label: str, key: str, known: Sequence[str]) -> None:
+def choice(label: str, key: str, known: Sequence[str]) -> None:
     """Draw one multiple choice. Values of the URL that are not known stay: they show that there is no data.
 
     Args:
@@ -172,6 +156,22 @@ def _choice(label: str, key: str, known: Sequence[str]) -> None:
         wrap=False,
         select_all=False,
     )
+
+
+def warn_unknown() -> None:
+    """Name the filter values that the data does not know, where other values still match something."""
+    names = data.load(health.names)
+    known = {*names.agents, *names.models, *_project_options(names)}
+    for key in ("agent", "model", "project"):
+        for name in _chosen(key):
+            if name not in known:
+                st.caption(f"No data for {key} {display.md(name)}")
+
+
+def _remove(unknown: Sequence[tuple[str, str]]) -> None:
+    """Take values off their filters, from a callback."""
+    for key, name in unknown:
+        st.session_state[key] = [value for value in st.session_state[key] if value != name]
 
 
 def _translate_projects(page: st.Page, names: health.Names) -> None:

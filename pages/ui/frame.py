@@ -16,6 +16,8 @@ OVERVIEW = ROOT / "pages" / "overview.py"
 COSTS = ROOT / "pages" / "costs.py"
 SESSIONS = ROOT / "pages" / "sessions.py"
 TIMELINE = ROOT / "pages" / "timeline.py"
+ERRORS = ROOT / "pages" / "errors.py"
+TOOLS = ROOT / "pages" / "tools.py"
 BENCHMARKS = ROOT / "pages" / "benchmarks.py"
 INDEXER = ROOT / "pages" / "indexer.py"
 
@@ -62,6 +64,8 @@ def navigate() -> st.Page:
         st.Page(COSTS, title="Costs", icon=":material/payments:", url_path="costs"),
         st.Page(SESSIONS, title="Sessions", icon=":material/forum:", url_path="sessions"),
         st.Page(TIMELINE, title="Timeline", icon=":material/view_timeline:", url_path=_TIMELINE_PATH),
+        st.Page(ERRORS, title="Errors", icon=":material/error:", url_path="errors"),
+        st.Page(TOOLS, title="Tools", icon=":material/build:", url_path="tools"),
         st.Page(BENCHMARKS, title="Benchmarks", icon=":material/speed:", url_path=_BENCHMARKS_PATH),
         st.Page(INDEXER, title="Indexer", icon=":material/sync:", url_path=_INDEXER_PATH),
     ]

@@ -1,31 +1,19 @@
 """The pieces of the Overview page."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from decimal import Decimal
-from pathlib import Path
-from typing import Any
 
 import streamlit as st
-from pandas.io.formats.style import Styler
 from streamlit.delta_generator import DeltaGenerator
 
-from pages.ui import data, display, export, filters, frame, links, spend, tables
+from pages.ui import blocks, data, display, export, filters, frame, links, spend, tables
 from queries import errors, overview, period, sessions, tools
 from queries.health import IndexStatus
 from queries.overview import Activity, Overview
 from queries.period import Period, Scope
 
 LAST_SESSIONS, TOP_AGENTS, SLOWEST_TOOLS, NEWEST_ERRORS = 10, 8, 8, 10
-_GO_TO = "overview_go_to"
 _POINT = 100  # percentage points in one
-
-
-def go() -> None:
-    """Go to what was ticked in the run before: a callback cannot leave the page itself."""
-    links.go()
-    match st.session_state.pop(_GO_TO, None):
-        case Path() as page, dict() as parameters:
-            st.switch_page(page, query_params=parameters)
 
 
 def trouble(status: IndexStatus) -> None:
@@ -95,8 +83,8 @@ def figures(found: Overview, scope: Scope) -> None:
 def cost_over_time(scope: Scope, found: Overview) -> None:
     """Draw the recorded cost by model."""
     course = spend.course("model", scope, found.now.first_at, found.now.last_at)
-    with _headed(course.title):
-        _link(frame.COSTS, "Costs by model", {"by": "model"})
+    with blocks.headed(course.title):
+        blocks.link(frame.COSTS, "Costs by model", {"by": "model"})
     spend.chart(
         course.figure,
         "overview_over_time",
@@ -109,12 +97,12 @@ def cost_over_time(scope: Scope, found: Overview) -> None:
 def last_sessions(scope: Scope) -> None:
     """List the sessions that were active last."""
     rows = data.load(sessions.session_rows, scope, True, "last active", LAST_SESSIONS)
-    with _headed("Last active sessions"):
-        _link(frame.SESSIONS, "All sessions", {"sort": "last active"})
+    with blocks.headed("Last active sessions"):
+        blocks.link(frame.SESSIONS, "All sessions", {"sort": "last active"})
     styled, config = tables.last_sessions(rows, scope.tz)
     places: list[tuple[str, str | None]] = [(row.session_id, None) for row in rows]
     key = tables.key("overview_sessions", scope, places)
-    _openable(styled, config, key, "Last active sessions", lambda: links.open_row(places, key))
+    blocks.openable(styled, config, key, "Last active sessions", lambda: links.open_row(places, key))
     st.caption("Tick a row to open its timeline. A row holds its child sessions.")
 
 
@@ -122,12 +110,12 @@ def agents(found: Overview, scope: Scope) -> None:
     """List the agents that cost most."""
     rows = found.agents[:TOP_AGENTS]
     title = "Top agents" if len(rows) == len(found.agents) else f"Top {len(rows)} of {len(found.agents)} agents"
-    with _headed(title):
-        _link(frame.COSTS, "Costs by agent", {"by": "agent"})
+    with blocks.headed(title):
+        blocks.link(frame.COSTS, "Costs by agent", {"by": "agent"})
     styled, config = tables.agents(rows)
     names = [row.agent or "" for row in rows]
     key = tables.key("overview_agents", scope, names)
-    _openable(styled, config, key, title, lambda: _open_agent(names, key))
+    blocks.openable(styled, config, key, title, lambda: _open_agent(names, key))
     st.caption("Tick a row to see what the agent cost, by model.")
 
 
@@ -135,31 +123,27 @@ def slowest_tools(scope: Scope) -> None:
     """List the tools whose calls take longest."""
     rows = data.load(tools.slowest_tools, scope, SLOWEST_TOOLS)
     ask = data.source(tools.slowest_tools, scope)
-    with _headed("Slowest tools", tables.P95_MEANING):
-        _download("overview_tools_csv", lambda: export.tools_csv(ask()), "tools", scope)
+    with blocks.headed("Slowest tools", tables.P95_MEANING):
+        blocks.link(frame.TOOLS, "All tools")
+        blocks.download("overview_tools_csv", lambda: export.tools_csv(ask()), "tools", scope)
     if not rows:
         st.text("No tool was called here.")
         return
     styled, config = tables.tools(rows)
-    st.dataframe(
-        styled,
-        key=tables.key("overview_tools", scope),
-        hide_index=True,
-        column_config=config,
-        placeholder=display.MISSING,
-        height="content",
-        alt="Slowest tools",
-    )
-    if any(row.is_rare for row in rows):
-        st.caption(f"~ fewer than {tools.FEW_CALLS} timed calls: a single slow one decides.")
+    names = [row.tool_name for row in rows]
+    key = tables.key("overview_tools", scope, names)
+    blocks.openable(styled, config, key, "Slowest tools", lambda: links.open_tool(names, key))
+    rare = f" ~ fewer than {tools.FEW_CALLS} timed calls: a single slow one decides."
+    st.caption(f"Tick a row to see its calls.{rare if any(row.is_rare for row in rows) else ''}")
 
 
 def newest_errors(scope: Scope) -> None:
     """List what failed last."""
     rows = data.load(errors.newest_errors, scope, NEWEST_ERRORS)
     ask = data.source(errors.newest_errors, scope)
-    with _headed("Newest errors"):
-        _download("overview_errors_csv", lambda: export.errors_csv(ask(), scope.tz), "errors", scope)
+    with blocks.headed("Newest errors"):
+        blocks.link(frame.ERRORS, "All errors")
+        blocks.download("overview_errors_csv", lambda: export.errors_csv(ask(), scope.tz), "errors", scope)
     if not rows:
         st.text("No answer and no tool call failed here.")
         return
@@ -167,7 +151,7 @@ def newest_errors(scope: Scope) -> None:
     # The error of an answer is an event of its own, beside the message that it ended.
     places = [(row.session_id, row.error_id if row.is_call else f"{row.error_id}:error") for row in rows]
     key = tables.key("overview_errors", scope, places)
-    _openable(styled, config, key, "Newest errors", lambda: links.open_row(places, key))
+    blocks.openable(styled, config, key, "Newest errors", lambda: links.open_row(places, key))
     st.caption("Tick a row to see it in its timeline. Answers that you cut short are not listed.")
 
 
@@ -241,50 +225,9 @@ def _rate_meaning(now: Activity) -> str:
     )
 
 
-def _headed(title: str, meaning: str | None = None) -> DeltaGenerator:
-    """Head a block with its title; what is drawn in the result stands at the other end of the line."""
-    line = st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute")
-    line.markdown(f"**{title}**", width="content", help=meaning)
-    return line.container(horizontal=True, vertical_alignment="center", gap="small", width="content")
-
-
-def _link(page: Path, label: str, parameters: dict[str, str]) -> None:
-    """Draw the way to all of a block. The filters come along by themselves."""
-    st.page_link(page, label=label, icon=":material/arrow_forward:", icon_position="right", query_params=parameters)
-
-
-def _download(key: str, make: Callable[[], bytes], table: str, scope: Scope) -> None:
-    """Draw the download of all rows, for a table whose rows are on no other page."""
-    st.download_button(
-        "CSV",
-        data=export.safely(make),
-        file_name=export.file_name(table, scope),
-        mime="text/csv",
-        key=key,
-        icon=":material/download:",
-        on_click="ignore",
-        help="Every row, full precision",
-    )
-
-
-def _openable(styled: Styler, config: Mapping[str, Any], key: str, alt: str, open_row: Callable[[], None]) -> None:
-    """Draw a short table whose ticked row opens something."""
-    st.dataframe(
-        styled,
-        key=key,
-        hide_index=True,
-        column_config=config,
-        placeholder=display.MISSING,
-        height="content",
-        alt=alt,
-        selection_mode="single-row",
-        on_select=open_row,
-    )
-
-
 def _open_agent(names: Sequence[str], table_key: str) -> None:
     """Show what the agent of a row cost, by model, from a callback."""
     number = tables.selected(table_key)
     if number is not None and number < len(names):
         filters.choose("agent", [names[number]])
-        st.session_state[_GO_TO] = (frame.COSTS, {"by": "model"})
+        links.open_page(frame.COSTS, {"by": "model"})

@@ -1,14 +1,15 @@
-"""Ways to the Timeline: a session, or one event in it, from any table."""
+"""Ways from any table: to the Timeline of a session, or to one event in it; to another page."""
 
 import secrets
 from collections.abc import Sequence
+from pathlib import Path
 from urllib.parse import urlencode
 
 import streamlit as st
 
-from pages.ui import tables
+from pages.ui import frame, tables
 
-_GO_TO = "timeline_go_to"
+_GO_TO, _GO_TO_PAGE = "timeline_go_to", "page_go_to"
 # `st.switch_page` leaves an address behind that Back comes to: that of this page, without its filters but with the
 # other page's parameters. One step of the browser's own history has no such trace; Streamlit follows it.
 _JS = """
@@ -41,8 +42,23 @@ def open_session(session_id: str, part: str | None = None) -> None:
     st.session_state[_GO_TO] = address(session_id, part)
 
 
+def open_tool(names: Sequence[str], table_key: str) -> None:
+    """Remember the tool of the ticked row of a table, from a callback: `go` then shows it on Tools."""
+    number = tables.selected(table_key)
+    if number is not None and number < len(names):
+        open_page(frame.TOOLS, {"tool": names[number]})
+
+
+def open_page(page: Path, parameters: dict[str, str]) -> None:
+    """Remember another page, from a callback: `go` then goes there, and the filters come along."""
+    st.session_state[_GO_TO_PAGE] = (page, parameters)
+
+
 def go() -> None:
     """Go to what was ticked in the run before: a callback cannot leave the page itself. Call it first in a page."""
+    match st.session_state.pop(_GO_TO_PAGE, None):
+        case Path() as page, dict() as parameters:
+            st.switch_page(page, query_params=parameters)
     if there := st.session_state.pop(_GO_TO, None):
         _follow(data={"search": f"?{urlencode(there)}", "token": secrets.token_hex(8)}, key="timeline_link")
 

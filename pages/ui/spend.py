@@ -3,16 +3,15 @@
 import calendar
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Literal
-from zoneinfo import ZoneInfo
 
 import plotly.graph_objects as go
 import streamlit as st
 
-from pages.ui import charts, data, display, export, filters, links, tables
+from pages.ui import charts, data, display, export, filters, links, tables, time_axis
 from queries import costs, health
-from queries.costs import CostPoint, CostRow, CostTotals, RankedKey
+from queries.costs import CostPoint, CostRow, CostTotals
 from queries.period import Scope
 
 NEVER_RECORDED = (
@@ -200,15 +199,17 @@ def course(
         finest: The finest step wanted. None: hours for a day or two, else days.
     """
     ranks = data.load(costs.cost_ranks, dimension)
-    first, last = _extent(scope, first_at, last_at)
-    step, points = _series(dimension, scope, charts.steps_for(first, last, finest or _finest(scope)), ranks)
-    bounds = (first, last) if not scope.period.is_all else (None, None)
-    axis = charts.steps(points, step, *bounds) if points else []
-    today = data.now().replace(tzinfo=UTC).astimezone(ZoneInfo(scope.tz)).date()
+    step, points, axis = time_axis.follow(
+        lambda step: data.load(costs.cost_series, dimension, step, scope),
+        lambda points: charts.fits(points, ranks),
+        scope,
+        (first_at, last_at),
+        finest,
+    )
     return Course(
         points=points,
         axis=axis,
-        figure=charts.cost_over_time(points, axis, step, ranks, _names(), today),
+        figure=charts.cost_over_time(points, axis, step, ranks, _names(), time_axis.today(scope.tz)),
         title=f"Recorded cost per {step}, USD, by {dimension}",
         alt=f"Stacked bars of the recorded cost per {step}, by {dimension}. The table below has the numbers.",
     )
@@ -285,15 +286,6 @@ def _trends(points: list[CostPoint], axis: list[datetime]) -> dict[str, list[flo
     return {key: charts.condensed(values) for key, values in charts.spread(points, axis).items()}
 
 
-def _series(dimension: str, scope: Scope, steps: list[str], ranks: list[RankedKey]) -> tuple[str, list[CostPoint]]:
-    """Follow the cost in the finest step that makes few enough marks."""
-    for step in steps:
-        points = data.load(costs.cost_series, dimension, step, scope)
-        if charts.fits(points, ranks):
-            break
-    return step, points
-
-
 def _page(scope: Scope, pages: int) -> int:
     """Return the page of the table that is asked for; the first one again when the filters change."""
     if st.session_state.get("costs_page_of") != scope:
@@ -313,23 +305,6 @@ def _names() -> dict[str, str]:
 def _name(row: CostRow, names: dict[str, str]) -> str:
     """Name a group in a chart."""
     return names.get(row.key or "") or (row.label and display.one_line(row.label)) or row.key or tables.UNKNOWN_TIME
-
-
-def _extent(
-    scope: Scope, first_at: datetime | None, last_at: datetime | None
-) -> tuple[datetime | None, datetime | None]:
-    """Return the local times that the chart spans: those of the filters, else those of the data."""
-    start = scope.period.start or first_at
-    end = scope.period.end - timedelta(microseconds=1) if scope.period.end else last_at
-    zone = ZoneInfo(scope.tz)
-    local = [at.replace(tzinfo=UTC).astimezone(zone).replace(tzinfo=None) if at else None for at in (start, end)]
-    return local[0], local[1]
-
-
-def _finest(scope: Scope) -> str:
-    """Return the finest step worth drawing: hours for a day or two."""
-    start, end = scope.period.start, scope.period.end
-    return "hour" if start and end and end - start <= timedelta(days=2) else "day"
 
 
 def _table_title(by: str, totals: CostTotals, rows: int, page: int, pages: int) -> str:

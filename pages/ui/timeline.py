@@ -21,7 +21,7 @@ from queries import timeline, transcript, waste
 from queries.timeline import Timeline
 
 _VIEWER, _DETAIL = "trace_viewer", "trace_detail"
-_PIECES = "timeline_pieces"
+_PIECES, _EVENTS = "timeline_pieces", "timeline_events"
 
 
 def chosen() -> str | None:
@@ -95,6 +95,8 @@ def _asked(found: Timeline, live: Live) -> Opened:
             "part": part,
             "show_all": [],
         }
+    if part and timeline_payload.is_partial(found.marker) and (piece := data.load(transcript.piece, part)):
+        return {"exchange": piece.exchange_id, "part": part, "show_all": []}
     own = [each for each in found.exchanges if each.session == 0]
     named = [each for each in own if number.isdecimal() and each.number == int(number)]
     begin = named or (own[-1:] if live.is_running else own[:1]) or found.exchanges[:1]
@@ -114,11 +116,6 @@ def _detail(asked: Opened, interval: float) -> None:
     key = f"{_DETAIL}_{live.session_id}"
     opened = trace_viewer.opened(key, asked)
     _address(live, asked, opened)
-    growth = (
-        timeline_payload.growth(live.growth, live.version, live.serial, live.report, live.is_running)
-        if live.growth
-        else None
-    )
     trace_viewer.trace_detail(
         {
             "view": live.session_id,
@@ -126,7 +123,7 @@ def _detail(asked: Opened, interval: float) -> None:
             "pieces": _pieces(live, opened),
             "shown": opened["show_all"],
             "opened": opened,
-            "growth": growth,
+            "growth": _growth(live, opened["exchange"]),
         },
         key=key,
     )
@@ -138,6 +135,23 @@ def _address(live: Live, asked: Opened, opened: Opened) -> None:
     if opened == asked and not part and "exchange" not in st.query_params:
         number = None
     timeline_bridge.address(live.session_id, number, part)
+
+
+def _growth(live: Live, exchange_id: str | None) -> trace_viewer.Growth | None:
+    """Return what the waterfall lacks: what came since it was drawn; of a very large session, what is open, too."""
+    grown = (
+        timeline_payload.growth(live.growth, live.version, live.serial, live.report, live.is_running)
+        if live.growth
+        else None
+    )
+    if exchange_id is None or not timeline_payload.is_partial(live.marker):
+        return grown
+    of = (live.seen, live.serial, exchange_id)
+    known, serial, events = st.session_state.get(_EVENTS, (None, 0, None))
+    if known != of:
+        serial, events = serial + 1, data.ask(timeline.events_of, live.session_id, [exchange_id])
+        st.session_state[_EVENTS] = (of, serial, events)
+    return timeline_payload.opened_events(grown, events, exchange_id, live.version, serial, live.is_running)
 
 
 def _pieces(live: Live, opened: Opened) -> list[trace_viewer.PieceRow]:

@@ -65,7 +65,9 @@ def facts(head: SessionHead, tz: str) -> str:
     if head.started_at is None:
         return " · ".join([*said, "no time is recorded"])
     began = display.local(head.started_at, tz)
-    ended = display.local(head.ended_at or head.started_at, tz)
+    if head.ended_at is None or head.wall_ms is None:
+        return " · ".join([*said, f"{display.moment(began)} ({tz})"])
+    ended = display.local(head.ended_at, tz)
     until = f"{ended:%H:%M}" if ended.date() == began.date() else display.moment(ended)
     said.append(f"{display.moment(began)} to {until} ({tz})")
     said.append(f"active {display.duration(head.active_ms)} of {display.duration(head.wall_ms)}")

@@ -5,6 +5,8 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from urllib.parse import urlencode
 
+import pyarrow as pa
+
 from pages.ui import display, trace_viewer
 from queries import timeline, waste
 from queries.timeline import Timeline, TracedExchange
@@ -15,8 +17,13 @@ from queries.waste import Finding, WasteReport
 _EPOCH = datetime(1970, 1, 1)
 _STATUS = {"answered": "ok", "unanswered": "unknown"}
 _MARKS = {waste.LOOP: "loop", waste.EDIT_FAIL_EDIT: "edit", waste.FAILED: "ended", waste.ABORTED: "ended"}
-# The first bit of an event's flags is that of the second kind of mark: of a piece only these two are known.
-_FLAGS = (("is_fork_copy", timeline.FORK_COPY), ("is_deleted", timeline.DELETED))
+# What of an event's flags is known of a piece: which are waste, the waterfall says.
+_FLAGS = (
+    ("is_fork_copy", timeline.FORK_COPY),
+    ("is_deleted", timeline.DELETED),
+    ("is_clock_backwards", timeline.CLOCK_BACKWARDS),
+)
+_NAMED_BY_LABEL = ("tool", "delegation", "patch", "other")  # where OpenCode has no title, as of calls that failed
 
 
 def viewer(
@@ -43,6 +50,7 @@ def viewer(
             "origin_ms": _since(found.origin_at, _EPOCH),
             "tz": tz,
             "is_running": is_running,
+            "is_partial": is_partial(found.marker),
         },
         "opened": opened,
         "sessions": sessions(found.sessions, found.origin_at, is_running),
@@ -75,6 +83,36 @@ def growth(
         "marks": marks(report),
         "is_running": is_running,
     }
+
+
+def is_partial(marker: timeline.Marker) -> bool:
+    """Tell whether a session has too many events to be drawn whole."""
+    return not marker.has_events
+
+
+def opened_events(
+    grown: trace_viewer.Growth | None, events: pa.Table, exchange_id: str, version: str, serial: int, is_running: bool
+) -> trace_viewer.Growth:
+    """Make what the waterfall of a very large session gets of the exchange that is open.
+
+    Args:
+        grown: What else it gains. None: nothing.
+        events: Those of the exchange, as `timeline.events_of` returns them.
+        exchange_id: The exchange.
+        version: Of the viewer's payload.
+        serial: Counts up with everything that is newer or of another exchange.
+        is_running: Whether the session still works.
+    """
+    empty: trace_viewer.Growth = {
+        "serial": serial,
+        "version": version,
+        "events": [],
+        "exchanges": [],
+        "sessions": [],
+        "marks": None,
+        "is_running": is_running,
+    }
+    return {**(grown or empty), "serial": serial, "events": [_event(row, exchange_id) for row in events.to_pylist()]}
 
 
 def sessions(
@@ -163,7 +201,7 @@ def _piece(row: Piece, origin_at: datetime | None) -> trace_viewer.PieceRow:
         "id": row.trace_id,
         "kind": row.kind,
         "name": row.name,
-        "title": row.title,
+        "title": row.title or (row.label if row.kind in _NAMED_BY_LABEL else None),
         "status": row.status,
         "text": row.text if row.exit_code is None else _ended(row),
         "text_bytes": row.text_bytes,
@@ -242,6 +280,7 @@ def _exchange(row: TracedExchange, session_id: str) -> trace_viewer.GrowthExchan
         "tokens": row.tokens,
         "cost_usd": _usd(row.cost_usd),
         "is_fork_copy": row.is_fork_copy,
+        "label": row.label,
     }
 
 

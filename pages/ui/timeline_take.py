@@ -67,7 +67,8 @@ def _files(head: SessionHead) -> None:
                 on_click="ignore",
                 width="stretch",
             )
-        st.caption("This session alone, without the sessions it delegated to.")
+        told = "" if is_masked else " Nothing is left out: keys, tokens and home paths are in it as recorded."
+        st.caption(f"This session alone, without the sessions it delegated to.{told}")
 
 
 def _ids(head: SessionHead) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Dialog, Locator, Page, Position, expect
+from playwright.sync_api import Browser, Dialog, Locator, Page, expect
 
 from indexer.publish import IndexReader
 from queries import sessions
@@ -19,19 +19,14 @@ from tests.browser.conftest import ARTIFACTS
 from tests.browser.visit import LOOKS, Visit, visiting
 from tests.builders import Doc, assistant, part, project, session, user, write_json_tree, write_sqlite
 
-TABS = ("Figures", "Sessions", "Loops and waste")
-RELEASE, LOOPS, PROBES = "Release coordination A", "Harden price rounding (a10)", "Markup probe A"
+# What each tab below the waterfall says.
+TABS = {
+    "Figures": "Slowest tools",
+    "Sessions": "below this one|did not delegate",
+    "Loops and waste": "A loop: one tool",
+}
+RELEASE, LOOPS = "Release coordination A", "Harden price rounding (a10)"
 NOW_MS = int(time.time() * 1000)
-# A tab that does not compress its answers or wait for frames says when a bar was there.
-NOTE_BARS = """
-window.bars = {};
-window.addEventListener("opencode-trace", ({ detail }) => {
-  if (detail.type !== "growth") return;
-  requestAnimationFrame(() => setTimeout(() => {
-    for (const event of detail.growth.events) window.bars[event.id] ??= Date.now();
-  }));
-});
-"""
 
 
 @pytest.fixture(scope="module")
@@ -75,23 +70,21 @@ def heading(visit: Visit) -> Locator:
     return visit.page.get_by_role("heading", level=1).first
 
 
+def search(visit: Visit) -> Locator:
+    """Return the search of the picker; for a moment after Back the waterfall's own is still there, too."""
+    return visit.page.get_by_role("searchbox", name="Search titles, prompts, answers")
+
+
 def chosen(page: Page) -> Locator:
     """Return the selected row of the waterfall."""
     return page.locator('.rows .row[aria-selected="true"]')
 
 
-def tick(visit: Visit, key: str, row: int = 0) -> None:
-    """Tick a row of a table.
-
-    The pointer comes first and the click a moment later, as from a person: the table draws its tools under the pointer,
-    and a click meanwhile is lost.
-    """
-    table = visit.page.locator(f'[class*="st-key-{key}"]').get_by_test_id("stDataFrame").first
-    table.scroll_into_view_if_needed()
-    place: Position = {"x": 16, "y": 52 + 35 * row}
-    table.hover(position=place)
-    visit.page.wait_for_timeout(500)
-    table.click(position=place)
+def open_tab(visit: Visit, name: str) -> None:
+    """Open a tab below the waterfall and wait for what it says: it is read when it is opened."""
+    visit.page.get_by_role("tab", name=name).click()
+    visit.page.get_by_role("tabpanel", name=name).get_by_text(re.compile(TABS[name])).first.wait_for()
+    visit.settle()
 
 
 # --- Sound --------------------------------------------------------------------------------------------------------
@@ -115,8 +108,7 @@ def test_timeline_deep_link_is_the_first_request_and_sound(
 
 def is_sound(visit: Visit, tab: str, screenshot: str) -> None:
     """Open a tab below the waterfall and look for exceptions, what axe finds, and what is too wide."""
-    visit.page.get_by_role("tab", name=tab).click()
-    visit.settle()
+    open_tab(visit, tab)
     visit.page.screenshot(path=ARTIFACTS / "screenshots" / screenshot, full_page=True)
     violations = Axe().run(visit.page, options={"runOnly": ["wcag2a", "wcag2aa"]})
 
@@ -147,7 +139,7 @@ def test_sessions_row_opens_the_timeline_and_back_returns(visit: Visit) -> None:
     visit.open("/sessions?range=all&agent=plan&sort=title")
     before = visit.table("sessions_rows")["Tokens"]
 
-    tick(visit, "sessions_table")
+    visit.tick("sessions_table")
     visit.page.wait_for_url(re.compile(r"/timeline\?session=ses_\w+$"))
     ready(visit)
     visit.received.forget()
@@ -163,7 +155,7 @@ def test_overview_error_opens_at_the_very_event(visit: Visit) -> None:
     visit.open("/overview?range=all")
     name = str(visit.table("overview_errors")["What"][0])
 
-    tick(visit, "overview_errors")
+    visit.tick("overview_errors")
     visit.page.wait_for_url(re.compile(r"/timeline\?.*part="))
     ready(visit)
 
@@ -175,17 +167,17 @@ def test_overview_error_opens_at_the_very_event(visit: Visit) -> None:
 def test_picker_tick_opens_and_back_keeps_the_search(visit: Visit) -> None:
     """Search, open, go back: the search is still there; forward shows the session again."""
     visit.open("/timeline")
-    visit.page.get_by_role("searchbox").fill("release")
-    visit.page.get_by_text("Tick a row to open its timeline").filter(has_not_text="102").wait_for()
+    search(visit).fill("release")
+    visit.page.get_by_text(re.compile(r"^\d sessions?\. Tick a row to open its timeline")).wait_for()
     visit.settle()
-    tick(visit, "picker_table")
+    visit.tick("picker_table")
     visit.page.wait_for_url(re.compile("session="))
     ready(visit)
     title = heading(visit).inner_text()
 
     visit.page.go_back()
     expect(heading(visit)).to_have_text("Timeline")
-    expect(visit.page.get_by_role("searchbox")).to_have_value("release")
+    expect(search(visit)).to_have_value("release")
     visit.page.go_forward()
 
     expect(heading(visit)).to_have_text(title)
@@ -195,9 +187,8 @@ def test_timeline_child_goes_up_and_back(visit: Visit, id_of: Callable[[str], st
     """From the tree of sessions to a child on its own, from there to its parent."""
     visit.open(f"/timeline?session={id_of(RELEASE)}")
     ready(visit)
-    visit.page.get_by_role("tab", name="Sessions").click()
-    visit.settle()
-    tick(visit, "timeline_tree", 1)
+    open_tab(visit, "Sessions")
+    visit.tick("timeline_tree", 1)
     visit.page.get_by_role("button", name="Open this session on its own").click()
     expect(heading(visit)).not_to_have_text(RELEASE)
     ready(visit)
@@ -217,16 +208,15 @@ def test_timeline_finding_jumps_to_its_place_and_reload_stays_there(visit: Visit
     """A row of the table selects the call in the waterfall; the address names it."""
     visit.open(f"/timeline?session={id_of(LOOPS)}")
     ready(visit)
-    visit.page.get_by_role("tab", name="Loops and waste").click()
-    visit.settle()
+    open_tab(visit, "Loops and waste")
 
-    tick(visit, "timeline_waste")
+    visit.tick("timeline_waste")
     visit.page.wait_for_url(re.compile(r"exchange=\d+&part=prt_"))
     selected = chosen(visit.page).inner_text()
     visit.page.reload()
     ready(visit)
 
-    assert chosen(visit.page).inner_text() == selected
+    expect(chosen(visit.page)).to_have_text(selected, use_inner_text=True)
     expect(visit.page.locator(".detail .piece.chosen")).to_be_visible()
 
 
@@ -256,11 +246,23 @@ def test_timeline_export_is_masked_unless_asked_otherwise(visit: Visit, id_of: C
     masked = visit.download("Markdown, to read").decode()
     as_json = visit.download("JSON, everything").decode()
     visit.page.get_by_text("Mask secrets and home paths").click()
-    visit.settle()
+    visit.page.get_by_text("Nothing is left out").wait_for()
     whole = visit.download("JSON, everything").decode()
 
     assert masked.startswith("# ") and RELEASE in masked
     assert ("/home/dev" in masked, "/home/dev" in as_json, "/home/dev" in whole) == (False, False, True)
+
+
+def test_timeline_failed_edit_is_told_from_changes(visit: Visit, id_of: Callable[[str], str]) -> None:
+    """What an edit that failed would have changed is no change; the answer before it took no time that is known."""
+    visit.open(f"/timeline?session={id_of('Tool failures A')}")
+    ready(visit)
+    edit = visit.page.locator(".detail .piece.failed").filter(has_text="Could not find oldString").first
+    answer = visit.page.locator(".rows .row.k-text").first
+
+    expect(edit).to_contain_text("Changes that were asked for")
+    expect(edit.locator(".title")).to_contain_text("README.md")
+    expect(answer.locator(".cell.number").first).to_have_text("")
 
 
 # --- Text that must stay text -----------------------------------------------------------------------------------
@@ -297,9 +299,9 @@ def test_timeline_probes_run_nothing_and_request_nothing(
                 folded = visit.page.locator('.detail .line[aria-expanded="false"]')
                 while folded.count():
                     folded.first.click()
-            for tab in (*TABS, "Delegations"):
-                visit.page.get_by_role("tab", name=tab).first.click()
-                visit.settle()
+            for tab in TABS:
+                open_tab(visit, tab)
+            visit.page.get_by_role("tab", name="Delegations").click()
             made = visit.page.locator(".trace :is(script, img, iframe, a, link, object, embed, style)")
             assert made.count() == 0, session_id
         errors = visit.errors

@@ -528,6 +528,43 @@ def test_odd_things_are_named(visit: Visit) -> None:
         expect(viewer.row(f"A call whose session is {link}")).to_contain_text(word)
 
 
+def test_error_opens_to_what_was_recorded(visit: Visit) -> None:
+    """Beside its message, all that OpenCode keeps of an error."""
+    viewer = Viewer(visit, "story")
+    error = viewer.pieces.filter(has_text="the key was revoked")
+    viewer.press("]")
+
+    error.get_by_role("button", name="As recorded").click()
+
+    expect(error.locator(".fold-body")).to_contain_text("ProviderAuthError")
+    expect(error.locator(".fold-body")).to_contain_text("statusCode")
+
+
+def test_exchange_buttons_end_at_the_ends(visit: Visit) -> None:
+    """There is nothing before the first exchange and nothing behind the last one, until one comes."""
+    viewer = Viewer(visit, "story")
+    before, behind = (viewer.page.get_by_role("button", name=f"{which} exchange") for which in ("Previous", "Next"))
+    expect(before).to_be_disabled()
+
+    for number in range(2, 6):
+        behind.click()
+        expect(viewer.page.locator(".detail h2")).to_have_text(f"Exchange {number} of 5")
+
+    expect(behind).to_be_disabled()
+    expect(before).to_be_enabled()
+
+
+def test_growth_is_told_in_the_heading_of_the_transcript(visit: Visit) -> None:
+    """What the open exchange has done so far grows with it."""
+    viewer = Viewer(visit, "running&exchange=2")
+    numbers = viewer.page.locator(".detail .numbers")
+    before = numbers.inner_text()
+
+    viewer.page.get_by_role("button", name="Grow").evaluate("button => button.click()")
+
+    expect(numbers).not_to_have_text(before)
+
+
 def test_delegation_is_nested_and_leads_to_its_transcript(visit: Visit) -> None:
     """A child session lies below its call; the transcript goes there and back."""
     viewer = Viewer(visit, "story")
@@ -682,6 +719,28 @@ def test_long_exchange_is_drawn_in_parts(visit: Visit) -> None:
     assert viewer.pieces.count() < 200
     viewer.page.get_by_role("button", name=re.compile("pieces before$")).click()
     assert viewer.pieces.count() > 200
+
+
+def test_partial_events_come_with_their_exchange(visit: Visit) -> None:
+    """Of a session too large to be sent whole, an exchange has its rows once it is open; errors are known before."""
+    viewer = Viewer(visit, "partial")
+    expect(viewer.row("src/payments/client.ts")).to_be_visible()
+    expect(viewer.page.get_by_role("button", name=re.compile("^Tools$"))).to_be_visible()
+    expect(viewer.row("The tests fail now").locator(".caption")).to_have_text(re.compile("error"))
+
+    viewer.press("e")
+
+    expect(viewer.page.locator(".detail h2")).to_have_text("Exchange 2 of 5")
+    expect(viewer.page.locator(".rows .row.failed.k-tool").first).to_be_visible()
+    assert "new" not in viewer.page.locator(".tools .line").inner_text()
+
+
+def test_partial_address_with_part_waits_for_it(visit: Visit) -> None:
+    """A link to an event leads there, although its row comes later."""
+    viewer = Viewer(visit, "partial&exchange=3&part=prt_00041")
+
+    expect(viewer.selected()).to_have_attribute("data-key", "prt_00041")
+    expect(viewer.page.locator('.piece[aria-current="true"]')).to_have_attribute("data-id", "prt_00041")
 
 
 def test_running_exchange_says_so(visit: Visit) -> None:

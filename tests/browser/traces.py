@@ -16,10 +16,15 @@ COPY, DELETED, LOOP, EDIT, ENDED, UNKNOWN, BACKWARDS = (1 << bit for bit in rang
 
 @dataclass
 class Traces:
-    """A session tree in the making; `now` is the clock of what is added next."""
+    """A session tree in the making; `now` is the clock of what is added next.
+
+    Attributes:
+        is_partial: As if there were too many events to send all: those of an exchange come once it is opened.
+    """
 
     now: float = 0.0
     is_running: bool = False
+    is_partial: bool = False
     sessions: list[SessionRow] = field(default_factory=list)
     exchanges: list[GrowthExchange] = field(default_factory=list)
     events: list[GrowthEvent] = field(default_factory=list)
@@ -225,11 +230,12 @@ class Traces:
                 "origin_ms": ORIGIN_MS,
                 "tz": "Europe/Berlin",
                 "is_running": self.is_running,
+                "is_partial": self.is_partial,
             },
             "opened": opened,
             "sessions": self.sessions,
             "marks": self.marks,
-            "events": trace_viewer.events_frame(self.events_table()),
+            "events": trace_viewer.events_frame(self.events_table().slice(0, 0 if self.is_partial else None)),
             "exchanges": trace_viewer.exchanges_frame(
                 [{**exchange, "session": sessions[exchange["session_id"]]} for exchange in self.exchanges]
             ),
@@ -246,7 +252,18 @@ class Traces:
             "pieces": pieces,
             "shown": opened["show_all"],
             "opened": opened,
-            "growth": growth,
+            "growth": self._of_exchange(opened["exchange"]) if self.is_partial else growth,
+        }
+
+    def _of_exchange(self, exchange_id: str | None) -> trace_viewer.Growth:
+        """Return the events of one exchange."""
+        return {
+            "serial": 1 + [exchange["id"] for exchange in self.exchanges].index(exchange_id or ""),
+            "events": [event for event in self.events if event["exchange_id"] == exchange_id],
+            "exchanges": [],
+            "sessions": [],
+            "marks": None,
+            "is_running": self.is_running,
         }
 
     def _shown(self, piece: PieceRow, opened: trace_viewer.Opened) -> PieceRow:
@@ -463,7 +480,7 @@ def _fix(traces: Traces, exchange: GrowthExchange, chance: random.Random) -> Non
         None,
         status="failed",
         text="401: the key was revoked while the session ran",
-        output='{"name": "ProviderAuthError", "data": {"statusCode": 401, "isRetryable": false}}',
+        input='{"name": "ProviderAuthError", "data": {"statusCode": 401, "isRetryable": false}}',
     )
     exchange["status"] = "failed"
     loop = [event["id"] for event in traces.events if event["flags"] & LOOP]
@@ -622,7 +639,7 @@ def hostile() -> Traces:
     )
     traces.event(exchange, "tool", "long", "a megabyte", SECOND, output=f"{IMAGE}{'x' * 997}\n" * 1_000)
     traces.event(exchange, "__proto__", bad, bad, SECOND, text=bad)
-    traces.event(exchange, "error", bad, bad, None, status="failed", text=bad, output=bad)
+    traces.event(exchange, "error", bad, bad, None, status="failed", text=bad, input=f'{{"name": {bad!r}}}')
     traces.event(
         exchange,
         "text",
@@ -673,6 +690,16 @@ def deep(levels: int) -> Traces:
     loose = traces.exchange(len(traces.sessions) - 1, "Where do I come from?")
     traces.event(loose, "text", takes=SECOND, text="Not recorded.")
     _sum_up(traces)
+    return traces
+
+
+def partial() -> Traces:
+    """Make the story as if it had too many events to be sent whole."""
+    traces = story()
+    traces.is_partial = True
+    for exchange in traces.exchanges:
+        prompts = (each["label"] for each in traces.events if each["exchange_id"] == exchange["id"])
+        exchange["label"] = next(prompts, "")
     return traces
 
 

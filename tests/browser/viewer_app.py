@@ -23,8 +23,8 @@ def made(show: str, grown: int) -> tuple[traces.Traces, trace_viewer.Growth | No
             return traces.large(int(exchanges), int(events)), None
         case ["deep" | "long" as shape, size]:
             return (traces.deep if shape == "deep" else traces.long)(int(size)), None
-        case ["hostile" | "empty" as shape]:
-            return (traces.hostile() if shape == "hostile" else traces.empty()), None
+        case ["hostile" | "empty" | "partial" as shape]:
+            return {"hostile": traces.hostile, "empty": traces.empty, "partial": traces.partial}[shape](), None
         case ["running"]:
             found = traces.running()
             return found, traces.grow(found, grown) if grown else None

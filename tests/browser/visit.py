@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, ViewportSize, WebSocket, expect
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Position, ViewportSize, WebSocket, expect
 
 from tests.browser.received import Column, Received
 
@@ -81,6 +81,23 @@ class Visit:
             self.received.forget()
             choice.click()
         return self.table("costs_rows")
+
+    def tick(self, key: str, row: int = 0) -> None:
+        """Tick a row of a table, as a person does: the pointer comes first.
+
+        The table then shows its tools, and a click while they appear may be lost.
+
+        Args:
+            key: How the key of the table begins, or of what it is in.
+            row: From 0.
+        """
+        place = Position(x=16, y=52 + 35 * row)
+        around = self.page.locator(f'[class*="st-key-{key}"]')
+        table = around.get_by_test_id("stDataFrame").first
+        table.scroll_into_view_if_needed()
+        table.hover(position=place)
+        expect(around.get_by_test_id("stElementToolbar").first).to_have_css("opacity", "1")
+        table.click(position=place)
 
     def text(self) -> str:
         """Return what can be read on the page, charts and tables left out."""

@@ -274,7 +274,7 @@ def test_overview_ticked_agent_goes_to_its_costs(real_path: RealPath, monkeypatc
     app = AppTest.from_function(_click_agent, default_timeout=60).run()
 
     assert not app.exception
-    assert app.session_state["overview_go_to"] == (ROOT / "pages" / "costs.py", {"by": "model"})
+    assert app.session_state["page_go_to"] == (ROOT / "pages" / "costs.py", {"by": "model"})
     assert app.session_state["agent"] == ["plan"]
 
 

@@ -12,9 +12,10 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from pages.ui import timeline_head, timeline_live, timeline_payload
-from queries import sessions, waste
+from queries import sessions, timeline, waste
 from queries.period import Scope
 from queries.session_figures import TimeSplit
+from queries.timeline import CLOCK_BACKWARDS
 from queries.tree_costs import AgentCost
 from queries.waste import Finding
 from tests.builders import (
@@ -250,12 +251,60 @@ def test_timeline_every_session_of_a_set_opens(name: str, open_app: OpenApp, rea
         assert payload(app, "trace_viewer")["view"] == found.session_id
 
 
+def test_timeline_exchanges_are_named_by_what_was_run(open_app: OpenApp) -> None:
+    """OpenCode's notice of a user's own command says nothing: the command does."""
+    notice = "The following tool was executed by the user"
+    app = open_app(
+        session(),
+        user(),
+        part("prt_1", "text", "msg_1u", text=notice, synthetic=True),
+        assistant(),
+        tool("prt_2", input={"command": "git status"}),
+        page="timeline",
+        session="ses_1",
+    )
+
+    drawn = payload(app, "trace_viewer")
+    assert drawn["exchanges"]["label"].to_pylist() == ["git status"]
+    assert drawn["events"]["label"].to_pylist() == [notice, "git status"]
+
+
+def test_timeline_pieces_without_a_title_are_named_as_their_rows(open_app: OpenApp) -> None:
+    """The transcript calls a call as the waterfall does; an answer is not told twice."""
+    failed = {"status": "error", "input": {"filePath": "src/cart.py"}, "error": "no such file"}
+    app = open_app(
+        session(),
+        user(),
+        part("prt_1u", "text", "msg_1u", text="Read it"),
+        assistant(),
+        part("prt_1", "tool", tool="read", callID="call_1", state=failed),
+        part("prt_2", "patch", hash="0", files=["/home/ada/src/cart.py"]),
+        tool("prt_3", title="Run it"),
+        part("prt_4", "text", text="Done"),
+        page="timeline",
+        session="ses_1",
+    )
+
+    pieces = payload(app, "trace_detail")["pieces"]
+    assert [piece["title"] for piece in pieces] == [None, "src/cart.py", "cart.py", "Run it", None]
+
+
+def test_timeline_clock_that_went_back_is_told_in_the_transcript(open_app: OpenApp) -> None:
+    """As it is in the waterfall."""
+    call = tool("prt_1", time={"start": START_MS + 5_000, "end": START_MS + 4_000})
+    app = open_app(session(), user(), assistant(), call, page="timeline", session="ses_1")
+
+    (piece,) = payload(app, "trace_detail")["pieces"]
+    assert piece["flags"] == payload(app, "trace_viewer")["events"]["flags"].to_pylist()[0] == CLOCK_BACKWARDS
+
+
 def test_timeline_without_a_message_says_so(open_app: OpenApp) -> None:
     """A session may have been made and never used."""
     app = open_app(session(), page="timeline", session="ses_1")
 
     assert not app.exception
     assert "Nothing was said in this session." in texts(app)
+    assert "Jan 1, 2026 00:00 (UTC)" in texts(app).replace("\\", "")
     assert payload(app, "trace_detail")["exchange_id"] is None
 
 
@@ -397,6 +446,23 @@ def test_timeline_address_follows_what_is_open(open_app: OpenApp) -> None:
     app = open_app(*TWO, page="timeline", session="ses_1", exchange="2", part="prt_2")
 
     assert payload(app, "timeline_address")["search"] == "?session=ses_1&exchange=2&part=prt_2"
+
+
+def test_timeline_of_too_many_events_sends_those_of_the_open_exchange(
+    open_app: OpenApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A link to an event finds its exchange; the waterfall knows all exchanges, and the rows of that one."""
+    monkeypatch.setattr(timeline, "MAX_EVENTS", 1)
+
+    app = open_app(*TWO, page="timeline", session="ses_1", part="prt_2")
+
+    drawn, growth = payload(app, "trace_viewer"), payload(app, "trace_detail")["growth"]
+    assert not app.exception
+    assert opened(app) == ("msg_3u", "prt_2")
+    assert (drawn["head"]["is_partial"], drawn["events"].num_rows) == (True, 0)
+    assert drawn["exchanges"]["id"].to_pylist() == ["msg_1u", "msg_3u"]
+    assert (growth["version"], growth["serial"]) == (drawn["version"], 1)
+    assert [(event["id"], event["exchange_id"]) for event in growth["events"]] == [("prt_2", "msg_3u")]
 
 
 # --- Loops and waste ------------------------------------------------------------------------------------------------

@@ -80,6 +80,7 @@ class Head(TypedDict):
     origin_ms: float | None  # Unix epoch of the time that all others count from; None: no time is known at all
     tz: str  # IANA name, what clock times are written in
     is_running: bool
+    is_partial: bool  # a very large session: there are no events yet, those of what is opened come as growth
 
 
 class Opened(TypedDict):

@@ -7,6 +7,7 @@ STEPS_MS.push(1800e3, 3600e3, 7200e3, 10800e3, 21600e3, 43200e3, 86400e3, 172800
 const LEAST_IDLE_MS = 2000; // shorter pauses are never folded
 const GAPS_SHARE = 0.15; // of the axis, all folded gaps together
 const GAP_SHARE = 0.03; // one folded gap
+const LEAST_GAP_MS = 20; // where only moments are recorded, as of a prompt that failed
 
 class Axis {
   /**
@@ -108,5 +109,5 @@ function union(spans, apart) {
 function gapWidth(busy) {
   const active = busy.reduce((sum, [start, end]) => sum + end - start, 0);
   const share = Math.min(GAP_SHARE, GAPS_SHARE / Math.max(1, busy.length - 1));
-  return Math.max(active * share, 1);
+  return Math.max(active * share, LEAST_GAP_MS);
 }

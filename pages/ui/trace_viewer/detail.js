@@ -97,8 +97,9 @@ class Detail {
 
   hear(message) {
     if (message.type === "state") {
-      const { head, sessions, marks, tab } = message;
+      const { head, sessions, marks, tab, about } = message;
       this.state = { head, sessions, marks, clock: new Clock(head.tz) };
+      if (about?.id === this.want.exchange) this.about = about;
       if (this.narrow.matches && tab !== this.tab) this.setTab(tab);
       if (this.payload.growth) this.line.say("growth", { growth: this.payload.growth });
       this.drawTree();
@@ -335,12 +336,15 @@ class Detail {
 
   drawHead() {
     const { about } = this;
+    const text = JSON.stringify([about, this.back, about && this.marksOf(about)]);
+    if (text === this.headText) return; // a button that is made anew under the pointer loses its click
+    this.headText = text;
     if (!about) {
       this.headBox.replaceChildren();
       return;
     }
-    const step = (by, words, name) => {
-      const attributes = { type: "button", class: "square", title: name, "aria-label": name };
+    const step = (by, words, name, isEnd) => {
+      const attributes = { type: "button", class: "square", title: name, "aria-label": name, disabled: isEnd };
       return el("button", { ...attributes, onclick: () => this.line.say("step", { by }) }, words);
     };
     const back = this.back[this.back.length - 1];
@@ -357,8 +361,8 @@ class Detail {
       el("h2", {}, `Exchange ${about.number}`, el("small", {}, about.among > 1 ? ` of ${count(about.among)}` : "")),
       this.ending(about),
       el("span", { class: "space" }),
-      step(-1, "‹", "Previous exchange ([)"),
-      step(1, "›", "Next exchange (])"),
+      step(-1, "‹", "Previous exchange ([)", about.isFirst),
+      step(1, "›", "Next exchange (])", about.isLast),
     );
     this.headBox.replaceChildren(
       ...[first, this.crumbs(about), this.numbers(about), ...this.wastes(about)].filter(Boolean),
@@ -392,9 +396,12 @@ class Detail {
     return el("p", { class: "numbers" }, words.join(" · "));
   }
 
+  marksOf(about) {
+    return (this.state?.marks || []).filter((mark) => mark.exchange_id === about.id);
+  }
+
   wastes(about) {
-    const own = (this.state?.marks || []).filter((mark) => mark.exchange_id === about.id);
-    return own.map((mark) => el("p", { class: "waste-note" }, icon(mark.kind), `${mark.text}${markCost(mark)}`));
+    return this.marksOf(about).map((mark) => el("p", { class: "waste-note" }, icon(mark.kind), `${mark.text}${markCost(mark)}`));
   }
 
   drawSelection() {

@@ -167,6 +167,12 @@ class Model {
     this.counts = {};
     this.failed = 0;
     for (const root of this.roots) this.visit(root, null, 0, { at: null });
+    if (this.head.is_partial) this.failed = [...this.exchanges.values()].reduce((sum, node) => sum + node.errors, 0);
+  }
+
+  /** Whether errors lie in an exchange whose events have not come. */
+  hidesErrors(node) {
+    return this.head.is_partial && node.type === "exchange" && node.errors > 0 && !node.children.length;
   }
 
   visit(node, parent, depth, last) {
@@ -226,7 +232,7 @@ class Model {
     const spans = [];
     for (const node of this.all) {
       if (node.start === null || node.type === "session") continue;
-      if (node.type === "exchange") spans.push([node.start, node.start]);
+      if (node.type === "exchange" && node.children.length) spans.push([node.start, node.start]);
       else spans.push([node.start, node.end !== null && node.end > node.start ? node.end : node.start]);
     }
     return spans;

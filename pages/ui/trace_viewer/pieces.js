@@ -7,6 +7,7 @@ const TOKEN_WORDS = {
   cache_read: "cache read",
   cache_write: "cache write",
 };
+const MOMENTS_SAID = ["prompt", "file", "error", "retry"]; // have no end to be known
 const STATUS_WORDS = { failed: "failed", unfinished: "unfinished", restarted: "restarted", unknown: "" };
 
 /** Draw a piece. `ask` has what a piece may ask for: clock, origin, marks, isOpen, setOpen, showAll, openSession. */
@@ -44,7 +45,7 @@ function drawError(piece, ask) {
   return [
     el("div", { class: "who" }, icon(kindOf(piece.kind)), el("strong", {}, name), facts(piece, ask)),
     piece.text ? longText(piece, ask, "text", verbatim) : null,
-    piece.output ? fold("Raw", () => longText(piece, ask, "output", json)) : null,
+    piece.input ? fold("As recorded", () => longText(piece, ask, "input", json)) : null,
     about(piece, ask),
   ].filter(Boolean);
 }
@@ -82,7 +83,7 @@ function drawBody(piece, ask) {
   else if (piece.text && piece.text.length < 80 && !piece.text.includes("\n"))
     body.append(el("p", { class: "problem" }, piece.text));
   else if (piece.text) body.append(section("", longText(piece, ask, "text", verbatim)));
-  if (piece.diff) body.append(section("Changes", diffBox(piece)));
+  if (piece.diff) body.append(section(piece.status === "ok" ? "Changes" : "Changes that were asked for", diffBox(piece)));
   if (piece.input)
     body.append(
       piece.diff
@@ -180,7 +181,8 @@ function about(piece, ask) {
   const words = [];
   if (isMissing(piece.start_ms)) words.push("time unknown");
   else if (ask.origin !== null) words.push(ask.clock.moment(ask.origin + piece.start_ms, 1));
-  if (isMissing(piece.end_ms) && !isMissing(piece.start_ms) && piece.kind !== "prompt") words.push("end unknown");
+  if (isMissing(piece.end_ms) && !isMissing(piece.start_ms) && !MOMENTS_SAID.includes(piece.kind))
+    words.push("end unknown");
   if (piece.flags & FLAG.backwards) words.push("the clock went back here");
   for (const [name, what] of Object.entries(TOKEN_WORDS)) {
     if (piece.tokens && !isMissing(piece.tokens[name])) words.push(`${what} ${tokens(piece.tokens[name])}`);

@@ -3,7 +3,8 @@
 const LEAST_BAR_PX = 3;
 const UNKNOWN_PX = 12;
 const KINDS_WITH_COST = ["exchange", "step", "delegation", "compaction"];
-const MOMENTS = ["prompt", "file", "patch", "error", "retry", "other"]; // that such a thing took no time says nothing
+// That such a thing took no time says nothing: OpenCode 1.1 stamps an answer when it ends, twice.
+const MOMENTS = ["prompt", "text", "file", "patch", "error", "retry", "other"];
 const BAR_RANK = {
   step: 0,
   other: 1,
@@ -64,7 +65,7 @@ function rowNotes(node) {
     return notes;
   }
   if (node.link && LINK_WORDS[node.link.link]) notes.push(LINK_WORDS[node.link.link]);
-  else if (node.kind === "delegation" && node.type === "session") notes.push("no call recorded");
+  else if (node.type === "session" && node.link.event === null) notes.push("no call recorded");
   if (node.kind === "delegation" && node.below.tools) notes.push(counted(node.below.tools, "tool"));
   if (node.kind === "delegation" && node.below.errors) notes.push(`✕ ${counted(node.below.errors, "error")}`);
   if (node.isFailed) notes.push(node.kind === "error" || node.kind === "retry" ? "✕" : "✕ failed");

@@ -114,7 +114,7 @@ class Timescale {
     const begin = performance.now();
     const { from, to } = this.view;
     const step = (now) => {
-      const part = Math.min(1, (now - begin) / ZOOM_MS);
+      const part = Math.min(1, Math.max(0, now - begin) / ZOOM_MS); // a frame may have begun before the key
       const eased = 1 - (1 - part) ** 3;
       this.setView(from + (target.from - from) * eased, to + (target.to - to) * eased);
       if (part < 1) this.moving = requestAnimationFrame(step);

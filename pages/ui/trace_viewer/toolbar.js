@@ -75,6 +75,7 @@ class Toolbar {
     const { model, outline } = this.viewer;
     const [one, many] = NAMES[kind];
     const number = model.counts[kind];
+    const isOne = number === 1 && !model.head.is_partial;
     if (!this.kinds.has(kind)) {
       this.kinds.set(
         kind,
@@ -83,7 +84,8 @@ class Toolbar {
     }
     const button = this.kinds.get(kind);
     button.setAttribute("aria-pressed", String(!outline.hidden.has(kind)));
-    button.replaceChildren(icon(kind), number === 1 ? one : many, el("span", { class: "how-many" }, count(number)));
+    const howMany = model.head.is_partial ? null : el("span", { class: "how-many" }, count(number));
+    button.replaceChildren(...[icon(kind), isOne ? one : many, howMany].filter(Boolean));
     return button;
   }
 
@@ -100,7 +102,8 @@ class Toolbar {
     const matches = this.needle ? model.all.filter((node) => this.matches(node)) : [];
     const place = matches.findIndex((node) => node.key === selected);
     const words = place >= 0 ? `${count(place + 1)} of ${count(matches.length)}` : count(matches.length);
-    this.found.textContent = !this.needle ? "" : matches.length ? words : "none";
+    const none = model.head.is_partial ? "none open" : "none";
+    this.found.textContent = !this.needle ? "" : matches.length ? words : none;
     root.classList.toggle("nothing-found", Boolean(this.needle) && !matches.length);
   }
 

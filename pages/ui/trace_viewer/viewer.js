@@ -119,6 +119,8 @@ class Viewer {
   begin(opened) {
     this.outline.begin();
     this.selected = null;
+    this.shownId = null; // the exchange that the transcript shows
+    this.awaited = this.model.byKey.has(opened.part) ? null : opened.part; // comes with the growth, if at all
     this.mouse.hovered = null;
     this.unseen = 0;
     this.time.makeAxis();
@@ -166,9 +168,12 @@ class Viewer {
     if (growth.serial === this.serial || !this.isFor(growth)) return;
     this.serial = growth.serial;
     const kept = this.keep();
-    this.unseen += this.model.grow(growth);
+    const came = this.model.grow(growth);
+    if (!this.model.head.is_partial) this.unseen += came;
     this.restore(kept);
     this.tellState();
+    const awaited = this.model.byKey.get(this.awaited);
+    if (awaited) this.jump(awaited, { wait: 0, isAsked: true });
   }
 
   /** Growth of an older payload would bring back what is over. */
@@ -190,10 +195,11 @@ class Viewer {
     if (this.model && Object.hasOwn(actions, message.type)) actions[message.type]();
   }
 
-  /** Tell the detail side what it cannot know: sessions, marks, zone, what is open. */
+  /** Tell the detail side what it cannot know: sessions, marks, zone, how the exchange that it shows stands now. */
   tellState(withOpen = false) {
     const { head, sessions, marks } = this.model;
-    this.line.say("state", { head, sessions, marks, tab: this.tab });
+    const shown = this.model.exchanges.get(this.shownId);
+    this.line.say("state", { head, sessions, marks, tab: this.tab, about: shown ? this.about(shown) : null });
     if (withOpen) this.tellOpen(this.current(), 0);
   }
 
@@ -203,11 +209,15 @@ class Viewer {
     const say = () => {
       const exchange = node.type === "exchange" ? node : node.exchange;
       if (!exchange) return;
-      const part = node.type === "event" ? node.id : null;
-      this.line.say("open", { exchange: exchange.id, part, about: this.about(exchange), isAsked });
+      this.sayOpen(exchange, node.type === "event" ? node.id : null, isAsked);
     };
     if (wait) this.settling = setTimeout(say, wait);
     else say();
+  }
+
+  sayOpen(exchange, part, isAsked) {
+    this.shownId = exchange.id;
+    this.line.say("open", { exchange: exchange.id, part, about: this.about(exchange), isAsked });
   }
 
   /** What the transcript's heading says of an exchange. */
@@ -224,8 +234,9 @@ class Viewer {
     const among = (model.bySession.get(exchange.sessionId) || []).length;
     const { id, number, start, end, tools, delegations, errors } = exchange;
     const status = exchange.isLive ? "running" : exchange.status;
+    const [isFirst, isLast] = [-1, 1].map((by) => !this.exchangeBeside(row, by));
     const sums = { tools, delegations, errors, tokens: exchange.tokens, cost: exchange.cost };
-    return { id, number, among, status, start, end, path, session, ...sums };
+    return { id, number, among, status, start, end, path, session, isFirst, isLast, ...sums };
   }
 
   // --- Folding ---------------------------------------------------------------------------------------------------
@@ -274,6 +285,7 @@ class Viewer {
 
   select(node, { scroll = true, wait = SETTLE_MS, tell = true, isAsked = false } = {}) {
     this.selected = node.key;
+    this.awaited = null;
     if (scroll) this.reveal(node);
     if (tell) this.tellOpen(node, wait, isAsked);
     this.drawSelection();
@@ -362,13 +374,18 @@ class Viewer {
     }
     this.jump(node, { tell: false });
     if (this.outline.isFolded(node)) this.fold(node, false);
-    this.line.say("open", { exchange: exchange.id, part: null, about: this.about(exchange), isAsked: true });
+    this.sayOpen(exchange, null, true);
+  }
+
+  /** The exchange of the picked session before or behind the one in which a row lies; without a row the first one. */
+  exchangeBeside(node, by) {
+    const exchanges = this.model.roots.filter((root) => root.type === "exchange");
+    const now = node && this.model.outermost(node);
+    return exchanges[now ? exchanges.indexOf(now) + by : 0];
   }
 
   stepExchange(by) {
-    const exchanges = this.model.roots.filter((node) => node.type === "exchange");
-    const now = this.current() && this.model.outermost(this.current());
-    const found = exchanges[now ? exchanges.indexOf(now) + by : 0];
+    const found = this.exchangeBeside(this.current(), by);
     if (found) this.open(found);
   }
 
@@ -384,8 +401,9 @@ class Viewer {
   }
 
   nextError(by) {
-    const node = this.next((one) => one.isFailed, by);
-    if (node) this.jump(node, { wait: 0, isAsked: true });
+    const node = this.next((one) => one.isFailed || this.model.hidesErrors(one), by);
+    if (node?.type === "exchange" && node.depth === 0) this.open(node);
+    else if (node) this.jump(node, { wait: 0, isAsked: true });
     else this.announce("No errors in this session");
   }
 

@@ -1,0 +1,21 @@
+"""Errors: what fails most, is it getting worse, and what does it cost?"""
+
+import streamlit as st
+
+from pages.ui import data, failing, filters, frame, links, states
+
+frame.ensure()
+links.go()
+
+scope = filters.scope()
+frame.heading("Errors", filters.range_words(scope))
+if data.status().is_partial:
+    states.partial(data.status(), data.doing(data.status()))
+
+failed, unread = st.tabs(failing.TABS, key="errors_tabs", on_change="rerun")
+if failed.open:
+    with failed:
+        failing.draw(scope)
+if unread.open:
+    with unread:
+        failing.unreadable(scope.tz)

@@ -1,0 +1,27 @@
+"""Tools: which tools are slow or failing, and what do they work on?"""
+
+import streamlit as st
+
+from pages.ui import calling, data, filters, frame, links, states
+
+frame.ensure()
+links.go()
+
+scope = filters.scope()
+frame.heading("Tools", filters.range_words(scope))
+status = data.status()
+if status.is_partial:
+    states.partial(status, data.doing(status))
+
+totals = calling.load(scope)
+if not totals.calls + totals.unfinished_calls:
+    filters.nothing_matches("tool calls")
+    st.stop()
+
+filters.warn_unknown()
+calling.figures(totals)
+with st.container(border=True, key="tools_table"):
+    calling.tools(scope)
+calling.one_tool(scope)
+with st.container(border=True, key="tools_files"):
+    calling.files(scope)

@@ -1,0 +1,107 @@
+"""The blocks that pages of many tables are made of: heads, ways to other pages, downloads, tables that open things."""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import plotly.graph_objects as go
+import streamlit as st
+from pandas.io.formats.style import Styler
+from streamlit.delta_generator import DeltaGenerator
+
+from pages.ui import charts, display, export
+from queries.period import Scope
+
+_LONG, _HEIGHT = 14, 500  # rows from which a table scrolls, and its height then
+
+
+def headed(title: str, meaning: str | None = None) -> DeltaGenerator:
+    """Head a block with its title; what is drawn in the result stands at the other end of the line."""
+    line = st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute")
+    line.markdown(f"**{title}**", width="content", help=meaning)
+    return line.container(horizontal=True, vertical_alignment="center", gap="small", width="content")
+
+
+def link(page: Path, label: str, parameters: dict[str, str] | None = None) -> None:
+    """Draw the way to all of a block. The filters come along by themselves."""
+    st.page_link(page, label=label, icon=":material/arrow_forward:", icon_position="right", query_params=parameters)
+
+
+def download(
+    key: str,
+    make: Callable[[], bytes],
+    table: str,
+    scope: Scope,
+    span: tuple[datetime | None, datetime | None] = (None, None),
+) -> None:
+    """Draw the download of all rows of a table.
+
+    Args:
+        key: Streamlit's key.
+        make: Makes the file; runs on a click.
+        table: What it holds, for its name.
+        scope: The filters.
+        span: First and last time in it, naive UTC: for its name, where the filters name no period.
+    """
+    st.download_button(
+        "CSV",
+        data=export.safely(make),
+        file_name=export.file_name(table, scope, *span),
+        mime="text/csv",
+        key=key,
+        icon=":material/download:",
+        on_click="ignore",
+        help="Every row, full precision",
+    )
+
+
+def table(styled: Styler, config: Mapping[str, Any], key: str, alt: str) -> None:
+    """Draw a table that is only read."""
+    st.dataframe(
+        styled,
+        key=key,
+        hide_index=True,
+        column_config=config,
+        placeholder=display.MISSING,
+        height=_height(styled),
+        alt=alt,
+    )
+
+
+def openable(styled: Styler, config: Mapping[str, Any], key: str, alt: str, open_row: Callable[[], None]) -> int | None:
+    """Draw a table whose ticked row opens something.
+
+    Args:
+        styled: The table.
+        config: How to show its columns.
+        key: Its key; another one for other rows.
+        alt: What it is.
+        open_row: What a tick does.
+
+    Returns:
+        Number of the ticked row. None: none is.
+    """
+    shown = st.dataframe(
+        styled,
+        key=key,
+        hide_index=True,
+        column_config=config,
+        placeholder=display.MISSING,
+        height=_height(styled),
+        alt=alt,
+        selection_mode="single-row",
+        on_select=open_row,
+    )
+    rows = shown["selection"]["rows"]
+    return int(rows[0]) if rows else None
+
+
+def chart(figure: go.Figure, key: str, alt: str) -> None:
+    """Draw a chart of its own height."""
+    st.plotly_chart(figure, key=key, config=charts.CONFIG, alt=alt, theme="streamlit", height="content")
+
+
+def _height(styled: Styler) -> Any:
+    """Return the height of a table: its own, or one in which it scrolls."""
+    return "content" if len(styled.data) <= _LONG else _HEIGHT

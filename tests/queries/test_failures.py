@@ -1,0 +1,227 @@
+"""What failed: counts and their denominators, causes, folded messages, fields of reports, and what it cost."""
+
+from collections.abc import Callable
+from decimal import Decimal
+
+import duckdb
+import pytest
+
+from queries.failures import (
+    GROUPINGS,
+    Choice,
+    EndedSpend,
+    ended_spend,
+    failure_examples,
+    failure_fields,
+    failure_groups,
+    failure_patterns,
+    failure_rows,
+    failure_series,
+    failure_totals,
+    is_path,
+    recovered,
+    spent,
+)
+from queries.period import Scope
+from tests.builders import START_MS, Doc, assistant, copied, session, tokens, usd, user
+from tests.conftest import OpenIndex
+from tests.queries.test_costs import SCOPES, SETS
+from tests.queries.test_overview import call
+
+RealIndex = Callable[[str], duckdb.DuckDBPyConnection]
+ALL, ANY, WITH_ABORTED = Scope(), Choice(), Choice(with_aborted=True)
+
+
+def api_error(message: str, status: int, *, is_retryable: bool = False) -> dict[str, object]:
+    """Make the error of a provider."""
+    return {"name": "APIError", "data": {"message": message, "statusCode": status, "isRetryable": is_retryable}}
+
+
+ABORTED = {"name": "MessageAbortedError", "data": {"message": "Aborted"}}
+
+# Three exchanges: one that a provider's error ended after a failed call, one that went on after an error, one that was
+# cut short.
+DOCS: tuple[Doc, ...] = (
+    session(),
+    user("msg_1u", created=START_MS),
+    assistant("msg_1a", parent="msg_1u", created=START_MS + 1_000, cost=0.25, tokens=tokens(input=10)),
+    call("prt_1", "read", "msg_1a", status="error", error="File not found: /src/a1.py"),
+    call("prt_2", "bash", "msg_1a"),
+    assistant("msg_1b", parent="msg_1u", created=START_MS + 2_000, error=api_error("Overloaded", 529), cost=0),
+    user("msg_2u", created=START_MS + 60_000),
+    assistant(
+        "msg_2a",
+        parent="msg_2u",
+        created=START_MS + 61_000,
+        error=api_error("Rate limit", 429, is_retryable=True),
+        cost=0,
+    ),
+    assistant("msg_2b", parent="msg_2u", created=START_MS + 62_000, cost=0.5, tokens=tokens(input=20)),
+    call("prt_3", "read", "msg_2b", status="error", error="File not found: /src/b22.py"),
+    user("msg_3u", created=START_MS + 120_000),
+    assistant("msg_3a", parent="msg_3u", created=START_MS + 121_000, error=ABORTED, cost=0.125, tokens=tokens(input=5)),
+)
+
+
+def test_failure_totals_counts_and_what_they_are_of(open_index: OpenIndex) -> None:
+    """Four failures of four answers and three calls; the one that was cut short is on neither side."""
+    con = open_index(*DOCS)
+
+    found = failure_totals(con, ALL, ANY)
+
+    assert (found.failed_answers, found.failed_calls, found.answers, found.calls) == (2, 2, 4, 3)
+    assert (found.aborted_answers, found.top_category, found.top_errors) == (1, "file_not_found", 2)
+    assert found.per_1000 == pytest.approx(4_000 / 7)
+
+
+def test_failure_totals_aborted_count_if_asked_for(open_index: OpenIndex) -> None:
+    """Then they are on both sides."""
+    con = open_index(*DOCS)
+
+    found = failure_totals(con, ALL, WITH_ABORTED)
+
+    assert (found.failed_answers, found.answers) == (3, 5)
+
+
+def test_failure_rows_tools_have_their_own_calls(open_index: OpenIndex) -> None:
+    """A tool without a failure has a row, too; answers are one of their own."""
+    con = open_index(*DOCS)
+
+    found = {row.key: (row.errors, row.calls, row.answers) for row in failure_rows(con, "tool", ALL, ANY)}
+
+    assert found == {"read": (2, 2, 0), None: (2, 0, 4), "bash": (0, 1, 0)}
+
+
+def test_failure_patterns_fold_what_differs(open_index: OpenIndex) -> None:
+    """Two missing files are one message; codes and whether to try again come from the report."""
+    con = open_index(*DOCS)
+
+    found = {
+        (row.category, row.pattern): (row.errors, row.status_codes, row.retryable, row.not_retryable)
+        for row in failure_patterns(con, ALL, ANY)
+    }
+
+    assert found == {
+        ("file_not_found", "File not found: <path>"): (2, None, 0, 0),
+        ("server_error", "Overloaded"): (1, "529", 0, 1),
+        ("rate_limit", "Rate limit"): (1, "429", 1, 0),
+    }
+
+
+def test_failure_groups_any_field_of_the_report(open_index: OpenIndex) -> None:
+    """Fields that occur are listed; grouping by one counts those without it, too."""
+    con = open_index(*DOCS)
+
+    paths = {field.path for field in failure_fields(con, ALL, ANY)}
+    groups = {row.value: row.errors for row in failure_groups(con, "$.data.statusCode", ALL, ANY)}
+
+    assert {"$.name", "$.data.statusCode", "$.data.isRetryable", "$.status", "$.message"} <= paths
+    assert groups == {None: 2, "429": 1, "529": 1}
+
+
+@pytest.mark.parametrize(
+    ("path", "is_one"),
+    [
+        ("$.data.statusCode", True),
+        ('$.data."odd name"[0]', True),
+        ("$", True),
+        ("data.statusCode", False),
+        ("$.*", False),
+        ("$..name", False),
+        ("$.a'; DROP TABLE parts; --", False),
+        ("", False),
+    ],
+)
+def test_is_path_one_place_only(path: str, is_one: bool) -> None:
+    """What names no place, or many, is refused before it reaches the index."""
+    assert is_path(path) == is_one
+
+
+def test_failure_groups_no_path_is_refused(open_index: OpenIndex) -> None:
+    """By the caller's own check, not by an error of the database."""
+    con = open_index(*DOCS)
+
+    with pytest.raises(ValueError, match="not a path"):
+        failure_groups(con, "nonsense", ALL, ANY)
+
+
+def test_failure_examples_of_a_pattern_newest_first(open_index: OpenIndex) -> None:
+    """Each with its event, and all that was reported."""
+    con = open_index(*DOCS)
+    (pattern,) = [row for row in failure_patterns(con, ALL, ANY) if row.category == "file_not_found"]
+
+    found = failure_examples(con, ALL, ANY, pattern)
+
+    assert [row.failure_id for row in found] == ["prt_1", "prt_3"]  # at the same time: by id
+    assert {row.line for row in found} == {"File not found: /src/a1.py", "File not found: /src/b22.py"}
+
+
+def test_ended_spend_an_exchange_is_charged_once(open_index: OpenIndex) -> None:
+    """To the error that ended it, as a whole; the exchange that went on is charged to nobody."""
+    con = open_index(*DOCS)
+
+    found = ended_spend(con, ALL, ANY)
+
+    assert [(row.category, row.is_aborted, row.exchanges, row.cost_recorded_usd) for row in found] == [
+        ("server_error", False, 1, usd("0.25")),
+        ("aborted", True, 1, usd("0.125")),
+    ]
+    assert (spent(found, with_aborted=False), spent(found, with_aborted=True)) == (usd("0.25"), usd("0.375"))
+
+
+def test_recovered_errors_after_which_the_work_went_on(open_index: OpenIndex) -> None:
+    """Failed calls, and an answer that another one followed."""
+    con = open_index(*DOCS)
+
+    found = {row.category: (row.failed_answers, row.failed_calls, row.exchanges) for row in recovered(con, ALL, ANY)}
+
+    assert found == {"file_not_found": (0, 2, 2), "rate_limit": (1, 0, 1)}
+
+
+def test_failures_copies_of_a_fork_count_once(open_index: OpenIndex) -> None:
+    """What was copied failed once, and was paid for once."""
+    con = open_index(*DOCS, session("ses_2", created=START_MS + 500_000), *copied(DOCS[1:], "ses_2", "_f"))
+
+    found = ended_spend(con, ALL, ANY)
+
+    assert spent(found, with_aborted=True) == usd("0.375")
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_ended_spend_real_data_equals_failed_exchanges(name: str, real_index: RealIndex) -> None:
+    """The rows add up to what all failed and aborted exchanges spent: cost, tokens and how many."""
+    con = real_index(name)
+
+    found = ended_spend(con, ALL, ANY)
+
+    def total(row: EndedSpend) -> Decimal:
+        """Return what was recorded, where something was."""
+        return row.cost_recorded_usd or Decimal(0)
+
+    expected = con.execute(
+        """
+        SELECT count(*), coalesce(sum(total_tokens), 0), coalesce(sum(cost_recorded_usd), 0)
+        FROM exchanges WHERE status IN ('failed', 'aborted') AND NOT is_fork_copy
+        """
+    ).fetchone()
+    assert expected == (
+        sum(row.exchanges for row in found),
+        sum(row.total_tokens for row in found),
+        sum(map(total, found), Decimal(0)),
+    )
+
+
+@pytest.mark.parametrize("name", SETS)
+@pytest.mark.parametrize("scope", SCOPES.values(), ids=SCOPES)
+def test_failures_any_scope_adds_up(name: str, scope: Scope, real_index: RealIndex) -> None:
+    """Rows of every grouping, the messages and, at known times, the course have the errors of the headline."""
+    con = real_index(name)
+
+    whole = failure_totals(con, scope, ANY)
+
+    sums = {by: sum(row.errors for row in failure_rows(con, by, scope, ANY)) for by in GROUPINGS}
+    assert set(sums.values()) == {whole.errors}
+    assert sum(row.errors for row in failure_patterns(con, scope, ANY)) == whole.errors
+    assert sum(row.errors for row in failure_groups(con, "$.name", scope, ANY)) == whole.errors
+    assert sum(point.errors for point in failure_series(con, "day", scope, ANY)) <= whole.errors
+    assert len(failure_examples(con, scope, ANY)) <= whole.errors
