@@ -22,6 +22,7 @@ filters.warn_unknown()
 calling.figures(totals)
 with st.container(border=True, key="tools_table"):
     calling.tools(scope)
-calling.one_tool(scope)
+chosen = calling.choose(scope)
+calling.calls(scope, chosen)
 with st.container(border=True, key="tools_files"):
-    calling.files(scope)
+    calling.files(scope, chosen)

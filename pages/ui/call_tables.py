@@ -77,10 +77,18 @@ def _marked(styled: Styler, rows: Sequence[CallReport]) -> Styler:
     return styled
 
 
-def slowest(rows: Sequence[SlowCall], tz: str) -> tuple[Styler, Config]:
-    """Lay out single calls."""
+def slowest(rows: Sequence[SlowCall], tz: str, *, with_tool: bool) -> tuple[Styler, Config]:
+    """Lay out single calls.
+
+    Args:
+        rows: What to show.
+        tz: Zone of the times.
+        with_tool: Whether they are of several tools.
+    """
     frame = pd.DataFrame({"Duration": tables.floats(row.duration_ms for row in rows)})
     frame["Started"] = tables.times((row.started_at for row in rows), tz)
+    if with_tool:
+        frame["Tool"] = [display.one_line(row.tool_name, 60) for row in rows]
     frame["Works on"] = [display.one_line(row.target, 120) or None for row in rows]
     frame["Failed"] = ["failed" if row.is_failed else "" for row in rows]
     frame["Session"] = [tables.session_title(row.session_title, False) for row in rows]
@@ -92,6 +100,7 @@ def slowest(rows: Sequence[SlowCall], tz: str) -> tuple[Styler, Config]:
     config: Config = {
         "Duration": tables.number("Duration", "From the start of the call to its end, approval included."),
         "Started": st.column_config.DatetimeColumn(format=_TIME, width=135, help=f"In {display.md(tz)}."),
+        "Tool": st.column_config.TextColumn(width=110),
         "Works on": st.column_config.TextColumn(
             width=240, help="The program of a command; the files of a read or edit."
         ),

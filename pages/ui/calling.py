@@ -84,46 +84,48 @@ def tools(scope: Scope) -> None:
     st.caption(f"Tick a row to see the calls of one tool.{_rare(rows)}")
 
 
-def one_tool(scope: Scope) -> None:
-    """Let the user choose a tool, and draw everything about its calls."""
+def choose(scope: Scope) -> str | None:
+    """Let the user choose a tool. None: all of them."""
     known = [row.key for row in data.load(tool_reports.call_reports, "tool", scope)]
     asked = st.query_params.get_all("tool")
-    name = st.selectbox(
+    chosen: str | None = st.selectbox(
         "Tool",
         list(dict.fromkeys([*known, *asked])),
         index=None,
         key="tool",
         bind="query-params",
-        placeholder="Choose a tool to see its calls",
+        placeholder="All tools; choose one to see how long its calls take",
         format_func=lambda tool: display.one_line(tool, 60),
-        width=340,
+        width=420,
     )
-    if name is None:
-        return
-    totals = data.load(tool_reports.call_totals, scope, name)
-    if not totals.calls + totals.unfinished_calls:
-        st.text(f"{display.one_line(name, 60)} was not called in this selection.")
-        return
-    left, right = st.columns(2, gap="medium")
-    with left.container(border=True, height="stretch", key="tools_bins"):
-        _durations(scope, name)
-    with right.container(border=True, height="stretch", key="tools_course"):
-        _course(scope, name, totals)
-    left, right = st.columns(2, gap="medium")
-    with left.container(border=True, height="stretch", key="tools_agents"):
+    return chosen
+
+
+def calls(scope: Scope, name: str | None) -> None:
+    """Draw everything about the calls of a tool, or list those of all."""
+    if name is not None:
+        totals = data.load(tool_reports.call_totals, scope, name)
+        if not totals.calls + totals.unfinished_calls:
+            st.text(f"{display.one_line(name, 60)} was not called in this selection.")
+            return
+        left, right = st.columns(2, gap="medium")
+        with left.container(border=True, height="stretch", key="tools_bins"):
+            _durations(scope, name)
+        with right.container(border=True, height="stretch", key="tools_course"):
+            _course(scope, name, totals)
+    with st.container(border=True, key="tools_agents"):
         _broken_down("agent", "By agent", scope, name)
-    with right.container(border=True, height="stretch", key="tools_models"):
+    with st.container(border=True, key="tools_models"):
         _broken_down("model", "By model", scope, name)
-    if name in COMMANDS:
+    if name is None or name in COMMANDS:
         with st.container(border=True, key="tools_programs"):
-            _broken_down("program", "By program", scope, name)
+            _broken_down("program", "Shell commands, by program", scope, name)
     with st.container(border=True, key="tools_slowest"):
         _slowest(scope, name)
 
 
-def files(scope: Scope) -> None:
+def files(scope: Scope, name: str | None) -> None:
     """List the files that calls read and edit most, of the chosen tool or of all."""
-    name = st.session_state.get("tool")
     rows = data.load(tool_reports.file_uses, scope, name, FILES)
     if name and not rows:  # it names no files
         name = None
@@ -176,18 +178,21 @@ def _course(scope: Scope, name: str, totals: CallTotals) -> None:
     blocks.chart(figure, "tools_course_chart", f"Lines: the median and the 95th percentile of the calls per {step}.")
 
 
-def _broken_down(by: str, title: str, scope: Scope, name: str) -> None:
-    """List the calls of a tool by agent, model or program."""
+def _broken_down(by: str, title: str, scope: Scope, name: str | None) -> None:
+    """List the calls of a tool, or of all, by agent, model or program."""
     rows = data.load(tool_reports.call_reports, by, scope, name)
     ask = data.source(tool_reports.call_reports, by, scope, name)
     _headed(title, f"tool-calls_by-{by}", f"tools_{by}", ask, scope)
+    if not rows:
+        st.text("No call here.")
+        return
     styled, config = call_tables.reports(rows, by.capitalize(), scope.tz)
     blocks.table(styled, config, tables.key(f"tools_{by}_rows", scope, name, [row.key for row in rows]), title)
     if note := _rare(rows).strip():
         st.caption(note)
 
 
-def _slowest(scope: Scope, name: str) -> None:
+def _slowest(scope: Scope, name: str | None) -> None:
     """List the calls that took longest; a ticked row opens its event."""
     rows = data.load(tool_reports.slowest_calls, scope, name, SLOWEST)
     _headed(
@@ -198,7 +203,7 @@ def _slowest(scope: Scope, name: str) -> None:
         return
     places: list[tuple[str, str | None]] = [(row.session_id, row.part_id) for row in rows]
     key = tables.key("tools_slowest_rows", scope, name, places)
-    styled, config = call_tables.slowest(rows, scope.tz)
+    styled, config = call_tables.slowest(rows, scope.tz, with_tool=name is None)
     blocks.openable(styled, config, key, "Slowest calls", lambda: links.open_row(places, key))
     st.caption("Tick a row to see it in its timeline.")
 

@@ -136,7 +136,9 @@ def _figures(totals: FailureTotals, ended: Sequence[EndedSpend], choice: Choice)
         totals.top_category or display.MISSING,
         border=True,
         height="stretch",
-        help=f"{display.counted(totals.top_errors, 'error')} of {display.count(totals.errors)}.",
+        help=f"{totals.top_category}: {display.counted(totals.top_errors, 'error')} of {display.count(totals.errors)}."
+        if totals.top_category
+        else None,
     )
 
 

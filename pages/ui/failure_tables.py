@@ -117,7 +117,7 @@ def fields(rows: Sequence[FailureGroup], path: str, tz: str) -> tuple[Styler, Co
     frame["Last"] = tables.times((row.last_at for row in rows), tz)
     zone = f"In {display.md(tz)}."
     config: Config = {
-        "Value": st.column_config.TextColumn(display.md(path), width=420),
+        "Value": st.column_config.TextColumn(path, width=420),
         "Errors": tables.number("Errors", "Failures with this value."),
         "Share": st.column_config.ProgressColumn(
             "Share of errors", min_value=0, max_value=100, format="%.1f%%", width=110
@@ -163,8 +163,8 @@ def spend(rows: Sequence[EndedSpend]) -> tuple[Styler, Config]:
 def spend_summary(rows: Sequence[EndedSpend]) -> str:
     """Add up what failed exchanges used, and apart from them those that the user cut short."""
     parts = [
-        _spent([row for row in rows if not row.is_aborted], "ended in an error"),
-        _spent([row for row in rows if row.is_aborted], "were cut short by you"),
+        _spent([row for row in rows if not row.is_aborted], "that an error ended"),
+        _spent([row for row in rows if row.is_aborted], "that you cut short"),
     ]
     return " ".join(part for part in parts if part)
 

@@ -4,6 +4,8 @@ from tests.builders import assistant, session, user
 from tests.pages.conftest import OpenApp, headline, texts
 from tests.queries.test_tool_reports import DOCS
 
+PROGRAMS = "Shell commands, by program"
+
 
 def test_tools_headline_and_unfinished_calls(open_app: OpenApp) -> None:
     """Numbers of the queries; what never ended is named."""
@@ -27,7 +29,17 @@ def test_tools_deep_link_shows_one_tool(open_app: OpenApp) -> None:
     found = texts(app)
     assert not app.exception
     assert app.selectbox(key="tool").value == "bash"
-    assert all(f"**{title}**" in found for title in ("By agent", "By model", "By program", "Slowest calls"))
+    assert all(f"**{title}**" in found for title in ("By agent", "By model", PROGRAMS, "Slowest calls"))
+
+
+def test_tools_no_tool_chosen_lists_the_calls_of_all(open_app: OpenApp) -> None:
+    """Slowest calls name their tool then; programs are those of shells alone."""
+    app = open_app(*DOCS, page="tools", range="all")
+
+    slowest = next(table.value for table in app.dataframe if "Works on" in table.value)
+    programs = next(table.value for table in app.dataframe if "Program" in table.value)
+    assert slowest["Tool"].tolist() == ["bash", "bash", "bash", "apply_patch", "edit", "read"]
+    assert programs["Program"].tolist() == ["git", "npm"]
 
 
 def test_tools_other_tool_has_its_files(open_app: OpenApp) -> None:
@@ -38,7 +50,7 @@ def test_tools_other_tool_has_its_files(open_app: OpenApp) -> None:
 
     assert not app.exception
     assert "**Files used most by read**" in texts(app)
-    assert "**By program**" not in texts(app)
+    assert f"**{PROGRAMS}**" not in texts(app)
 
 
 def test_tools_unknown_tool_says_so(open_app: OpenApp) -> None:

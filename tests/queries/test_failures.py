@@ -108,6 +108,66 @@ def test_failure_patterns_fold_what_differs(open_index: OpenIndex) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("line", "pattern"),
+    [
+        ("ENOENT: no such file, open '/home/dev/shop/c-1.py'", "ENOENT: no such file, open '<path>'"),
+        (r"Cannot find C:\dev\shop\main.rs", "Cannot find <path>"),
+        ("See https://docs.example/a?b=1 for details", "See <url> for details"),
+        ("Took 12.5 s of 1,000 at 10:15", "Took <n> s of <n> at <n>"),
+        ("Request 3fa85f64-5717-4562-b3fc-2c963f66afa6 failed", "Request <id> failed"),
+        ("No session ses_0332d3229184c1ae4c48bb42a2", "No session <id>"),
+        ("Tool execution aborted", "Tool execution aborted"),
+    ],
+)
+def test_failure_patterns_variable_pieces_are_named(line: str, pattern: str, open_index: OpenIndex) -> None:
+    """Words stay."""
+    con = open_index(session(), user(), assistant("msg_2a"), call("prt_1", "read", status="error", error=line))
+
+    found = failure_patterns(con, ALL, ANY)
+
+    assert [row.pattern for row in found] == [pattern]
+
+
+def test_failure_patterns_other_lines_of_a_report_do_not_split_it(open_index: OpenIndex) -> None:
+    """Of a tool's report the first line tells, of a program's output the last one."""
+    con = open_index(
+        session(),
+        user(),
+        assistant("msg_2a"),
+        call("prt_1", "read", status="error", error="Not found\none"),
+        call("prt_2", "read", status="error", error="Not found\ntwo"),
+        call("prt_3", output="compiling\n2 errors", metadata={"exit": 1}),
+        call("prt_4", output="linking\n3 errors\n", metadata={"exit": 2}),
+    )
+
+    found = [(row.name, row.pattern, row.errors, row.status_codes) for row in failure_patterns(con, ALL, ANY)]
+
+    assert sorted(found) == [("bash", "<n> errors", 2, "1, 2"), ("read", "Not found", 2, None)]
+
+
+def test_failure_series_steps_are_local_days(open_index: OpenIndex) -> None:
+    """The first day of 2026 in UTC is still 2025 in New York."""
+    con = open_index(*DOCS)
+
+    found = failure_series(con, "day", Scope(tz="America/New_York"), ANY)
+
+    assert {(point.step_at.isoformat(), point.key, point.errors) for point in found} == {
+        ("2025-12-31T00:00:00", "file_not_found", 2),
+        ("2025-12-31T00:00:00", "rate_limit", 1),
+        ("2025-12-31T00:00:00", "server_error", 1),
+    }
+
+
+def test_failure_totals_one_cause_keeps_what_was_tried(open_index: OpenIndex) -> None:
+    """A rate is of all answers and calls, whatever cause is asked for."""
+    con = open_index(*DOCS)
+
+    found = failure_totals(con, ALL, Choice(categories=("rate_limit",)))
+
+    assert (found.errors, found.answers, found.calls) == (1, 4, 3)
+
+
 def test_failure_groups_any_field_of_the_report(open_index: OpenIndex) -> None:
     """Fields that occur are listed; grouping by one counts those without it, too."""
     con = open_index(*DOCS)
