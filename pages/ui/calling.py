@@ -67,7 +67,8 @@ def figures(totals: CallTotals) -> None:
 def tools(scope: Scope) -> None:
     """List the tools, beside how long their calls take. A ticked row chooses its tool."""
     rows = data.load(tool_reports.call_reports, "tool", scope)
-    _headed("All tools", "tools", "tools_all", data.source(tool_reports.call_reports, "tool", scope), scope)
+    ask = data.source(tool_reports.call_reports, "tool", scope)
+    _headed("All tools", "tools", "tools_all", _csv(ask, scope, _SHARES), scope)
     drawn = [row for row in rows if row.timed_calls][:RANGES]
     if drawn:
         more = f" The {RANGES} called most." if len(drawn) < sum(bool(row.timed_calls) for row in rows) else ""
@@ -134,7 +135,7 @@ def files(scope: Scope, name: str | None) -> None:
     meaning = "As the calls name them: one file may be there with a full path and with a short one."
     ask = data.source(tool_reports.file_uses, scope, name)
     with blocks.headed(display.md(title), meaning):
-        blocks.download("tools_files_csv", lambda: export.rows_csv(ask(), scope.tz), "files", scope)
+        blocks.download("tools_files_csv", _csv(ask, scope), "files", scope)
     if not rows:
         st.text("No call named a file.")
         return
@@ -147,9 +148,8 @@ def files(scope: Scope, name: str | None) -> None:
 def _durations(scope: Scope, name: str) -> None:
     """Draw how many calls took how long."""
     rows = data.load(tool_reports.latency_bins, name, scope)
-    _headed(
-        "How long calls take", "durations", "tools_bins", data.source(tool_reports.latency_bins, name, scope), scope
-    )
+    ask = data.source(tool_reports.latency_bins, name, scope)
+    _headed("How long calls take", "durations", "tools_bins", _csv(ask, scope, ("from_ms",)), scope)
     if not rows:
         st.text("No duration is known.")
         return
@@ -164,11 +164,12 @@ def _course(scope: Scope, name: str, totals: CallTotals) -> None:
         scope,
         (totals.first_at, totals.last_at),
     )
+    ask = data.source(tool_reports.latency_series, name, step, scope)
     _headed(
         f"Median and p95 per {step}",
         "durations-over-time",
         "tools_course",
-        data.source(tool_reports.latency_series, name, step, scope),
+        lambda: export.course_csv(ask(), step, scope.tz),
         scope,
     )
     if not axis:
@@ -182,7 +183,7 @@ def _broken_down(by: str, title: str, scope: Scope, name: str | None) -> None:
     """List the calls of a tool, or of all, by agent, model or program."""
     rows = data.load(tool_reports.call_reports, by, scope, name)
     ask = data.source(tool_reports.call_reports, by, scope, name)
-    _headed(title, f"tool-calls_by-{by}", f"tools_{by}", ask, scope)
+    _headed(title, f"tool-calls_by-{by}", f"tools_{by}", _csv(ask, scope, _SHARES), scope)
     if not rows:
         st.text("No call here.")
         return
@@ -195,9 +196,8 @@ def _broken_down(by: str, title: str, scope: Scope, name: str | None) -> None:
 def _slowest(scope: Scope, name: str | None) -> None:
     """List the calls that took longest; a ticked row opens its event."""
     rows = data.load(tool_reports.slowest_calls, scope, name, SLOWEST)
-    _headed(
-        "Slowest calls", "slowest-calls", "tools_slowest", data.source(tool_reports.slowest_calls, scope, name), scope
-    )
+    ask = data.source(tool_reports.slowest_calls, scope, name)
+    _headed("Slowest calls", "slowest-calls", "tools_slowest", _csv(ask, scope), scope)
     if not rows:
         st.text("No duration is known.")
         return
@@ -208,17 +208,17 @@ def _slowest(scope: Scope, name: str | None) -> None:
     st.caption("Tick a row to see it in its timeline.")
 
 
-def _headed(title: str, file: str, key: str, ask: Callable[[], Sequence["DataclassInstance"]], scope: Scope) -> None:
+def _headed(title: str, file: str, key: str, make: Callable[[], bytes], scope: Scope) -> None:
     """Head a block that can be downloaded."""
-
-    def make() -> bytes:
-        """Write all rows."""
-        rows = ask()
-        derived = _SHARES if rows and isinstance(rows[0], CallReport) else ()
-        return export.rows_csv(rows, scope.tz, derived)
-
     with blocks.headed(title):
         blocks.download(f"{key}_csv", make, file, scope)
+
+
+def _csv(
+    ask: Callable[[], Sequence["DataclassInstance"]], scope: Scope, derived: Sequence[str] = ()
+) -> Callable[[], bytes]:
+    """Return what writes all rows."""
+    return lambda: export.rows_csv(ask(), scope.tz, derived)
 
 
 def _rare(rows: Sequence[CallReport]) -> str:

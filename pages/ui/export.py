@@ -16,9 +16,11 @@ import duckdb
 
 from queries.costs import TIME_GROUPINGS, CostRow
 from queries.errors import ErrorEvent
+from queries.failures import FailurePoint
 from queries.indexing import DocumentProblem
 from queries.period import Period, Scope, local_day
 from queries.sessions import SessionModel, SessionRow
+from queries.tool_reports import LatencyPoint
 from queries.tools import ToolSpeed
 
 if TYPE_CHECKING:
@@ -273,6 +275,23 @@ def rows_csv(rows: Sequence["DataclassInstance"], tz: str, derived: Sequence[str
     """
     zone = ZoneInfo(tz)
     found = [{**dict(_flat(row, zone)), **{name: getattr(row, name) for name in derived}} for row in rows]
+    return csv_bytes(list(found[0]) if found else [], [list(row.values()) for row in found])
+
+
+def course_csv(rows: Sequence[FailurePoint] | Sequence[LatencyPoint], step: str, tz: str) -> bytes:
+    """Write a course over time: the start of each step, the zone it is local to, then the other fields.
+
+    Args:
+        rows: Their times are local.
+        step: hour, day, week or month; names the first column.
+        tz: The zone.
+    """
+    zone = ZoneInfo(tz)
+    found = []
+    for row in rows:
+        start = row.step_at.replace(tzinfo=zone) if step == "hour" else row.step_at.date().isoformat()
+        others = {name: cell for name, cell in _flat(row, zone) if name != "step_at"}
+        found.append({step: start, "tz": tz, **others})
     return csv_bytes(list(found[0]) if found else [], [list(row.values()) for row in found])
 
 

@@ -65,7 +65,8 @@ def unreadable(tz: str) -> None:
     rows = data.load(indexing.document_problems, PATTERN_ROWS, 0)
     with st.container(border=True, key="errors_unread"):
         with blocks.headed("Documents that could not be read", "Filters do not apply: what is unreadable has no time."):
-            blocks.link(frame.INDEXER, "Read them again on Indexer")
+            if rows:
+                blocks.link(frame.INDEXER, "Read them again on Indexer")
         if not rows:
             st.text("None: every document was read in full.")
             return
@@ -158,7 +159,11 @@ def _over_time(scope: Scope, choice: Choice, totals: FailureTotals) -> None:
         scope,
         (totals.first_at, totals.last_at),
     )
-    blocks.headed(f"Errors per {step}, by cause")
+    ask = data.source(failures.failure_series, step, scope, choice)
+    with blocks.headed(f"Errors per {step}, by cause"):
+        blocks.download(
+            "errors_course_csv", lambda: export.course_csv(ask(), step, scope.tz), "errors-over-time", scope
+        )
     if not axis:
         st.text("Nothing failed at a known time.")
         return

@@ -164,6 +164,37 @@ def test_overview_error_opens_at_the_very_event(visit: Visit) -> None:
     expect(visit.page.locator(".detail .piece.chosen")).to_be_visible()
 
 
+def test_errors_example_opens_at_the_very_event(visit: Visit) -> None:
+    """What the page folds away is one step from where it happened."""
+    visit.open("/errors?range=all")
+    examples = visit.page.locator(".st-key-errors_examples").get_by_test_id("stExpander")
+
+    examples.first.locator("summary").click()
+    examples.first.get_by_role("button", name="Open in timeline").click()
+    visit.page.wait_for_url(re.compile(r"/timeline\?.*part="))
+    ready(visit)
+
+    expect(chosen(visit.page)).to_have_count(1)
+    expect(visit.page.locator(".detail .piece.chosen")).to_be_visible()
+
+
+def test_tools_row_chooses_its_tool_and_a_slow_call_opens_at_its_event(visit: Visit) -> None:
+    """The tool is in the address; its slowest call is the event that opens."""
+    visit.open("/tools?range=all")
+    name = str(visit.table("tools_rows")["Tool"][0])
+
+    tick(visit, "tools_table")
+    visit.page.wait_for_url(re.compile(rf"tool={name}"))
+    visit.page.locator(".st-key-tools_bins").wait_for()
+    visit.settle()
+    tick(visit, "tools_slowest")
+    visit.page.wait_for_url(re.compile(r"/timeline\?.*part="))
+    ready(visit)
+
+    expect(chosen(visit.page)).to_have_count(1)
+    assert name in chosen(visit.page).inner_text()
+
+
 def test_picker_tick_opens_and_back_keeps_the_search(visit: Visit) -> None:
     """Search, open, go back: the search is still there; forward shows the session again."""
     visit.open("/timeline")

@@ -15,6 +15,7 @@ from streamlit.testing.v1 import AppTest
 from pages.ui import export
 from queries import costs, sessions
 from queries.costs import CostRow
+from queries.failures import FailurePoint
 from queries.period import Period, Scope
 from tests.builders import assistant, session, tokens
 from tests.conftest import OpenIndex
@@ -154,6 +155,18 @@ def test_rows_csv_columns_are_the_fields() -> None:
         "'=cmd,2026-01-01T17:45:00.000+05:45,0.000000000001,a b,true",
         ",,,,false",
     ]
+
+
+@pytest.mark.parametrize(
+    ("step", "start"), [("day", "2026-03-29"), ("week", "2026-03-29"), ("hour", "2026-03-29T00:00:00.000+01:00")]
+)
+def test_course_csv_steps_are_local(step: str, start: str) -> None:
+    """A day is the zone's, not the hour at which it begins in UTC."""
+    points = [FailurePoint(step_at=datetime(2026, 3, 29), key="timeout", errors=2)]
+
+    found = export.course_csv(points, step, "Europe/Berlin")
+
+    assert found == BOM + f"{step},tz,key,errors\n{start},Europe/Berlin,timeout,2\n".encode()
 
 
 def test_rows_csv_no_row_is_an_empty_file() -> None:
