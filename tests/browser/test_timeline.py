@@ -183,11 +183,11 @@ def test_tools_row_chooses_its_tool_and_a_slow_call_opens_at_its_event(visit: Vi
     visit.open("/tools?range=all")
     name = str(visit.table("tools_rows")["Tool"][0])
 
-    tick(visit, "tools_table")
+    visit.tick("tools_table")
     visit.page.wait_for_url(re.compile(rf"tool={name}"))
     visit.page.locator(".st-key-tools_bins").wait_for()
     visit.settle()
-    tick(visit, "tools_slowest")
+    visit.tick("tools_slowest")
     visit.page.wait_for_url(re.compile(r"/timeline\?.*part="))
     ready(visit)
 
