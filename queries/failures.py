@@ -12,7 +12,7 @@ from decimal import Decimal
 
 import duckdb
 
-from queries import narrow
+from queries import narrow, report_lines
 from queries.costs import RankedKey
 from queries.period import Scope
 from queries.rows import fetch_row, fetch_rows
@@ -24,7 +24,7 @@ _PATH = re.compile(r'\$(?:\.[A-Za-z_]\w*|\."[^"*?\[\]]+"|\[\d{1,6}\])*')
 _KEYS = {
     "category": "category",
     "provider": "coalesce(provider_id, 'unknown')",
-    "model": "coalesce(provider_id, 'unknown') || '/' || coalesce(model_id, 'unknown')",
+    "model": narrow.MODEL,
     "agent": "coalesce(agent, 'unknown')",
     "tool": "CASE WHEN is_call THEN name END",
 }
@@ -580,25 +580,15 @@ _REPORTS = """
 """
 _REPORTED = f"{_REPORTS}, reported AS MATERIALIZED (SELECT * FROM failed LEFT JOIN reports USING (failure_id))"
 
-# One telling line: the first, but of a program that ended with an exit code the last, where the client may have added
-# a note in tags. Reports repeat, so each is read once.
-_LINES = r"""
+# Reports repeat, so each is read once.
+_LINES = f"""
     texts AS (
-        SELECT is_call, name, error_data,
-               is_call AND name <> 'invalid' AND error_data->>'$.status' = 'completed' AS has_exit,
-               CASE WHEN is_call THEN error_data->>'$.message'
-                    ELSE coalesce(error_data->>'$.data.message', error_data->>'$.message') END AS report,
+        SELECT is_call, name, error_data, {report_lines.HAS_EXIT} AS has_exit, {report_lines.REPORT} AS report,
                error_data->>'$.data.isRetryable' AS retryable,
                coalesce(error_data->>'$.data.statusCode', error_data->>'$.exit') AS code
         FROM (SELECT DISTINCT is_call, name, error_data FROM reported)
     ),
-    lined AS MATERIALIZED (
-        SELECT *,
-               nullif(left(trim(CASE WHEN has_exit
-                   THEN regexp_extract(trim(regexp_replace(report, '</?\w+>', ' ', 'g'), E' \t\r\n'), '[^\r\n]*$')
-                   ELSE regexp_extract(report, '\S[^\r\n]*') END), 300), '') AS line
-        FROM texts
-    )
+    lined AS MATERIALIZED (SELECT *, {report_lines.LINE} AS line FROM texts)
 """
 
 
@@ -674,9 +664,9 @@ _GROUPS = f"""
     LIMIT $limit::BIGINT
 """
 
-_EXAMPLE_ROWS = """
+_EXAMPLE_ROWS = f"""
     SELECT failure_id, session_id, nullif(trim(title), '') AS session_title, failed_at, is_call, category, name, agent,
-           coalesce(provider_id, 'unknown') || '/' || coalesce(model_id, 'unknown') AS model,
+           {narrow.MODEL} AS model,
            line, error_data::VARCHAR AS error_data
     FROM newest LEFT JOIN sessions USING (session_id)
     ORDER BY failed_at DESC NULLS LAST, failure_id

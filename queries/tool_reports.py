@@ -21,9 +21,11 @@ BINS_PER_DECADE = 5
 _KEYS = {
     "tool": "tool_name",
     "agent": "coalesce(agent, 'unknown')",
-    "model": "coalesce(provider_id, 'unknown') || '/' || coalesce(model_id, 'unknown')",
+    "model": narrow.MODEL,
     "program": "coalesce(target, 'unknown')",
 }
+# Of models both names, which are put together for a few groups then, not for every call.
+_GROUPED_BY = {**_KEYS, "model": "coalesce(provider_id, 'unknown'), coalesce(model_id, 'unknown')"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,7 +323,7 @@ _REPORTS = {
                    max(message_at)                                    AS last_at
             FROM calls
             WHERE {"list_contains($shells::VARCHAR[], tool_name)" if by == "program" else "true"}
-            GROUP BY key
+            GROUP BY {_GROUPED_BY[by]}
         )
         SELECT * EXCLUDE (percentiles),
                percentiles[1] AS p50_ms, percentiles[2] AS p90_ms, percentiles[3] AS p95_ms, percentiles[4] AS p99_ms
@@ -373,8 +375,7 @@ _SLOWEST = f"""
         ORDER BY duration_ms DESC, part_id LIMIT $limit::BIGINT
     )
     SELECT part_id, session_id, nullif(trim(title), '') AS session_title, tool_name, started_at, duration_ms, is_failed,
-           agent, coalesce(provider_id, 'unknown') || '/' || coalesce(model_id, 'unknown') AS model, target,
-           output_bytes
+           agent, {narrow.MODEL} AS model, target, output_bytes
     FROM slowest LEFT JOIN sessions USING (session_id)
     ORDER BY duration_ms DESC, part_id
 """

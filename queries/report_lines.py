@@ -1,0 +1,19 @@
+"""The one telling line of what was reported of a failure, in SQL.
+
+It is the first one; of a program that ended with an exit code the last one, for its output is kept from the end, where
+the client may have added a note in tags.
+"""
+
+# Of rows with `is_call`, `name` and `error_data`. A program ended with an exit code.
+HAS_EXIT = "is_call AND name <> 'invalid' AND error_data->>'$.status' = 'completed'"
+REPORT = """
+    CASE WHEN is_call THEN error_data->>'$.message'
+         ELSE coalesce(error_data->>'$.data.message', error_data->>'$.message') END
+"""
+
+# Of rows with the two above, as `has_exit` and `report`. At most 300 characters. NULL: nothing was reported.
+LINE = r"""
+    nullif(left(trim(CASE WHEN has_exit
+        THEN regexp_extract(trim(regexp_replace(report, '</?\w+>', ' ', 'g'), E' \t\r\n'), '[^\r\n]*$')
+        ELSE regexp_extract(report, '\S[^\r\n]*') END), 300), '')
+"""
