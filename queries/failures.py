@@ -18,6 +18,8 @@ from queries.period import Scope
 from queries.rows import fetch_row, fetch_rows
 
 GROUPINGS = ("category", "provider", "model", "agent", "tool")
+RANKED = ("category", "tool")  # groupings that are ranked by failures; the others keep their places by cost
+ANSWERS = "(answers)"  # what is no tool call, where the groups are tools
 PER = 1_000  # what rates are counted on
 _PATH = re.compile(r'\$(?:\.[A-Za-z_]\w*|\."[^"*?\[\]]+"|\[\d{1,6}\])*')
 
@@ -84,11 +86,11 @@ class FailureTotals:
 
 @dataclass(frozen=True, slots=True)
 class FailurePoint:
-    """Failures of one cause in one step of time.
+    """Failures of one group in one step of time.
 
     Attributes:
         step_at: Start of the hour, day, week or month in the viewer's zone, naive.
-        key: The cause.
+        key: Cause, provider, `provider/model`, agent or tool; `ANSWERS` where the groups are tools.
     """
 
     step_at: datetime
@@ -296,28 +298,35 @@ def failure_totals(con: duckdb.DuckDBPyConnection, scope: Scope, choice: Choice)
     return fetch_row(con, narrow.narrowed(_TOTALS, scope), _values(scope, choice), FailureTotals)
 
 
-def failure_series(con: duckdb.DuckDBPyConnection, step: str, scope: Scope, choice: Choice) -> list[FailurePoint]:
-    """Follow the failures over time, by cause.
+def failure_series(
+    con: duckdb.DuckDBPyConnection, by: str, step: str, scope: Scope, choice: Choice
+) -> list[FailurePoint]:
+    """Follow the failures over time.
 
     Args:
         con: The index, open for reading.
+        by: One of `GROUPINGS`.
         step: hour, day, week or month.
         scope: What to look at.
         choice: Which failures count.
 
     Returns:
-        By time, then cause; failures of unknown time have no point.
+        By time, then key; failures of unknown time have no point.
     """
-    return fetch_rows(con, narrow.narrowed(_SERIES, scope), {**_values(scope, choice), "step": step}, FailurePoint)
+    return fetch_rows(con, narrow.narrowed(_SERIES[by], scope), {**_values(scope, choice), "step": step}, FailurePoint)
 
 
-def category_ranks(con: duckdb.DuckDBPyConnection) -> list[RankedKey]:
-    """Rank the causes by count over all data, whatever the filters: their colours must not move.
+def failure_ranks(con: duckdb.DuckDBPyConnection, by: str) -> list[RankedKey]:
+    """Rank causes or tools by failures over all data, whatever the filters: their colours must not move.
+
+    Args:
+        con: The index, open for reading.
+        by: One of `RANKED`.
 
     Returns:
-        Every cause that occurs, rank 1 first.
+        Every one that failed, rank 1 first.
     """
-    return fetch_rows(con, _RANKS, {}, RankedKey)
+    return fetch_rows(con, _RANKS[by], {}, RankedKey)
 
 
 def failure_rows(con: duckdb.DuckDBPyConnection, by: str, scope: Scope, choice: Choice) -> list[FailureRow]:
@@ -501,23 +510,29 @@ _TOTALS = f"""
 """
 
 # Local time of each quarter of an hour: every offset in use is a multiple of it.
-_SERIES = f"""
-    WITH {narrow.HITS}, {_FAILED},
-    quarters AS (
-        SELECT time_bucket(INTERVAL 15 minutes, message_at) AS quarter, category, count(*) AS errors
-        FROM failed WHERE message_at IS NOT NULL GROUP BY ALL
-    )
-    SELECT date_trunc($step, quarter AT TIME ZONE 'UTC' AT TIME ZONE $tz)::TIMESTAMP AS step_at,
-           category                                                                 AS key,
-           sum(errors)::BIGINT                                                      AS errors
-    FROM quarters GROUP BY ALL ORDER BY ALL
-"""
+_SERIES = {
+    by: f"""
+        WITH {narrow.HITS}, {_FAILED},
+        quarters AS (
+            SELECT time_bucket(INTERVAL 15 minutes, message_at) AS quarter, coalesce({_KEYS[by]}, '{ANSWERS}') AS key,
+                   count(*) AS errors
+            FROM failed WHERE message_at IS NOT NULL GROUP BY ALL
+        )
+        SELECT date_trunc($step, quarter AT TIME ZONE 'UTC' AT TIME ZONE $tz)::TIMESTAMP AS step_at,
+               key, sum(errors)::BIGINT AS errors
+        FROM quarters GROUP BY ALL ORDER BY ALL
+    """
+    for by in GROUPINGS
+}
 
-_RANKS = """
-    SELECT category AS key, row_number() OVER (ORDER BY count(*) DESC, category) AS rank
-    FROM failures WHERE is_counted
-    GROUP BY category ORDER BY rank
-"""
+_RANKS = {
+    by: f"""
+        SELECT coalesce({_KEYS[by]}, '{ANSWERS}') AS key, row_number() OVER (ORDER BY count(*) DESC, key) AS rank
+        FROM failures WHERE is_counted
+        GROUP BY 1 ORDER BY rank
+    """
+    for by in RANKED
+}
 
 _TRIED_BY = {
     "category": f"""

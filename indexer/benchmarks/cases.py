@@ -262,8 +262,12 @@ CASES: tuple[Case, ...] = (
     *_of_session("Timeline", tree_costs.agent_costs),
     *_of_session("Timeline", session_dump.session_dump),
     *_scoped("Errors", failures.failure_totals, "", None, after=(_ANY,)),
-    Case("Errors", failures.category_ranks, "", lambda found: ()),
-    *_scoped("Errors", failures.failure_series, "by day", None, "day", after=(_ANY,)),
+    *(_always("Errors", failures.failure_ranks, by, None) for by in failures.RANKED),
+    *(
+        case
+        for by in failures.GROUPINGS
+        for case in _scoped("Errors", failures.failure_series, f"{by} by day", None, by, "day", after=(_ANY,))
+    ),
     *(
         case
         for by in failures.GROUPINGS

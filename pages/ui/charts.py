@@ -114,7 +114,7 @@ def cost_over_time(
 def errors_over_time(
     points: Sequence[FailurePoint], axis: Sequence[datetime], step: str, ranks: Sequence[RankedKey], today: date
 ) -> go.Figure:
-    """Draw stacked bars: failures per step by cause; see `_over_time`."""
+    """Draw stacked bars: failures per step; see `_over_time`."""
     figure = _over_time(points, axis, step, ranks, {}, today, display.count)
     return figure.update_yaxes(tickformat=",d")
 

@@ -19,7 +19,7 @@ from pages.ui import (
     tables,
     time_axis,
 )
-from queries import failures, health, indexing
+from queries import costs, failures, health, indexing
 from queries.failures import Choice, EndedSpend, FailureExample, FailurePattern, FailureRow, FailureTotals
 from queries.period import Scope
 
@@ -86,7 +86,7 @@ def unreadable(tz: str) -> None:
 
 def _choice() -> Choice:
     """Let the user choose which failures count."""
-    known = [entry.key for entry in data.load(failures.category_ranks)]
+    known = [entry.key for entry in data.load(failures.failure_ranks, "category")]
     with st.container(horizontal=True, vertical_alignment="center", gap="medium", key="errors_choice"):
         filters.choice("Causes", "category", known)
         with_aborted = st.toggle(
@@ -151,24 +151,37 @@ def _left_out(totals: FailureTotals, choice: Choice) -> None:
 
 
 def _over_time(scope: Scope, choice: Choice, totals: FailureTotals) -> None:
-    """Draw the failures over time, by cause."""
-    ranks = data.load(failures.category_ranks)
+    """Draw the failures over time, by what the user chooses."""
+    with st.container(key="errors_course_head"):
+        chosen = st.segmented_control(
+            "Errors over time by",
+            failures.GROUPINGS,
+            default=failures.GROUPINGS[0],
+            required=True,
+            key="errors_course_by",
+            label_visibility="collapsed",
+            wrap=True,
+        )
+    by = str(chosen or failures.GROUPINGS[0])
+    is_ranked = by in failures.RANKED
+    ranks = data.load(failures.failure_ranks, by) if is_ranked else data.load(costs.cost_ranks, by)
     step, points, axis = time_axis.follow(
-        lambda step: data.load(failures.failure_series, step, scope, choice),
+        lambda step: data.load(failures.failure_series, by, step, scope, choice),
         lambda points: charts.fits(points, ranks),
         scope,
         (totals.first_at, totals.last_at),
     )
-    ask = data.source(failures.failure_series, step, scope, choice)
-    with blocks.headed(f"Errors per {step}, by cause"):
+    ask = data.source(failures.failure_series, by, step, scope, choice)
+    word = "cause" if by == "category" else by
+    with blocks.headed(f"Errors per {step}, by {word}"):
         blocks.download(
-            "errors_course_csv", lambda: export.course_csv(ask(), step, scope.tz), "errors-over-time", scope
+            "errors_course_csv", lambda: export.course_csv(ask(), step, scope.tz), f"errors-over-time_by-{by}", scope
         )
     if not axis:
         st.text("Nothing failed at a known time.")
         return
     figure = charts.errors_over_time(points, axis, step, ranks, time_axis.today(scope.tz))
-    blocks.chart(figure, "over_time", f"Stacked bars of the errors per {step}, by cause. The table below has counts.")
+    blocks.chart(figure, "over_time", f"Stacked bars of the errors per {step}, by {word}. The table below has counts.")
 
 
 def _spend(scope: Scope, choice: Choice, ended: Sequence[EndedSpend]) -> None:

@@ -150,7 +150,7 @@ def test_failure_series_steps_are_local_days(open_index: OpenIndex) -> None:
     """The first day of 2026 in UTC is still 2025 in New York."""
     con = open_index(*DOCS)
 
-    found = failure_series(con, "day", Scope(tz="America/New_York"), ANY)
+    found = failure_series(con, "category", "day", Scope(tz="America/New_York"), ANY)
 
     assert {(point.step_at.isoformat(), point.key, point.errors) for point in found} == {
         ("2025-12-31T00:00:00", "file_not_found", 2),
@@ -283,5 +283,7 @@ def test_failures_any_scope_adds_up(name: str, scope: Scope, real_index: RealInd
     assert set(sums.values()) == {whole.errors}
     assert sum(row.errors for row in failure_patterns(con, scope, ANY)) == whole.errors
     assert sum(row.errors for row in failure_groups(con, "$.name", scope, ANY)) == whole.errors
-    assert sum(point.errors for point in failure_series(con, "day", scope, ANY)) <= whole.errors
+    courses = {by: sum(point.errors for point in failure_series(con, by, "day", scope, ANY)) for by in GROUPINGS}
+    assert len(set(courses.values())) == 1
+    assert max(courses.values()) <= whole.errors
     assert len(failure_examples(con, scope, ANY)) <= whole.errors
