@@ -1,6 +1,7 @@
 """The real dashboard as a process, and the real browser: what the browser tests and the screenshots start."""
 
 import json
+import os
 import queue
 import shutil
 import subprocess
@@ -64,7 +65,7 @@ def dashboard(index: Path, prefix: Sequence[str] = ()) -> Iterator[str]:
     Yields:
         Its address, without a slash at the end.
     """
-    port = free_port(8601)
+    port = own_port()
     ended: queue.SimpleQueue[Child | None] = queue.SimpleQueue()
     # Measuring coverage in the server would slow down every page; the tests of tests/pages count the same code.
     environment = {"ANALYTICS_DB": str(index), "COVERAGE_PROCESS_CONFIG": ""}
@@ -81,6 +82,15 @@ def dashboard(index: Path, prefix: Sequence[str] = ()) -> Iterator[str]:
         server.is_muted = True
         server.process.terminate()
         server.wait_for_end()
+
+
+def own_port() -> int:
+    """Find a free port where no other run of these tests looks for one.
+
+    A port is taken a second after it was found free: of two that found the same one, the second would show what the
+    server of the first serves.
+    """
+    return free_port(10_000 + os.getpid() % 20_000)
 
 
 def index_of(name: str, folder: Path) -> Path:

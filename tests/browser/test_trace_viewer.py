@@ -11,9 +11,9 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Locator, Page, ViewportSize, expect
 
-from indexer.launcher import Child, free_port, is_healthy
+from indexer.launcher import Child, is_healthy
 from pages.ui import display
-from tests.browser import traces
+from tests.browser import running, traces
 from tests.browser.visit import PHONE, WIDE, Visit, visiting
 
 FOLDER = Path(__file__).parent
@@ -31,7 +31,7 @@ FORMATS = {
 @pytest.fixture(scope="module")
 def base() -> Iterator[str]:
     """Serve the viewer alone."""
-    port = free_port(8721)
+    port = running.own_port()
     ended: queue.SimpleQueue[Child | None] = queue.SimpleQueue()
     options = ["--server.port", str(port), "--server.headless", "true"]
     command = [sys.executable, "-m", "streamlit", "run", str(FOLDER / "viewer_app.py"), *options]
