@@ -570,7 +570,7 @@ def _rows_sql(by: str) -> str:
         tried AS ({_TRIED_BY[by]})
         SELECT coalesce(counted.key, tried.key)      AS key,
                coalesce(errors, 0)                   AS errors,
-               errors / sum(errors) OVER ()          AS share,
+               coalesce(errors, 0) / sum(errors) OVER () AS share,
                coalesce(failed_answers, 0)           AS failed_answers,
                coalesce(answers, 0)                  AS answers,
                coalesce(failed_calls, 0)             AS failed_calls,

@@ -92,6 +92,26 @@ def test_failure_rows_tools_have_their_own_calls(open_index: OpenIndex) -> None:
     assert found == {"read": (2, 2, 0), None: (2, 0, 4), "bash": (0, 1, 0)}
 
 
+def test_failure_rows_group_without_failure_has_no_part_of_them(open_index: OpenIndex) -> None:
+    """Where others failed its share is known: 0."""
+    con = open_index(*DOCS)
+
+    found = {row.key: row.share for row in failure_rows(con, "tool", ALL, ANY)}
+
+    assert found == {"read": 0.5, None: 0.5, "bash": 0}
+
+
+@pytest.mark.parametrize("by", ["provider", "model", "agent", "tool"])
+def test_failure_rows_nothing_failed_has_no_share(by: str, open_index: OpenIndex) -> None:
+    """A part of nothing is unknown, not 0."""
+    con = open_index(session(), user(), assistant("msg_1a", error=ABORTED), assistant("msg_2a"), call("prt_1"))
+
+    rows = failure_rows(con, by, ALL, ANY)
+
+    assert rows
+    assert [(row.errors, row.share) for row in rows] == [(0, None)] * len(rows)
+
+
 def test_failure_patterns_fold_what_differs(open_index: OpenIndex) -> None:
     """Two missing files are one message; codes and whether to try again come from the report."""
     con = open_index(*DOCS)
