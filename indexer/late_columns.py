@@ -3,7 +3,7 @@
 Documents that are read again get them from the parser; this reaches all rows at once, also those whose source is gone.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 import duckdb
 import orjson
@@ -54,7 +54,7 @@ def _set_categories(con: duckdb.DuckDBPyConnection, table: str, key: str, tool: 
     _update(con, table, key, "error_category", categories)
 
 
-def _update(con: duckdb.DuckDBPyConnection, table: str, key: str, column: str, values: dict[str, str]) -> None:
+def _update(con: duckdb.DuckDBPyConnection, table: str, key: str, column: str, values: Mapping[str, str]) -> None:
     """Set one column of some rows."""
     if values:
         con.execute(

@@ -5,7 +5,7 @@ from datetime import datetime
 
 import duckdb
 
-from queries import narrow
+from queries import narrow, report_lines
 from queries.period import Scope
 from queries.rows import fetch_rows
 
@@ -50,9 +50,8 @@ def newest_errors(con: duckdb.DuckDBPyConnection, scope: Scope, limit: int | Non
     return fetch_rows(con, narrow.narrowed(_NEWEST, scope), {**narrow.values(scope), "limit": limit}, ErrorEvent)
 
 
-# JSON is read only for the rows that are shown. The output of a program is kept from its end, and its last lines may be
-# the client's own note in tags.
-_NEWEST = rf"""
+# JSON is read only for the rows that are shown.
+_NEWEST = f"""
     WITH {narrow.HITS},
     newest AS MATERIALIZED (
         SELECT if(is_call, failure_id, message_id) AS error_id, failed_at, is_call, name, session_id
@@ -68,18 +67,11 @@ _NEWEST = rf"""
         SELECT newest.*, error_data
         FROM newest JOIN (SELECT part_id AS error_id, error_data FROM parts) USING (error_id) WHERE is_call
     ),
-    read AS (
-        SELECT *, is_call AND name <> 'invalid' AND error_data->>'$.status' = 'completed' AS has_exit,
-               CASE WHEN is_call THEN error_data->>'$.message'
-                    ELSE coalesce(error_data->>'$.data.message', error_data->>'$.message') END AS report,
-               trim(regexp_replace(report, '</?\w+>', ' ', 'g'), E' \t\r\n') AS output
-        FROM reported
-    )
+    read AS (SELECT *, {report_lines.HAS_EXIT} AS has_exit, {report_lines.REPORT} AS report FROM reported)
     SELECT error_id,
            failed_at AS occurred_at,
            is_call, name,
-           nullif(left(trim(CASE WHEN has_exit THEN regexp_extract(output, '[^\r\n]*$')
-                                 ELSE regexp_extract(report, '\S[^\r\n]*') END), 300), '') AS message,
+           {report_lines.LINE} AS message,
            CASE WHEN has_exit THEN coalesce(error_data->>'$.exit', 'none') END AS exit_code,
            session_id,
            nullif(trim(title), '') AS session_title
