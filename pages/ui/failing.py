@@ -153,16 +153,7 @@ def _left_out(totals: FailureTotals, choice: Choice) -> None:
 def _over_time(scope: Scope, choice: Choice, totals: FailureTotals) -> None:
     """Draw the failures over time, by what the user chooses."""
     with st.container(key="errors_course_head"):
-        chosen = st.segmented_control(
-            "Errors over time by",
-            failures.GROUPINGS,
-            default=failures.GROUPINGS[0],
-            required=True,
-            key="errors_course_by",
-            label_visibility="collapsed",
-            wrap=True,
-        )
-    by = str(chosen or failures.GROUPINGS[0])
+        by = _grouping("Errors over time by", "errors_course_by")
     is_ranked = by in failures.RANKED
     ranks = data.load(failures.failure_ranks, by) if is_ranked else data.load(costs.cost_ranks, by)
     step, points, axis = time_axis.follow(
@@ -207,16 +198,7 @@ def _breakdown(scope: Scope, choice: Choice) -> None:
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         with st.container(horizontal=True, vertical_alignment="center", gap="small", width="content"):
             st.markdown("**Errors by**", width="content")
-            chosen = st.segmented_control(
-                "Errors by",
-                failures.GROUPINGS,
-                default=failures.GROUPINGS[0],
-                required=True,
-                key="errors_by",
-                label_visibility="collapsed",
-                wrap=True,
-            )
-        by = str(chosen or failures.GROUPINGS[0])
+            by = _grouping("Errors by", "errors_by")
         ask = data.source(failures.failure_rows, by, scope, choice)
         blocks.download("errors_groups_csv", lambda: export.rows_csv(ask(), scope.tz, _RATES), f"errors_by-{by}", scope)
     rows = data.load(failures.failure_rows, by, scope, choice)
@@ -226,6 +208,20 @@ def _breakdown(scope: Scope, choice: Choice) -> None:
     st.caption(
         f"{_denominators(by)} Tick a row to {'see its calls' if by == 'tool' else 'look at it alone'}.",
     )
+
+
+def _grouping(label: str, key: str) -> str:
+    """Let the user choose what errors are grouped by."""
+    chosen = st.segmented_control(
+        label,
+        failures.GROUPINGS,
+        default=failures.GROUPINGS[0],
+        required=True,
+        key=key,
+        label_visibility="collapsed",
+        wrap=True,
+    )
+    return str(chosen or failures.GROUPINGS[0])
 
 
 def _denominators(by: str) -> str:
