@@ -9,6 +9,7 @@ import pyarrow
 
 from indexer import derive, sql
 from indexer.database import Database
+from indexer.documents import Generation
 from indexer.rows import (
     DocumentRow,
     EpochMs,
@@ -149,6 +150,7 @@ def write_batch(database: Database, batch: Batch, now: EpochMs) -> bool:
             con,
             touched,
             message_ids=_changed_messages(batch, held),
+            part_ids={row.part_id for row in batch.parts} | {part.part_id for part in held},
             fork_keys=stale.fork_keys | {row.fork_key for row in batch.messages if row.fork_key is not None},
             resorted=stale.resorted,
             parents=stale.parents,
@@ -193,18 +195,16 @@ class _HeldPart:
 
 def _held_parts(con: duckdb.DuckDBPyConnection, batch: Batch) -> list[_HeldPart]:
     """Read which parts of the index have the ids of new ones, or belong to messages that are rewritten or gone."""
-    named = {
-        "part_id": [row.part_id for row in batch.parts],
-        "message_id": [*batch.rewritten, *batch.gone_messages],
-    }
+    part_ids, message_ids = [row.part_id for row in batch.parts], [*batch.rewritten, *batch.gone_messages]
+    conditions = [f"part_id IN {sql.keys(part_ids)}"] if part_ids else []
+    conditions += [f"message_id IN {sql.texts(message_ids)}"] if message_ids else []
     rows = {
         row
-        for column, ids in named.items()
-        if ids
-        for row in con.execute(  # one column at a time: OR would read all parts
+        for condition in conditions  # one column at a time: OR would read all parts
+        for row in con.execute(
             f"""
             SELECT rowid, part_id, message_id, session_id, is_orphan, deleted_at IS NOT NULL
-            FROM parts WHERE {column} IN {sql.texts(ids)}
+            FROM parts WHERE {condition}
             """
         ).fetchall()
     }
@@ -237,9 +237,13 @@ class _Stale:
 def _stale(con: duckdb.DuckDBPyConnection, batch: Batch, held: Sequence[_HeldPart]) -> _Stale:
     """Read what the rows of a batch replace."""
     replaced = {*batch.rewritten, *batch.gone_messages}
-    known = con.execute(
-        f"SELECT DISTINCT session_id, fork_key FROM messages WHERE message_id IN {sql.texts(replaced)}"
-    ).fetchall()
+    known = (
+        con.execute(
+            f"SELECT DISTINCT session_id, fork_key FROM messages WHERE message_id IN {sql.keys(replaced)}"
+        ).fetchall()
+        if replaced
+        else []
+    )
     # parts without their message may be of another session
     orphaned = {part.session_id for part in held if part.is_orphan and part.session_id and part.message_id in replaced}
     # messages may turn a deleted session into nothing but a name, without a parent
@@ -322,9 +326,11 @@ def _remove_replaced_parts(con: duckdb.DuckDBPyConnection, batch: Batch, held: S
             "DELETE FROM parts WHERE rowid IN (SELECT unnest($places::BIGINT[]))",
             {"places": [part.place for part in replaced]},
         )
-        con.execute(f"DELETE FROM part_bodies WHERE part_id IN {sql.texts(part.part_id for part in replaced)}")
-    if batch.rewritten:  # a row of the third generation has a body and no part
-        con.execute(f"DELETE FROM part_bodies WHERE message_id IN {sql.texts(batch.rewritten)}")
+        con.execute(f"DELETE FROM part_bodies WHERE part_id IN {sql.keys([part.part_id for part in replaced])}")
+    # a row of the third generation has a body and no part
+    third = {row.message_id for row in batch.messages if row.generation == Generation.SESSION_MESSAGE_ROWS} | superseded
+    if bodies := third.intersection(batch.rewritten):
+        con.execute(f"DELETE FROM part_bodies WHERE message_id IN {sql.texts(bodies)}")
 
 
 def _flag_gone_parts(con: duckdb.DuckDBPyConnection, batch: Batch, held: Sequence[_HeldPart], now: EpochMs) -> bool:

@@ -28,6 +28,7 @@ def refresh(
     session_ids: Collection[str],
     *,
     message_ids: Collection[str] = (),
+    part_ids: Collection[str] = (),
     fork_keys: Collection[int] = (),
     resorted: Collection[str] | None = None,
     parents: Collection[str] = (),
@@ -39,6 +40,7 @@ def refresh(
         con: The index, inside a transaction.
         session_ids: Sessions whose own row, messages or parts changed.
         message_ids: Messages that changed, or whose parts did; only looked at with `hot`.
+        part_ids: Parts that changed, came, went or moved; only looked at with `hot`.
         fork_keys: Keys that these messages had before the change, or have now.
         resorted: Sessions that may come before or after their copies now. None: all of them.
         parents: Sessions that were parents of some of these before the change.
@@ -51,9 +53,9 @@ def refresh(
     flagged = _flag_fork_copies(con, session_ids if resorted is None else resorted, fork_keys)
     touched = sorted({*session_ids, *flagged.values()})
     changed = {*message_ids, *flagged}
-    states, cold = _states(con, touched, changed, memory)
+    states, cold = _states(con, touched, changed, part_ids, memory)
     held = _held(con, cold)
-    _write(con, touched, [state.derive(changed, held.get(key)) for key, state in states.items()])
+    _write(con, [state.derive(changed, held.get(key)) for key, state in states.items()])
     _write_numbers(con, states, session_trees.rebuild(con, touched, parents), memory)
     if hot is not None:
         hot.keep(states.values())
@@ -71,7 +73,11 @@ def underived(con: duckdb.DuckDBPyConnection) -> list[str]:
 
 
 def _states(
-    con: duckdb.DuckDBPyConnection, touched: list[str], changed: Collection[str], hot: HotSessions
+    con: duckdb.DuckDBPyConnection,
+    touched: list[str],
+    changed: Collection[str],
+    part_ids: Collection[str],
+    hot: HotSessions,
 ) -> tuple[dict[str, SessionState], list[str]]:
     """Read the rows of sessions: all of those that are not remembered, else what changed; add names that are new.
 
@@ -80,11 +86,13 @@ def _states(
     """
     remembered = {session_id: state for session_id in touched if (state := hot.take(session_id))}
     cold = [session_id for session_id in touched if session_id not in remembered]
-    conditions = [f"session_id IN {sql.texts(cold)}"] if cold else []
+    messages, parts = _read_sessions(con, cold)
     if remembered and changed:
-        conditions.append(f"session_id IN {sql.texts(remembered)} AND message_id IN {sql.texts(changed)}")
-    messages = _read(con, Message, "messages", conditions)
-    parts = sorted(_read(con, Part, "parts", conditions), key=attrgetter("position", "part_id"))
+        known = {part_id for state in remembered.values() for part_id in state.part_ids(changed)}
+        changed_messages, changed_parts = _read_changed(con, changed, known.union(part_ids))
+        messages += [message for message in changed_messages if message.session_id in remembered]
+        parts += [part for part in changed_parts if part.session_id in remembered and part.message_id in changed]
+    parts.sort(key=attrgetter("position", "part_id"))
     _add_names(con, messages, parts, hot)
     states = remembered | {session_id: SessionState(session_id) for session_id in cold}
     messages_of, parts_of = _by_session(messages), _by_session(parts)
@@ -93,13 +101,26 @@ def _states(
     return states, cold
 
 
-def _read(con: duckdb.DuckDBPyConnection, row_type: type[_Row], table: str, conditions: Iterable[str]) -> list[_Row]:
-    """Read the rows of a table that one of some conditions holds for."""
-    found: list[_Row] = []
-    for condition in conditions:
-        rows = con.execute(f"SELECT {select_list(row_type)} FROM {table} WHERE {condition}").fetchall()
-        found += map(row_type._make, rows)
-    return found
+def _read_sessions(con: duckdb.DuckDBPyConnection, session_ids: Collection[str]) -> tuple[list[Message], list[Part]]:
+    """Read all messages and parts of some sessions."""
+    if not session_ids:
+        return [], []
+    condition = f"session_id IN {sql.texts(session_ids)}"
+    return _read(con, Message, "messages", condition), _read(con, Part, "parts", condition)
+
+
+def _read_changed(
+    con: duckdb.DuckDBPyConnection, message_ids: Collection[str], part_ids: Collection[str]
+) -> tuple[list[Message], list[Part]]:
+    """Read some messages and parts: by their own ids, for that is what the indexes find at once."""
+    messages = _read(con, Message, "messages", f"message_id IN {sql.keys(message_ids)}")
+    return messages, _read(con, Part, "parts", f"part_id IN {sql.keys(part_ids)}") if part_ids else []
+
+
+def _read(con: duckdb.DuckDBPyConnection, row_type: type[_Row], table: str, condition: str) -> list[_Row]:
+    """Read the rows of a table that a condition holds for."""
+    rows = con.execute(f"SELECT {select_list(row_type)} FROM {table} WHERE {condition}").fetchall()
+    return list(map(row_type._make, rows))
 
 
 def _by_session(rows: Iterable[_SessionRow]) -> dict[str, list[_SessionRow]]:
@@ -114,12 +135,12 @@ def _held(con: duckdb.DuckDBPyConnection, session_ids: list[str]) -> dict[str, H
     """Read what was derived of sessions before, by session id."""
     if not session_ids:
         return {}
-    conditions = [f"session_id IN {sql.texts(session_ids)}"]
-    traces = _by_session(_read(con, Trace, "exchange_traces", conditions))
-    exchanges = _by_session(_read(con, Exchange, "exchanges", conditions))
-    calls = _by_session(_read(con, ToolCall, "tool_calls", conditions))
-    failed = _by_session(_read(con, Failure, "failures", conditions))
-    slices = _by_session(_read(con, UsageSlice, "usage_slices", conditions))
+    condition = f"session_id IN {sql.texts(session_ids)}"
+    traces = _by_session(_read(con, Trace, "exchange_traces", condition))
+    exchanges = _by_session(_read(con, Exchange, "exchanges", condition))
+    calls = _by_session(_read(con, ToolCall, "tool_calls", condition))
+    failed = _by_session(_read(con, Failure, "failures", condition))
+    slices = _by_session(_read(con, UsageSlice, "usage_slices", condition))
     return {
         session_id: Held(
             {trace.trace_id: trace for trace in traces.get(session_id, ())},
@@ -244,37 +265,31 @@ def _flag_fork_copies(
 # --- writing
 
 
-def _write(con: duckdb.DuckDBPyConnection, session_ids: Collection[str], differences: Sequence[Difference]) -> None:
+def _write(con: duckdb.DuckDBPyConnection, differences: Sequence[Difference]) -> None:
     """Bring what follows from the messages of sessions up to date.
 
     A live change adds a few rows to a session that may have thousands: only what differs is written, for every written
     row costs its place in two indexes, in the log, and in the copy of it that every reader replays.
     """
-    _apply(con, Trace, session_ids, [difference.traces for difference in differences])
-    _apply(con, Exchange, session_ids, [difference.exchanges for difference in differences])
-    _apply(con, ToolCall, session_ids, [difference.calls for difference in differences])
-    _apply(con, Failure, session_ids, [difference.failures for difference in differences])
+    _apply(con, Trace, [difference.traces for difference in differences])
+    _apply(con, Exchange, [difference.exchanges for difference in differences])
+    _apply(con, ToolCall, [difference.calls for difference in differences])
+    _apply(con, Failure, [difference.failures for difference in differences])
     slices = {difference.session_id: difference.slices for difference in differences if difference.slices is not None}
     if slices:  # a handful of each session
         con.execute(f"DELETE FROM usage_slices WHERE session_id IN {sql.texts(slices)}")
         sql.insert(con, "usage_slices", tuple_table(UsageSlice, [row for rows in slices.values() for row in rows]))
 
 
-def _apply(
-    con: duckdb.DuckDBPyConnection,
-    row_type: type[_EventRow],
-    session_ids: Collection[str],
-    changes: Sequence[RowChanges[_EventRow]],
-) -> None:
+def _apply(con: duckdb.DuckDBPyConnection, row_type: type[_EventRow], changes: Sequence[RowChanges[_EventRow]]) -> None:
     """Write what is different in one table."""
     stale = [key for change in changes for key in change.stale]
-    _replace(con, row_type, session_ids, stale, [row for change in changes for row in change.rows])
+    _replace(con, row_type, stale, [row for change in changes for row in change.rows])
 
 
 def _replace(
     con: duckdb.DuckDBPyConnection,
     row_type: type[_KeyedRow],
-    session_ids: Collection[str],
     stale: Collection[str],
     rows: Sequence[_KeyedRow],
 ) -> None:
@@ -283,19 +298,12 @@ def _replace(
     Args:
         con: The index, inside a transaction.
         row_type: Of the table.
-        session_ids: Sessions of the stale rows.
-        stale: Their keys.
+        stale: Keys of the rows to remove.
         rows: New rows.
     """
     table, key = _TABLES[row_type]
     if stale:
-        con.execute(
-            f"""
-            DELETE FROM {table}
-            WHERE session_id IN {sql.texts(session_ids)} AND {key} IN (SELECT unnest($stale::VARCHAR[]))
-            """,
-            {"stale": stale},
-        )
+        con.execute(f"DELETE FROM {table} WHERE {key} IN {sql.keys(stale)}")
     if rows:
         sql.insert(con, table, tuple_table(row_type, rows))
 
@@ -306,7 +314,7 @@ def _write_numbers(
     """Bring the numbers of sessions up to date, and those of all above them, where they differ."""
     named = {*states, *(member for members in trees.subtrees.values() for member in members)}
     if unknown := named - hot.numbers.keys():
-        rows = _read(con, SessionNumbers, "session_stats", [f"session_id IN {sql.texts(unknown)}"])
+        rows = _read(con, SessionNumbers, "session_stats", f"session_id IN {sql.texts(unknown)}")
         hot.numbers.update((row.session_id, row) for row in rows)
     held = {session_id: hot.numbers[session_id] for session_id in named & hot.numbers.keys()}
     numbers = held | {session_id: state.numbers() for session_id, state in states.items()}
@@ -320,7 +328,7 @@ def _write_numbers(
     differing = [session_id for session_id in {*states, *wanted} if wanted.get(session_id) != held.get(session_id)]
     stale = [session_id for session_id in differing if session_id in held]
     new = {session_id: wanted[session_id] for session_id in differing if session_id in wanted}
-    _replace(con, SessionNumbers, differing, stale, list(new.values()))
+    _replace(con, SessionNumbers, stale, list(new.values()))
     for session_id in stale:
         del hot.numbers[session_id]
     hot.numbers.update(new)

@@ -4,7 +4,7 @@ Pure: nothing here reads or writes the index.
 """
 
 from collections import OrderedDict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Generic, NamedTuple, TypeVar
 
 from indexer.changes import Changes
@@ -112,6 +112,11 @@ class SessionState:
         for part in parts:
             self._parts.setdefault(part.message_id, []).append(part)
             self.rows += 1
+
+    def part_ids(self, message_ids: Iterable[str]) -> Iterator[str]:
+        """Name the parts of some messages, as far as they are in the session."""
+        for message_id in message_ids:
+            yield from (part.part_id for part in self._parts.get(message_id, ()))
 
     def derive(self, changed: Collection[str], held: Held | None = None) -> Difference:
         """Derive anew what changed messages change.
@@ -258,14 +263,25 @@ class HotSessions:
             self.numbers.clear()
 
     def take_listings(self, changes: Changes) -> Listings:
-        """Return how touched sessions looked, and forget it: it is to be noted anew once their messages were read.
-
-        Messages that a change names by themselves may belong to any session: then all is forgotten.
-        """
-        if changes.messages or len(self.listings) > MOST_LISTINGS:
+        """Return how touched sessions looked, and forget it: it is to be noted anew once their messages were read."""
+        if len(self.listings) > MOST_LISTINGS:
             self.listings.clear()
         touched = [key for key in self.listings if key[1] in changes.touched_sessions]
         return {key: self.listings.pop(key) for key in touched}
+
+    def doubt(self, written: Mapping[str, str], gone: Collection[str]) -> None:
+        """Note messages that were looked at by name, not with their session: its listing tells nothing about them.
+
+        Args:
+            written: Message id to session id of those that the index has anew.
+            gone: Ids of those that it has no more.
+        """
+        of_session: dict[str, list[str]] = {}
+        for message_id, session_id in written.items():
+            of_session.setdefault(session_id, []).append(message_id)
+        for (_, session_id), listing in self.listings.items():
+            listing |= dict.fromkeys(of_session.get(session_id, ()))
+            listing |= dict.fromkeys(listing.keys() & gone)
 
     def forget(self) -> None:
         """Forget everything."""

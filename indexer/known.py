@@ -68,13 +68,12 @@ def read_known(con: duckdb.DuckDBPyConnection, changes: Changes) -> Known:
     messages: dict[str, MessageCopy] = {}
     session_of: dict[str, str] = {}
     deleted: set[str] = set()
-    ids = sql.texts(changes.messages)
     for message_id, session_id, is_deleted, *copy in con.execute(
         f"""
         SELECT message_id, session_id, deleted_at IS NOT NULL,
                source_id, generation, completed_at IS NOT NULL OR error_name IS NOT NULL,
                coalesce(epoch_ms(recorded_until), -1), content_hash, seq
-        FROM messages WHERE message_id IN {ids}
+        FROM messages WHERE message_id IN {sql.keys(changes.messages)}
         """
     ).fetchall():
         messages[message_id] = MessageCopy(*copy)
@@ -82,7 +81,10 @@ def read_known(con: duckdb.DuckDBPyConnection, changes: Changes) -> Known:
         if is_deleted:
             deleted.add(message_id)
     orphaned = con.execute(
-        f"SELECT DISTINCT message_id FROM parts WHERE is_orphan AND deleted_at IS NULL AND message_id IN {ids}"
+        f"""
+        SELECT DISTINCT message_id FROM parts
+        WHERE is_orphan AND deleted_at IS NULL AND message_id IN {sql.texts(changes.messages)}
+        """
     ).fetchall()
     failures: dict[tuple[int, str], EpochMs] = {}
     twins: dict[str, list[DocumentRow]] = {}

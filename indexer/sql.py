@@ -1,9 +1,11 @@
 """Small pieces of SQL text."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import duckdb
 import pyarrow
+
+_JOINED_KEYS = 50  # DuckDB's dynamic_or_filter_threshold
 
 
 def text(value: str) -> str:
@@ -24,6 +26,23 @@ def texts(values: Iterable[str]) -> str:
         `('a', 'b')`, quoted.
     """
     return "(" + (", ".join(map(text, values)) or "NULL") + ")"
+
+
+def keys(values: Collection[str]) -> str:
+    """Write ids as the right side of an IN on the primary key of a large table.
+
+    A join with a few ids looks each of them up in the index: 2 ms among 800,000 rows, where constants took 6 and a
+    condition on the session besides 9. Of more ids the join knows only the range, and reads the whole column.
+
+    Args:
+        values: As in `texts`.
+
+    Returns:
+        `(SELECT unnest(['a', 'b']))`, or constants.
+    """
+    if not 0 < len(values) <= _JOINED_KEYS:
+        return texts(values)
+    return f"(SELECT unnest([{', '.join(map(text, values))}]))"
 
 
 def insert(con: duckdb.DuckDBPyConnection, table: str, incoming: pyarrow.Table) -> None:

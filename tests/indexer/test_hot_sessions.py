@@ -175,14 +175,29 @@ def test_keep_more_rows_than_wanted_forgets_the_oldest() -> None:
     assert [hot.take(f"ses_{number}") for number in range(3)] == [None, None, states[2]]
 
 
-def test_take_listings_messages_named_by_themselves_forgets_all() -> None:
-    """They may belong to any session, and look as they did before once they come back."""
+def test_take_listings_touched_session_returns_and_forgets_it() -> None:
+    """The listings of other sessions stay."""
     hot = HotSessions()
     hot.listings = {(1, "ses_1"): {"msg_1": 7}, (1, "ses_2"): {}}
 
-    assert hot.take_listings(Changes(touched_sessions={"ses_1"})) == {(1, "ses_1"): {"msg_1": 7}}
+    taken = hot.take_listings(Changes(messages={"msg_9": None}, touched_sessions={"ses_1"}))
+
+    assert taken == {(1, "ses_1"): {"msg_1": 7}}
     assert hot.listings == {(1, "ses_2"): {}}
-    assert hot.take_listings(Changes(messages={"msg_9": None}, touched_sessions={"ses_2"})) == {}
+
+
+def test_doubt_messages_looked_at_by_name_differ_from_every_stamp() -> None:
+    """What was written may be gone when its session is listed next, what was gone may be back with the same stamp."""
+    hot = HotSessions()
+    hot.listings = {(1, "ses_1"): {"msg_1": 7, "msg_2": 8}, (2, "ses_1"): {}, (1, "ses_2"): {"msg_3": 9}}
+
+    hot.doubt({"msg_1": "ses_1", "msg_4": "ses_1"}, {"msg_3"})
+
+    assert hot.listings == {
+        (1, "ses_1"): {"msg_1": None, "msg_2": 8, "msg_4": None},
+        (2, "ses_1"): {"msg_1": None, "msg_4": None},
+        (1, "ses_2"): {"msg_3": None},
+    }
 
 
 def test_take_listings_too_many_forgets_all() -> None:

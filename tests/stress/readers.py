@@ -99,6 +99,7 @@ def run(folder: Path, data_dirs: Sequence[Path], seconds: float, rate: float) ->
     context = multiprocessing.get_context("spawn")
     try:
         indexer.wait_for_following(patience_s=1_800)
+        os.sync()  # what was generated and loaded is on the disk before anything is measured
         stores = open_stores(data_dirs)
         prober = Prober(stores)
         calm = _measure_calm(index, prober)
@@ -182,7 +183,8 @@ def write(stores: list[Store], prober: Prober, seconds: float, rate: float) -> i
 def watch(index: Path, stopping: Event, results: "multiprocessing.Queue[Seen]") -> None:
     """Look for the rows of the prober in every revision until told to stop; the body of a process beside the readers.
 
-    It does nothing else, so that it tells how soon a reader can have a row, not how long the readers' queries take.
+    It does nothing else, so that it tells how soon a reader can have a row, not how long the readers' queries take;
+    between two revisions it leaves the processor to them.
 
     Args:
         index: What is published.
@@ -191,18 +193,16 @@ def watch(index: Path, stopping: Event, results: "multiprocessing.Queue[Seen]") 
     """
     if hasattr(os, "setsid"):
         os.setsid()  # a program of its own, as far as Linux shares the processor out by session
-    seen, known, revisions = Seen(), set[str](), set[int]()
-    reader = IndexReader(index)
+    lookout = _Lookout(index)
     while not stopping.is_set():
         try:
-            _note_new(reader, known, seen)
-            revisions.add(reader.snapshot().revision)
+            lookout.look()
         except (duckdb.Error, IndexUnavailable) as error:
-            seen.problems.append(f"{type(error).__name__}: {error}")
+            lookout.seen.problems.append(f"{type(error).__name__}: {error}")
         time.sleep(_LOOK_S)
-    reader.close()
-    seen.revisions = len(revisions)
-    results.put(seen)
+    lookout.close()
+    lookout.seen.revisions = len(lookout.revisions)
+    results.put(lookout.seen)
 
 
 def read(index: Path, stopping: Event, results: "multiprocessing.Queue[Seen]") -> None:
@@ -233,16 +233,34 @@ def read(index: Path, stopping: Event, results: "multiprocessing.Queue[Seen]") -
     results.put(seen)
 
 
-def _note_new(reader: IndexReader, known: set[str], seen: Seen) -> None:
-    """Note how long rows took that were not there before; the newest revision is opened if it is another one."""
-    con = reader.refresh().cursor()
-    now = time.time_ns()
-    rows = con.execute("SELECT message_id FROM messages WHERE starts_with(message_id, $probe)", {"probe": _PROBE})
-    new = {str(found) for (found,) in rows.fetchall()} - known
-    times = [int(message_id.rpartition("_")[2]) for message_id in new]
-    seen.delays_s += [(now - at) / 1e9 for at in times if at >= seen.began_ns]
-    known |= new
-    con.close()
+class _Lookout:
+    """Notes how long rows of the prober took, and leaves the processor to others between two revisions."""
+
+    def __init__(self, index: Path) -> None:
+        """Begin to look; rows of before tell nothing."""
+        self.seen = Seen()
+        self.known: set[str] = set()
+        self.revisions: set[int] = set()
+        self._reader = IndexReader(index)
+
+    def look(self) -> None:
+        """Open the newest revision if it is another one, and note the rows that were not there before."""
+        if self._reader.revision() in self.revisions:
+            return
+        snapshot = self._reader.refresh()
+        con = snapshot.cursor()
+        now = time.time_ns()
+        rows = con.execute("SELECT message_id FROM messages WHERE starts_with(message_id, $probe)", {"probe": _PROBE})
+        new = {str(found) for (found,) in rows.fetchall()} - self.known
+        times = [int(message_id.rpartition("_")[2]) for message_id in new]
+        self.seen.delays_s += [(now - at) / 1e9 for at in times if at >= self.seen.began_ns]
+        self.known |= new
+        self.revisions.add(snapshot.revision)
+        con.close()
+
+    def close(self) -> None:
+        """Let go of the index."""
+        self._reader.close()
 
 
 def _check_balance(con: duckdb.DuckDBPyConnection, seen: Seen, where: str) -> None:
@@ -267,16 +285,16 @@ def _open_plainly(index: Path, seen: Seen) -> None:
 
 def _measure_calm(index: Path, prober: Prober) -> list[float]:
     """Measure how soon a row is seen while nothing else arrives."""
-    reader, seen, known = IndexReader(index), Seen(), set[str]()
+    lookout = _Lookout(index)
     for _ in range(_CALM_PROBES):
         prober.write()
         deadline = time.monotonic() + 30
-        while prober.written[-1] not in known and time.monotonic() < deadline:
-            _note_new(reader, known, seen)
+        while prober.written[-1] not in lookout.known and time.monotonic() < deadline:
+            lookout.look()
             time.sleep(_LOOK_S)
         time.sleep(random.uniform(0.05, 0.4))
-    reader.close()
-    return seen.delays_s
+    lookout.close()
+    return lookout.seen.delays_s
 
 
 # --- the end

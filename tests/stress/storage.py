@@ -279,7 +279,7 @@ class Author:
         turn = self._rng.choice(answers)
         turn.is_settled = False
         old = turn.message
-        turn.message = self._assistant(old.id, talk.doc.id, str(old.body["parentID"]))
+        turn.message = self._assistant(old.id, talk.doc.id, str(old.body["parentID"]), old.body["time"]["created"])
         turn.parts = [
             self._finish(doc.id, turn.message) if doc.body["type"] == "step-finish" else self._changed(doc)
             for doc in turn.parts
@@ -319,11 +319,12 @@ class Author:
         self.deleted_messages.add(turn.message.id)
         self._remove(talk.store, turn.docs[::-1])
 
-    def _assistant(self, message_id: str, session_id: str, parent: str) -> Doc:
-        """Make an answer with other numbers each time."""
+    def _assistant(self, message_id: str, session_id: str, parent: str, created: int | None = None) -> Doc:
+        """Make an answer with other numbers each time; OpenCode never changes when it began."""
         usage = tokens(self._rng.randrange(1, 9_000), self._rng.randrange(1, 900), cache_read=self._rng.randrange(99))
         cost, now = self._rng.randrange(1, 10**9) / 1e9, _now()
-        return assistant(message_id, session_id, parent=parent, created=now, completed=now, usage=usage, cost=cost)
+        began = created or now
+        return assistant(message_id, session_id, parent=parent, created=began, completed=now, usage=usage, cost=cost)
 
     def _finish(self, part_id: str, answer: Doc) -> Doc:
         """Make the end of the only step of an answer."""
