@@ -326,10 +326,13 @@ def _remove_replaced_parts(con: duckdb.DuckDBPyConnection, batch: Batch, held: S
             "DELETE FROM parts WHERE rowid IN (SELECT unnest($places::BIGINT[]))",
             {"places": [part.place for part in replaced]},
         )
-        con.execute(f"DELETE FROM part_bodies WHERE part_id IN {sql.keys([part.part_id for part in replaced])}")
+    rewritten = set(batch.rewritten)
+    # the text of a part that a rewritten message no longer has goes, too
+    if stale := [part.part_id for part in held if part.part_id in new or part.message_id in rewritten]:
+        con.execute(f"DELETE FROM part_bodies WHERE part_id IN {sql.keys(stale)}")
     # a row of the third generation has a body and no part
     third = {row.message_id for row in batch.messages if row.generation == Generation.SESSION_MESSAGE_ROWS} | superseded
-    if bodies := third.intersection(batch.rewritten):
+    if bodies := third & rewritten:
         con.execute(f"DELETE FROM part_bodies WHERE message_id IN {sql.texts(bodies)}")
 
 
