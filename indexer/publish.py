@@ -461,12 +461,17 @@ class IndexReader:
     """
 
     _FRESH_S = 1.0
+    _USED_S, _LOOK_S = 3.0, 0.1  # of looking ahead: after the last use, and between two looks
 
-    def __init__(self, path: Path | None = None, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, path: Path | None = None, *, looks_ahead: bool = False, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         """Name the index; nothing is opened yet.
 
         Args:
             path: The published file. None: where the settings say.
+            looks_ahead: Whether to open new revisions as they come while snapshots are asked for, not only when one is:
+                what ticks twice a second has them half a second sooner.
             clock: Seconds; what freshness goes by.
         """
         self._clock = clock
@@ -477,6 +482,9 @@ class IndexReader:
         self._opening: Future[Snapshot] | None = None
         self._newest_at = 0.0  # monotonic time when `_current` was last known to be the newest
         self._next_open_at = 0.0
+        self._looks_ahead = looks_ahead
+        self._used_at = 0.0
+        self._lookout: threading.Thread | None = None
 
     def revision(self) -> int:
         """Return the number of the newest published revision: reads a link, opens nothing.
@@ -499,6 +507,16 @@ class IndexReader:
         Raises:
             IndexUnavailable: There is none, or it cannot be used.
         """
+        if self._looks_ahead:
+            self._used_at = self._clock()
+            with self._lock:
+                if self._lookout is None or not self._lookout.is_alive():
+                    self._lookout = threading.Thread(target=self._look_ahead, name="index-lookout", daemon=True)
+                    self._lookout.start()
+        return self._newest_opened()
+
+    def _newest_opened(self) -> Snapshot:
+        """Return what `snapshot` does."""
         _, key = _locate(self.path)
         now = self._clock()
         with self._lock:
@@ -553,9 +571,23 @@ class IndexReader:
 
     def close(self) -> None:
         """Let go of the open revision. Snapshots and cursors handed out stay usable."""
+        self._used_at = float("-inf")
+        if self._lookout is not None:
+            self._lookout.join()
         self._pool.shutdown()
         with self._lock:
             self._current = self._opening = None
+
+    def _look_ahead(self) -> None:
+        """Open what is published while snapshots are asked for."""
+        while self._clock() - self._used_at < self._USED_S:
+            try:
+                self._newest_opened()
+            except IndexUnavailable as error:  # whoever asks is told
+                log.debug("nothing to open: %s", error)
+            except RuntimeError:  # the program ends: the pool takes nothing more
+                return
+            time.sleep(self._LOOK_S)
 
     def _open_newest(self) -> Snapshot:
         """Open what is published now. Runs in the one background thread."""

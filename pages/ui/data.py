@@ -40,7 +40,7 @@ class _Index:
 
     def __init__(self) -> None:
         """Name the index of the settings; nothing is opened yet."""
-        self.reader = IndexReader()
+        self.reader = IndexReader(looks_ahead=True)
         self._lock = threading.Lock()
         self._pinned: OrderedDict[str, tuple[Snapshot, float]] = OrderedDict()  # longest unused first
 

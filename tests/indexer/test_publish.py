@@ -32,6 +32,7 @@ from indexer.exceptions import (
     IndexUnwritable,
 )
 from indexer.publish import IndexReader, Publisher, hold
+from tests.following import wait_for
 
 SPAWN = multiprocessing.get_context("spawn")
 SLOTS = 100  # rows that every transaction of the tests rewrites
@@ -866,6 +867,26 @@ def test_snapshot_newer_revision_is_opened_behind_a_fresh_one(database: Database
     seen = [first.revision, paused.revision, fresh.revision, opened.revision, waited.revision]
     assert seen == [0, 0, 0, 1, 2]
     reader.close()
+
+
+def test_snapshot_looking_ahead_has_opened_what_came_meanwhile(database: Database, path: Path) -> None:
+    """A page that asks twice a second gets what was published between two looks, not only with the look after."""
+    publisher = Publisher(database)
+    publisher.publish()
+    reader = IndexReader(path, looks_ahead=True)
+    first = reader.snapshot()
+    write(database)
+    publisher.publish()
+
+    wait_for(lambda: reader._current is not first, "the newer revision, which nobody asks for")
+    opened = reader._current
+
+    assert opened is not None
+    assert (first.revision, opened.revision) == (0, 1)
+    assert reader.snapshot() is opened
+    reader.close()
+    assert reader._lookout is not None
+    assert not reader._lookout.is_alive()
 
 
 def test_connection_cannot_reach_other_files_or_settings(
