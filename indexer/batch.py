@@ -237,13 +237,8 @@ class _Stale:
 def _stale(con: duckdb.DuckDBPyConnection, batch: Batch, held: Sequence[_HeldPart]) -> _Stale:
     """Read what the rows of a batch replace."""
     replaced = {*batch.rewritten, *batch.gone_messages}
-    known = (
-        con.execute(
-            f"SELECT DISTINCT session_id, fork_key FROM messages WHERE message_id IN {sql.keys(replaced)}"
-        ).fetchall()
-        if replaced
-        else []
-    )
+    query = f"SELECT DISTINCT session_id, fork_key FROM messages WHERE message_id IN {sql.keys(replaced)}"
+    known = con.execute(query).fetchall() if replaced else []
     # parts without their message may be of another session
     orphaned = {part.session_id for part in held if part.is_orphan and part.session_id and part.message_id in replaced}
     # messages may turn a deleted session into nothing but a name, without a parent

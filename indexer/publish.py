@@ -516,7 +516,7 @@ class IndexReader:
         return self._newest_opened()
 
     def _newest_opened(self) -> Snapshot:
-        """Return what `snapshot` does."""
+        """Return the newest opened revision, and begin to open a newer one."""
         _, key = _locate(self.path)
         now = self._clock()
         with self._lock:

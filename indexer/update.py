@@ -89,17 +89,18 @@ def apply(
         What was found.
     """
     is_used = [storage.is_used for storage in storages]
-    by_name = set(changes.messages)
-    changes, listings = _with_touched_sessions(database, storages, changes)
-    update = _Update(database, storages, changes, may_postpone=may_postpone)
+    named, listings = _with_touched_sessions(database, storages, changes)
+    # nothing is remembered in a full pass, which names them all
+    by_name = changes.messages.keys() if listings or database.hot.listings else set[str]()
+    update = _Update(database, storages, named, may_postpone=may_postpone)
     batches = update.batches()
-    if len(changes.messages) > MESSAGES_PER_READ:
+    if len(named.messages) > MESSAGES_PER_READ:
         batches = _read_ahead(batches)
     done = Applied()
     written, gone = dict[str, str](), set[str]()
     for batch in batches:
         written |= {row.message_id: row.session_id for row in batch.messages if row.message_id in by_name}
-        gone |= by_name.intersection(batch.gone_messages)
+        gone |= by_name & set(batch.gone_messages)
         done.is_visible |= write_batch(database, batch, now_ms())
         done.written += len(batch.messages)
         done.deleted += len(batch.gone_messages) + len(batch.gone_sessions)
