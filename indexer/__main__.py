@@ -21,7 +21,7 @@ from indexer import checks, comparison, service, settings
 from indexer.benchmarks.generated import LEAST_PARTS as LEAST_GENERATED_PARTS
 from indexer.bulk_loader import BulkResult
 from indexer.database import SCHEMA_VERSION, Database, MigrationResult
-from indexer.exceptions import AnotherIndexerRuns, IndexUnavailable
+from indexer.exceptions import AnotherIndexerRuns, IndexUnavailable, SettingsInvalid
 from indexer.publish import IndexReader, Publisher
 from indexer.status import report
 from indexer.totals import read_totals
@@ -272,7 +272,10 @@ def _folders(data: list[Path] | None) -> list[Path]:
     folders = settings.data_dirs(data or ())
     if not any(settings.has_source(folder) for folder in folders):
         names = ", ".join(map(str, folders))
-        log.error("No OpenCode data in %s. Name OpenCode's data folder with --data or OPENCODE_DATA_DIR.", names)
+        log.error(
+            "No OpenCode data in %s. Name OpenCode's data folder with --data, OPENCODE_DATA_DIR or the settings file.",
+            names,
+        )
         raise typer.Exit(UNUSABLE)
     return folders
 
@@ -328,6 +331,8 @@ def _explained() -> Iterator[None]:
     except AnotherIndexerRuns as error:
         print(error, file=sys.stderr)
         raise typer.Exit(ANOTHER_RUNS) from error
+    except SettingsInvalid:
+        raise  # wrong usage: see `main`
     except IndexUnavailable as error:
         print(error, file=sys.stderr)
         raise typer.Exit(UNUSABLE) from error
@@ -387,5 +392,14 @@ def _configure_log(verbose: bool, normally: int = logging.INFO) -> None:
     logging.getLogger("filelock").setLevel(logging.INFO)  # a wait for a lock asks many times
 
 
+def main() -> None:
+    """Run a command; with wrong settings none does anything."""
+    try:
+        app()
+    except SettingsInvalid as error:
+        print(error, file=sys.stderr)
+        sys.exit(USAGE)
+
+
 if __name__ == "__main__":
-    app()
+    main()

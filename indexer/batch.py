@@ -1,13 +1,13 @@
 """One batch of rows into the index: the only path by which a row gets there, first scan, restart or live."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from operator import attrgetter
 
 import duckdb
 import pyarrow
 
-from indexer import derive, sql
+from indexer import derive, prices, sql
 from indexer.database import Database
 from indexer.documents import Generation
 from indexer.rows import (
@@ -114,6 +114,7 @@ def write_batch(database: Database, batch: Batch, now: EpochMs) -> bool:
         held = _held_parts(con, batch)
         stale = _stale(con, batch, held)
         stale.sessions.update(_leave_out_twins(batch, held, now))
+        _price(database, batch)
         replace_table_rows(database, ProjectRow, batch.projects)
         replace_table_rows(database, SessionRow, batch.sessions)
         replace_table_rows(database, MessageRow, batch.messages)
@@ -157,6 +158,16 @@ def write_batch(database: Database, batch: Batch, now: EpochMs) -> bool:
             hot=database.hot if database.phase == "real-time" else None,
         )
     return is_visible
+
+
+def _price(database: Database, batch: Batch) -> None:
+    """Tell what the messages of a batch cost at list prices."""
+    known = database.hot.names.setdefault("prices", {*prices.known(database.con)})
+    if new := prices.models_of(batch.messages) - known:
+        prices.ensure(database.con, database.price_sources, new)
+        known |= new
+    costs = prices.costs_of(database.con, batch.messages, batch.parts)
+    batch.messages = [replace(row, cost_list_usd=costs.get(row.message_id)) for row in batch.messages]
 
 
 def _write_stamps(database: Database, batch: Batch) -> None:

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from indexer import update
+from indexer import prices, update
 from indexer.batch import replace_table_rows
 from indexer.database import Database
 from indexer.documents import Document
@@ -65,6 +65,7 @@ def load(
     """
     if database.phase != "bulk":
         database.set_phase("bulk", f"reading {len(sources)} source{'' if len(sources) == 1 else 's'}")
+    prices.bring_up_to_date(database)
     storages = open_storages(database, sources)
     try:
         return _pass(database, publisher, storages, progress or (lambda done, total: None), is_trusting)

@@ -21,7 +21,7 @@ import duckdb
 import pyarrow
 from filelock import FileLock, Timeout
 
-from indexer import derive, failures, kept_spend, late_columns, migrations, sql
+from indexer import derive, failures, kept_spend, late_columns, migrations, price_sources, prices, sql
 from indexer.exceptions import (
     AnotherIndexerRuns,
     IndexBroken,
@@ -37,7 +37,7 @@ from indexer.hot_sessions import HotSessions
 
 log = logging.getLogger(__name__)
 
-SCHEMA_VERSION = 5  # of the newest migration
+SCHEMA_VERSION = 6  # of the newest migration
 _SCHEMA = Path(__file__).with_name("schema.sql")
 
 _DAMAGED_NAME = "damaged"  # in the private folder: why the next start sets the working file aside
@@ -107,6 +107,7 @@ class Database:
         main_fd: Descriptor of the working file, for copies. Compaction replaces it, too.
         lock: Held during a transaction and while publishing.
         hot: What the last live changes left in memory; forgotten when a transaction fails.
+        price_sources: What is known of list prices.
         in_transaction: Whether a transaction is open right now.
         is_usable: Whether the connection still works. False after a failed checkpoint, or when the file was moved
             away: close it, and open the index anew.
@@ -126,6 +127,8 @@ class Database:
         self.is_usable = True
         self.commits = 0
         self.hot = HotSessions()
+        self.price_sources = price_sources.PriceSources()
+        self._price_stamp: object = None
         self._exchanging = threading.RLock()  # taken after `lock`, never before
         self._cleanup = ExitStack()
         if not self.work_path.exists():
@@ -423,8 +426,37 @@ class Database:
         if steps:
             log.info("%s: schema version %d is now %d", self.path, before, to)
         if to == SCHEMA_VERSION:
-            self._fill()
+            self.fill()
         return MigrationResult(before, to, tuple(steps), backup)
+
+    def load_price_sources(self) -> None:
+        """Read what is known of list prices, if it changed since the last time.
+
+        Raises:
+            SettingsInvalid: The settings file cannot be used.
+        """
+        row = self.con.execute("SELECT is_sample FROM sync_state").fetchone()
+        is_sample = row is not None and bool(row[0])
+        stamp = price_sources.stamp(is_sample=is_sample)
+        if stamp != self._price_stamp:
+            self.price_sources = price_sources.load(is_sample=is_sample)
+            self._price_stamp = stamp
+
+    def fill(self) -> None:
+        """Derive what sessions lack of the newest schema, a few at a time; a kill in between is made up for."""
+        with self.explained("read"):
+            waiting = derive.underived(self.con)
+        if not waiting:
+            return
+        self.load_price_sources()
+        with self.transaction() as con:
+            prices.look_up(con, self.price_sources)
+        for start in range(0, len(waiting), _SESSIONS_PER_TRANSACTION):
+            chunk = waiting[start : start + _SESSIONS_PER_TRANSACTION]
+            with self.transaction() as con:
+                late_columns.fill(con, chunk)
+                derive.refresh(con, chunk)
+        log.info("%s: filled the newest tables for %d sessions", self.path, len(waiting))
 
     def close(self) -> None:
         """Close the working file and let another indexer in. What was committed stays. May be called twice."""
@@ -440,18 +472,6 @@ class Database:
     ) -> None:
         """Close the database."""
         self.close()
-
-    def _fill(self) -> None:
-        """Derive what a newer schema has tables for, a few sessions at a time; a kill in between is made up for."""
-        with self.explained("read"):
-            waiting = derive.underived(self.con)
-        for start in range(0, len(waiting), _SESSIONS_PER_TRANSACTION):
-            chunk = waiting[start : start + _SESSIONS_PER_TRANSACTION]
-            with self.transaction() as con:
-                late_columns.fill(con, chunk)
-                derive.refresh(con, chunk)
-        if waiting:
-            log.info("%s: filled the newest tables for %d sessions", self.path, len(waiting))
 
     def _step(self, step: migrations.Migration, *, is_up: bool) -> None:
         """Go through one migration in a transaction of its own."""

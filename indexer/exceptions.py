@@ -60,3 +60,7 @@ class SourceUnusable(Exception):
 
 class BulkInterrupted(Exception):
     """A full pass did not end; whoever waited for it has nothing to go on with."""
+
+
+class SettingsInvalid(IndexUnavailable):
+    """The settings file cannot be used, so nobody knows what is wanted. The command line ends with exit code 2."""

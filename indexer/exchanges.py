@@ -52,6 +52,7 @@ class Message(NamedTuple):
     total_tokens: int
     is_usage_missing: bool
     cost_recorded_usd: Decimal | None
+    cost_list_usd: Decimal | None
     fork_key: int | None
     is_fork_copy: bool
     generation: int

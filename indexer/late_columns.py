@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 import duckdb
 import orjson
 
-from indexer import sql
+from indexer import prices, sql
 from indexer.error_rules import classify
 from indexer.tool_targets import FILE_TOOLS, SHELL_TOOLS, target_of_text
 
@@ -40,6 +40,19 @@ def fill(con: duckdb.DuckDBPyConnection, session_ids: Collection[str]) -> None:
     ).fetchall()
     targets = {part_id: target_of_text(tool_name, text) for part_id, tool_name, text in rows}
     _update(con, "parts", "part_id", "target", {key: target for key, target in targets.items() if target is not None})
+    # a client counts reasoning one way or the other, so its messages tell how their steps were counted
+    con.execute(
+        f"""
+        UPDATE parts SET reasoning_in_output_tokens = if(coalesce(step.is_included, FALSE), step.reasoning_tokens, 0)
+        FROM (
+            SELECT part_id, p.reasoning_tokens, m.reasoning_in_output_tokens > 0 AS is_included
+            FROM parts p LEFT JOIN messages m USING (message_id)
+            WHERE p.session_id IN {sessions} AND part_type = 'step-finish' AND p.reasoning_in_output_tokens IS NULL
+        ) step
+        WHERE parts.part_id = step.part_id
+        """
+    )
+    prices.fill(con, session_ids)
 
 
 def _set_categories(con: duckdb.DuckDBPyConnection, table: str, key: str, tool: str, sessions: str) -> None:

@@ -10,13 +10,13 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from indexer import kept_spend, update
+from indexer import kept_spend, prices, update
 from indexer.activity import take_retry_request
 from indexer.benchmarks import results as benchmark_results
 from indexer.bulk_loader import record_comparison, record_listing
 from indexer.changes import ChangeQueue, Changes
 from indexer.database import Database
-from indexer.exceptions import BulkInterrupted
+from indexer.exceptions import BulkInterrupted, SettingsInvalid
 from indexer.publish import Publisher
 from indexer.reporter import Reporter
 from indexer.storages import Storage, find_sources, now_ms, open_storages, record_storages, source_states
@@ -223,12 +223,20 @@ class Follower:
             self._comparison.start()
             self._compare_at = float("inf")
 
+    def _look_at_prices(self) -> None:
+        """Price everything anew if prices changed. With wrong settings those of before stay."""
+        try:
+            prices.bring_up_to_date(self._database)
+        except SettingsInvalid as error:
+            log.warning("list prices stay as they are: %s", error)
+
     def _take_comparison(self) -> None:
         """Look at what a comparison found, once it ended."""
         comparison = self._comparison
         if comparison is None or comparison.is_alive():
             return
         self._comparison = None
+        self._look_at_prices()
         if comparison.failure is not None:
             raise comparison.failure
         for storage in self._storages:

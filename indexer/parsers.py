@@ -36,7 +36,7 @@ from indexer.tool_targets import target_of
 
 # To be raised whenever the same document gives another row. The next full pass then writes every message, session and
 # project anew from its source; rows whose source is gone stay as they are.
-PARSER_VERSION = 2
+PARSER_VERSION = 3
 
 ERROR_TAIL_CHARACTERS = 2_000  # of a failed command's output, kept as its message
 
@@ -490,6 +490,7 @@ def _part_row(
         reasoning_tokens=tokens.reasoning if tokens else None,
         cache_read_tokens=tokens.cache_read if tokens else None,
         cache_write_tokens=tokens.cache_write if tokens else None,
+        reasoning_in_output_tokens=tokens.reasoning_in_output if tokens else None,
         cost_recorded_usd=cost,
         size_bytes=len(document.body or b""),
     )

@@ -34,6 +34,10 @@ class UsageSlice(NamedTuple):
     unrecorded_messages: int
     unrecorded_tokens: int
     missing_usage_messages: int
+    cost_list_usd: Decimal | None
+    unpriced_messages: int
+    unpriced_tokens: int
+    free_list_usd: Decimal | None
     failed_answers: int
     aborted_answers: int
     calls: int
@@ -118,6 +122,8 @@ def _slice(message: Message, parts: Iterable[Part]) -> UsageSlice:
     """Describe one message."""
     at, cost, has_usage = message.created_at, message.cost_recorded_usd, message.has_usage
     is_unrecorded = has_usage and cost is None
+    list_usd = message.cost_list_usd
+    is_unpriced = has_usage and list_usd is None and message.total_tokens != 0
     is_aborted = message.error_name in ABORTED
     calls = [part for part in parts if part.part_type == "tool" and not part.is_orphan]
     unfinished = sum(call.is_unfinished for call in calls)
@@ -139,6 +145,10 @@ def _slice(message: Message, parts: Iterable[Part]) -> UsageSlice:
         unrecorded_messages=int(is_unrecorded),
         unrecorded_tokens=message.total_tokens if is_unrecorded else 0,
         missing_usage_messages=int(has_usage and message.is_usage_missing),
+        cost_list_usd=list_usd,
+        unpriced_messages=int(is_unpriced),
+        unpriced_tokens=message.total_tokens if is_unpriced else 0,
+        free_list_usd=list_usd if cost == 0 else None,
         failed_answers=int(message.error_name is not None and not is_aborted),
         aborted_answers=int(is_aborted),
         calls=len(calls) - unfinished,
@@ -157,6 +167,8 @@ def _sum(slices: Sequence[UsageSlice]) -> UsageSlice:
     return first._replace(
         **counters,
         cost_recorded_usd=sum_known(each.cost_recorded_usd for each in slices),
+        cost_list_usd=sum_known(each.cost_list_usd for each in slices),
+        free_list_usd=sum_known(each.free_list_usd for each in slices),
         first_at=min((each.first_at for each in slices if each.first_at is not None), default=None),
         last_at=max((each.last_at for each in slices if each.last_at is not None), default=None),
     )
@@ -165,6 +177,7 @@ def _sum(slices: Sequence[UsageSlice]) -> UsageSlice:
 _COUNTERS = (
     *("messages", "input_tokens", "output_tokens", "reasoning_tokens", "cache_read_tokens", "cache_write_tokens"),
     *("total_tokens", "unrecorded_messages", "unrecorded_tokens", "missing_usage_messages"),
+    *("unpriced_messages", "unpriced_tokens"),
     *("failed_answers", "aborted_answers", "calls", "failed_calls", "unfinished_calls"),
 )
 

@@ -106,6 +106,7 @@ class MessageRow:
     generation: int
     recorded_until: EpochMs | None
     content_hash: int
+    cost_list_usd: Decimal | None = None  # known when it is written (prices.py)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +142,7 @@ class PartRow:
     reasoning_tokens: int | None
     cache_read_tokens: int | None
     cache_write_tokens: int | None
+    reasoning_in_output_tokens: int | None
     cost_recorded_usd: Decimal | None
     size_bytes: int
 

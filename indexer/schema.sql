@@ -149,6 +149,7 @@ CREATE TABLE messages (
     generation          TINYINT NOT NULL,
     recorded_until      TIMESTAMP,          -- latest time recorded inside the message and its parts
     content_hash        BIGINT NOT NULL,    -- of the message and its parts
+    cost_list_usd       DECIMAL(38, 12),    -- what its requests cost at list prices; NULL: no known price, or no usage
     deleted_at          TIMESTAMP
 );
 
@@ -179,6 +180,7 @@ CREATE TABLE parts (
     reasoning_tokens   BIGINT,
     cache_read_tokens  BIGINT,
     cache_write_tokens BIGINT,
+    reasoning_in_output_tokens BIGINT,      -- the share of reasoning_tokens that output_tokens contains
     cost_recorded_usd  DECIMAL(18, 12),     -- step-finish only: already inside the message's cost
     size_bytes       BIGINT NOT NULL,       -- of the stored document
     deleted_at       TIMESTAMP
@@ -205,6 +207,26 @@ CREATE TABLE models (
 );
 CREATE TABLE tools (tool_name VARCHAR PRIMARY KEY);
 
+-- List prices of the models that are used, USD a token. Of the rows of a model one at most holds for a request: by its time
+-- and by the tokens that it sent (input and cache). Open ends are NULL. Without prices: looked for, and none is known.
+CREATE TABLE prices (
+    vendor          VARCHAR NOT NULL,
+    model_id        VARCHAR NOT NULL,
+    source          VARCHAR NOT NULL,       -- where the price comes from
+    from_at         TIMESTAMP,              -- first moment
+    until_at        TIMESTAMP,              -- first moment after
+    from_minute     INTEGER,                -- first minute of the day, UTC, where prices change in the day
+    until_minute    INTEGER,                -- first minute after
+    over_tokens     BIGINT,                 -- only requests that send more than this
+    upto_tokens     BIGINT,                 -- and at most this
+    input_usd       DECIMAL(18, 15),
+    output_usd      DECIMAL(18, 15),
+    reasoning_usd   DECIMAL(18, 15),
+    cache_read_usd  DECIMAL(18, 15),
+    cache_write_usd DECIMAL(18, 15),
+    request_usd     DECIMAL(18, 15)         -- for each request, whatever its tokens
+);
+
 -- Derived, one row per session. Own numbers leave fork copies out; `inherited` are those copies;
 -- `subtree` is the session and all its child sessions.
 CREATE TABLE session_stats (
@@ -217,6 +239,7 @@ CREATE TABLE session_stats (
     cache_write_tokens        BIGINT NOT NULL,
     total_tokens              BIGINT NOT NULL,
     cost_recorded_usd         DECIMAL(38, 12), -- NULL: nothing recorded
+    cost_list_usd             DECIMAL(38, 12), -- NULL: nothing has a known price
     unrecorded_messages       BIGINT NOT NULL, -- messages with usage whose cost is not recorded
     missing_usage_messages    BIGINT NOT NULL,
     inherited_root_tokens        BIGINT NOT NULL,
@@ -334,6 +357,10 @@ CREATE TABLE usage_slices (
     unrecorded_messages   BIGINT NOT NULL,    -- messages whose cost is not recorded
     unrecorded_tokens     BIGINT NOT NULL,    -- total_tokens of those
     missing_usage_messages BIGINT NOT NULL,
+    cost_list_usd         DECIMAL(38, 12),    -- NULL: no model of it has a known price
+    unpriced_messages     BIGINT NOT NULL,    -- messages with tokens, and no known price
+    unpriced_tokens       BIGINT NOT NULL,    -- total_tokens of those
+    free_list_usd         DECIMAL(38, 12),    -- the share of cost_list_usd whose recorded cost is 0
     failed_answers        BIGINT NOT NULL,    -- ended in an error, those that the user cut short left out
     aborted_answers       BIGINT NOT NULL,    -- the user cut them short
     calls                 BIGINT NOT NULL,    -- tool calls that ended
@@ -423,7 +450,7 @@ SELECT m.message_id, m.session_id, s.project_id, m.created_at,
        m.agent, m.provider_id, m.model_id,
        coalesce(m.provider_id, 'unknown') || '/' || coalesce(m.model_id, 'unknown') AS model,
        m.input_tokens, m.output_tokens, m.reasoning_tokens, m.cache_read_tokens, m.cache_write_tokens,
-       m.total_tokens, m.root_tokens, m.cost_recorded_usd,
+       m.total_tokens, m.root_tokens, m.cost_recorded_usd, m.cost_list_usd,
        m.is_usage_missing, m.is_total_mismatch, m.error_name, m.deleted_at
 FROM messages m JOIN sessions s USING (session_id)
 WHERE m.has_usage AND NOT m.is_fork_copy;
@@ -431,6 +458,39 @@ WHERE m.has_usage AND NOT m.is_fork_copy;
 -- The copies that forks made of counted requests.
 CREATE VIEW fork_copies AS
 SELECT * FROM messages WHERE has_usage AND is_fork_copy;
+
+-- One row per request to a model: each step that recorded its usage, else the message itself. Fork copies included.
+CREATE VIEW requests AS
+SELECT p.part_id AS request_id, m.message_id, m.session_id, m.created_at, m.agent, m.provider_id, m.model_id,
+       p.input_tokens, p.output_tokens, p.reasoning_tokens, p.reasoning_in_output_tokens, p.cache_read_tokens,
+       p.cache_write_tokens, p.cost_recorded_usd, m.is_fork_copy, m.is_usage_missing
+FROM messages m JOIN parts p USING (message_id)
+WHERE m.has_usage AND m.step_count > 0 AND p.part_type = 'step-finish' AND NOT p.is_orphan
+  AND (p.deleted_at IS NULL OR p.deleted_at >= m.deleted_at)  -- not what a rewritten message no longer has
+UNION ALL
+SELECT m.message_id AS request_id, m.message_id, m.session_id, m.created_at, m.agent, m.provider_id, m.model_id,
+       m.input_tokens, m.output_tokens, m.reasoning_tokens, m.reasoning_in_output_tokens, m.cache_read_tokens,
+       m.cache_write_tokens, m.cost_recorded_usd, m.is_fork_copy, m.is_usage_missing
+FROM messages m
+WHERE m.has_usage AND m.step_count = 0;
+
+-- The same with the price that holds for each, and what it cost at that price; NULL: none is known.
+CREATE VIEW priced_requests AS
+SELECT r.*, p.source AS price_source, p.input_usd, p.output_usd, p.reasoning_usd, p.cache_read_usd, p.cache_write_usd,
+       CASE WHEN r.input_tokens = 0 AND r.output_tokens = 0 AND r.reasoning_tokens = 0 AND r.cache_read_tokens = 0
+             AND r.cache_write_tokens = 0 THEN 0
+       ELSE r.input_tokens * p.input_usd + r.cache_read_tokens * p.cache_read_usd
+            + r.cache_write_tokens * p.cache_write_usd
+            + (r.output_tokens - r.reasoning_in_output_tokens) * p.output_usd
+            + r.reasoning_tokens * p.reasoning_usd + p.request_usd
+       END::DECIMAL(38, 12) AS cost_list_usd
+FROM requests r LEFT JOIN prices p
+  ON p.vendor = r.provider_id AND p.model_id = r.model_id
+ AND (p.from_at IS NULL OR r.created_at >= p.from_at) AND (p.until_at IS NULL OR r.created_at < p.until_at)
+ AND (p.from_minute IS NULL OR hour(r.created_at) * 60 + minute(r.created_at) >= p.from_minute)
+ AND (p.until_minute IS NULL OR hour(r.created_at) * 60 + minute(r.created_at) < p.until_minute)
+ AND (p.over_tokens IS NULL OR r.input_tokens + r.cache_read_tokens + r.cache_write_tokens > p.over_tokens)
+ AND (p.upto_tokens IS NULL OR r.input_tokens + r.cache_read_tokens + r.cache_write_tokens <= p.upto_tokens);
 
 -- DuckDB uses an index only where the one filter is `=` or IN on that column and few rows match.
 CREATE INDEX idx_agents_name ON agents (name);

@@ -183,6 +183,7 @@ def _item_row(documents: MessageDocuments, item: JsonObject, position: int) -> P
         reasoning_tokens=None,
         cache_read_tokens=None,
         cache_write_tokens=None,
+        reasoning_in_output_tokens=None,
         cost_recorded_usd=None,
         size_bytes=len(dump(item)),
     )

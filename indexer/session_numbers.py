@@ -36,6 +36,7 @@ class SessionNumbers(NamedTuple):
     cache_write_tokens: int
     total_tokens: int
     cost_recorded_usd: Decimal | None
+    cost_list_usd: Decimal | None
     unrecorded_messages: int
     missing_usage_messages: int
     inherited_root_tokens: int
@@ -80,7 +81,7 @@ class Tally(NamedTuple):
         inherited: The same, of the messages that a fork copied.
         counts: Unrecorded and missing usage, fork copies, messages of users and assistants, errors, parts, tool calls
             and failed ones.
-        costs: Recorded costs, own and inherited.
+        costs: Recorded costs, own and inherited, and own at list prices.
         times: First and last.
         active_ms: From prompt to end.
         last_answer: Order, agent, provider and model of the last one.
@@ -89,7 +90,7 @@ class Tally(NamedTuple):
     own: Spent
     inherited: Spent
     counts: tuple[int, ...]
-    costs: tuple[Decimal | None, Decimal | None]
+    costs: tuple[Decimal | None, Decimal | None, Decimal | None]
     times: tuple[EpochMs | None, EpochMs | None]
     active_ms: int
     last_answer: tuple[tuple[int, str], str | None, str | None, str | None] | None
@@ -129,7 +130,11 @@ def tally(members: Sequence[Message], parts: Sequence[Part], exchange: Exchange)
             sum(message.error_name is not None for message in members),
             *_count_parts(parts),
         ),
-        costs=(exchange.cost_recorded_usd, sum_known(message.cost_recorded_usd for message in copies)),
+        costs=(
+            exchange.cost_recorded_usd,
+            sum_known(message.cost_recorded_usd for message in copies),
+            sum_known(message.cost_list_usd for message in own),
+        ),
         times=(min(starts, default=None), max((end for end in ends if end is not None), default=None)),
         active_ms=_active_ms(exchange),
         last_answer=latest and (_answer_order(latest), latest.agent, latest.provider_id, latest.model_id),
@@ -187,6 +192,7 @@ def own_numbers(
         cache_write_tokens=own.cache_write,
         total_tokens=own.total,
         cost_recorded_usd=sum_known(found.costs[0] for found in tallies),
+        cost_list_usd=sum_known(found.costs[2] for found in tallies),
         unrecorded_messages=unrecorded,
         missing_usage_messages=missing_usage,
         inherited_root_tokens=inherited.root,

@@ -1,6 +1,7 @@
 """Fixtures shared by all tests: the real data sets, and an index of any storage."""
 
 import json
+import os
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +16,11 @@ from indexer.publish import IndexReader, Publisher
 from tests.builders import Doc, write_json_tree
 
 DATA = Path(__file__).parent / "data"
+
+# Neither the settings of whoever runs the tests nor their OpenCode's prices count, also in processes that tests start.
+os.environ["ANALYTICS_CONFIG"] = os.devnull
+os.environ["XDG_CONFIG_HOME"] = str(DATA / "no-such-folder")
+os.environ.pop("OPENCODE_CONFIG", None)
 
 # every folder of the real data sets that holds storage: name -> archive and folder inside it
 DATA_SETS = {

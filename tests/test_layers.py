@@ -25,7 +25,7 @@ FORBIDDEN_LIBRARIES = {
 OPENER = ("indexer.publish", "indexer.exceptions")
 # More for single modules: the only bridges between the parts.
 EXTRA = {
-    "pages.ui.data": OPENER,
+    "pages.ui.data": (*OPENER, "indexer.settings", "indexer.settings_file"),
     "pages.ui.states": ("indexer.exceptions",),  # a page state for each of them
     "queries.__main__": OPENER,
     "indexer.benchmarks.cases": ("queries",),  # measures what the pages run
@@ -140,7 +140,7 @@ def test_modules_all_four_parts_are_looked_at() -> None:
         ("pages.costs", "from . import sessions"),
         ("pages.ui.charts", "import indexer.settings"),
         ("pages.ui.data", "from indexer.database import Database"),
-        ("pages.ui.data", "from indexer import settings"),
+        ("pages.ui.data", "from indexer import batch"),
         ("pages.ui.states", "from indexer import publish"),
         ("pages.ui.export", "from indexer.exceptions import IndexUnavailable"),
         ("pages.costs", "from tests.builders import message"),

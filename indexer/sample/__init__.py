@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path, PurePosixPath
 
 ARCHIVE = Path(__file__).with_name("opencode-1.1-json-A.tar.gz")
+CONFIGURATION = Path(__file__).with_name("opencode.json")  # the prices of its made-up models
 DATA_FOLDER = "opencode"
 
 

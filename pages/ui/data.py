@@ -14,8 +14,10 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import duckdb
 import streamlit as st
 
+from indexer import settings
 from indexer.exceptions import IndexUnavailable
 from indexer.publish import IndexReader, Snapshot
+from indexer.settings_file import Settings
 from pages.ui import states
 from pages.ui.activity import BULK, Activity, Followed, condition, is_at_work
 from queries import health
@@ -88,6 +90,7 @@ def check(*, may_be_empty: bool = False) -> None:
         pinned = st.session_state.get(_PIN)
         if not isinstance(pinned, str) or _index().kept(pinned) is None:
             _pin(wait=False)
+        preferences()
         _index().reader.revision()  # an index that went away is not shown from memory
     except IndexUnavailable as error:
         st.session_state.pop(_PIN, None)
@@ -163,9 +166,30 @@ def status() -> health.IndexStatus:
     return load(health.status)
 
 
+def preferences() -> Settings:
+    """Return what the settings file says now.
+
+    Raises:
+        SettingsInvalid: It cannot be used; `check` shows why before anything else is drawn.
+    """
+    file = settings.settings_file()
+    try:
+        status = file.stat()
+        stamp = f"{file} {status.st_size} {status.st_mtime_ns}"
+    except OSError:
+        stamp = str(file)
+    return _read_preferences(stamp)
+
+
+@st.cache_data(show_spinner=False, max_entries=4)
+def _read_preferences(stamp: str) -> Settings:
+    """Read the settings file, once for each version of it."""
+    return settings.load()
+
+
 def zone() -> str:
-    """Return the viewer's time zone, UTC if the browser names none or one that cannot be used."""
-    name = st.context.timezone or "UTC"
+    """Return the time zone of the settings, else the viewer's; UTC if the browser names none that can be used."""
+    name = preferences().time_zone or st.context.timezone or "UTC"
     try:
         ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError):
@@ -342,6 +366,7 @@ def _is_usable() -> bool:
     """Tell whether the index can be read by now."""
     try:
         _index().newest(wait=False)
+        preferences()
     except IndexUnavailable:
         return False
     return True

@@ -18,6 +18,7 @@ _TITLES: dict[type[exceptions.IndexUnavailable], str] = {
     exceptions.IndexForeign: "This file is not an index",
     exceptions.IndexBroken: "The index cannot be opened",
     exceptions.IndexDamaged: "The index is damaged",
+    exceptions.SettingsInvalid: "The settings file cannot be used",
     exceptions.IndexUnavailable: "The index cannot be used",
 }
 _HINTS: dict[type[exceptions.IndexUnavailable], tuple[str, str | None]] = {
@@ -36,6 +37,10 @@ _HINTS: dict[type[exceptions.IndexUnavailable], tuple[str, str | None]] = {
     ),
     exceptions.IndexBroken: ("Start the indexer: it publishes the index anew.", BUILD),
     exceptions.IndexDamaged: ("Start the indexer: it sets the damaged file aside and builds the index anew.", BUILD),
+    exceptions.SettingsInvalid: (
+        "Correct it: this page goes on by itself. All keys are in docs/configuration.md.",
+        None,
+    ),
     exceptions.IndexUnavailable: ("Start the indexer.", BUILD),
 }
 

@@ -1,0 +1,238 @@
+"""What requests cost at list prices: the table `prices`, and `cost_list_usd` of every message. Added up in SQL."""
+
+import logging
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import astuple, fields
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+import duckdb
+import pyarrow
+
+from indexer import sql
+from indexer.price_sources import ModelKey, Price, PriceSources
+from indexer.rows import MessageRow, PartRow
+
+if TYPE_CHECKING:
+    from indexer.database import Database
+
+log = logging.getLogger(__name__)
+
+_COLUMNS = tuple(field.name for field in fields(Price))
+_COUNTERS = ("input", "output", "reasoning", "reasoning_in_output", "cache_read", "cache_write")
+_REQUESTS = pyarrow.schema(
+    [
+        *((name, pyarrow.string()) for name in ("message_id", "provider_id", "model_id")),
+        ("created_at", pyarrow.timestamp("ms")),
+        ("is_usage_missing", pyarrow.bool_()),
+        *((f"{name}_tokens", pyarrow.int64()) for name in _COUNTERS),
+    ]
+)
+
+# The condition and the sum are those of the view `priced_requests` (schema.sql), for requests that are not written yet.
+_HOLDS = """
+    p.vendor = r.provider_id AND p.model_id = r.model_id
+    AND (p.from_at IS NULL OR r.created_at >= p.from_at) AND (p.until_at IS NULL OR r.created_at < p.until_at)
+    AND (p.from_minute IS NULL OR hour(r.created_at) * 60 + minute(r.created_at) >= p.from_minute)
+    AND (p.until_minute IS NULL OR hour(r.created_at) * 60 + minute(r.created_at) < p.until_minute)
+    AND (p.over_tokens IS NULL OR r.input_tokens + r.cache_read_tokens + r.cache_write_tokens > p.over_tokens)
+    AND (p.upto_tokens IS NULL OR r.input_tokens + r.cache_read_tokens + r.cache_write_tokens <= p.upto_tokens)
+"""
+_IS_BLANK = """
+    (r.input_tokens = 0 AND r.output_tokens = 0 AND r.reasoning_tokens = 0 AND r.cache_read_tokens = 0
+     AND r.cache_write_tokens = 0)
+"""
+_LIST_USD = f"""
+    CASE WHEN {_IS_BLANK} THEN 0
+    ELSE r.input_tokens * p.input_usd + r.cache_read_tokens * p.cache_read_usd
+         + r.cache_write_tokens * p.cache_write_usd + (r.output_tokens - r.reasoning_in_output_tokens) * p.output_usd
+         + r.reasoning_tokens * p.reasoning_usd + p.request_usd
+    END::DECIMAL(38, 12)
+"""
+# A message costs what its requests cost; if the price of one is not known, nor is that of the message. Unknown, not
+# free, is also what ended without any usage.
+_OF_MESSAGES = """
+    SELECT message_id, CASE WHEN count(cost_list_usd) = count(*) AND NOT bool_and(is_blank AND is_usage_missing)
+                       THEN sum(cost_list_usd)::DECIMAL(38, 12) END AS cost_list_usd
+"""
+
+
+def ensure(con: duckdb.DuckDBPyConnection, sources: PriceSources, models: Collection[ModelKey]) -> None:
+    """Look up the prices of models that the index has not seen yet, inside a transaction."""
+    prices = [price for model in sorted(models) for price in sources.prices_of(model)]
+    _insert(con, prices)
+
+
+def look_up(con: duckdb.DuckDBPyConnection, sources: PriceSources) -> None:
+    """Look up the prices of all models of the index that were not looked up yet, inside a transaction."""
+    models = set(con.execute("SELECT vendor, model_id FROM models").fetchall())
+    ensure(con, sources, models - known(con))
+
+
+def known(con: duckdb.DuckDBPyConnection) -> set[ModelKey]:
+    """Return the models whose prices were looked up."""
+    return {(vendor, model_id) for vendor, model_id in con.execute("SELECT vendor, model_id FROM prices").fetchall()}
+
+
+def models_of(messages: Iterable[MessageRow]) -> set[ModelKey]:
+    """Return the models that messages name: those of the table `models`."""
+    return {
+        (row.provider_id, row.model_id) for row in messages if row.provider_id is not None and row.model_id is not None
+    }
+
+
+def costs_of(
+    con: duckdb.DuckDBPyConnection, messages: Sequence[MessageRow], parts: Iterable[PartRow]
+) -> dict[str, Decimal]:
+    """Price messages that are about to be written.
+
+    Args:
+        con: The index; the prices of all their models are in it.
+        messages: The messages.
+        parts: All their parts.
+
+    Returns:
+        Message id to list price, USD; without those whose price is not known.
+    """
+    unwritten = _requests(messages, parts)  # DuckDB finds it by its name, which no table must have
+    if not unwritten.num_rows:
+        return {}
+    rows = con.execute(
+        f"""
+        {_OF_MESSAGES}
+        FROM (
+            SELECT r.message_id, r.is_usage_missing, {_IS_BLANK} AS is_blank, {_LIST_USD} AS cost_list_usd
+            FROM unwritten r LEFT JOIN prices p ON {_HOLDS}
+        )
+        GROUP BY message_id HAVING cost_list_usd IS NOT NULL
+        """
+    ).fetchall()
+    return dict(rows)
+
+
+def _requests(messages: Iterable[MessageRow], parts: Iterable[PartRow]) -> pyarrow.Table:
+    """List the requests of messages, as the view `requests` does of those that are written."""
+    steps: dict[str, list[PartRow]] = {}
+    for part in parts:
+        if part.part_type == "step-finish" and not part.is_orphan:
+            steps.setdefault(part.message_id, []).append(part)
+    rows = []
+    for message in messages:
+        if message.has_usage:
+            named = (message.message_id, message.provider_id, message.model_id, message.created_at)
+            of_message = steps.get(message.message_id, ()) if message.step_count else (message,)
+            for each in of_message:
+                counters = (getattr(each, f"{name}_tokens") for name in _COUNTERS)
+                rows.append((*named, message.is_usage_missing, *counters))
+    columns = zip(*rows, strict=True) if rows else ([] for _ in _REQUESTS)
+    arrays = [pyarrow.array(column, field.type) for column, field in zip(columns, _REQUESTS, strict=True)]
+    return pyarrow.Table.from_arrays(arrays, schema=_REQUESTS)
+
+
+def fill(con: duckdb.DuckDBPyConnection, session_ids: Collection[str]) -> None:
+    """Price the messages of sessions anew, inside a transaction; the caller derives these sessions anew."""
+    _reprice(con, f"session_id IN {sql.texts(session_ids)}")
+
+
+def bring_up_to_date(database: "Database") -> bool:
+    """Price everything anew whose prices are different by now: in the settings, OpenCode's own files, or this program.
+
+    Nothing is published meanwhile, and what a kill leaves undone is done by the next start.
+
+    Args:
+        database: The index, outside of a transaction.
+
+    Returns:
+        Whether anything changed.
+
+    Raises:
+        SettingsInvalid: The settings file cannot be used.
+    """
+    database.load_price_sources()
+    different = _different(database.con, database.price_sources)
+    if not different:
+        return False
+    with database.transaction() as con:
+        sessions = _replace(con, different)
+    database.hot.forget()
+    database.fill()
+    models = len({(price.vendor, price.model_id) for price in different})
+    log.info("list prices of %d models are new or different: %d sessions priced anew", models, sessions)
+    return True
+
+
+def _different(con: duckdb.DuckDBPyConnection, sources: PriceSources) -> list[Price]:
+    """Return all prices of the models whose prices are not those of the index."""
+    held: dict[ModelKey, set[Price]] = {}
+    for row in con.execute(f"SELECT {', '.join(_COLUMNS)} FROM prices").fetchall():
+        held.setdefault((row[0], row[1]), set()).add(Price(*row))
+    models = {*held, *con.execute("SELECT vendor, model_id FROM models").fetchall()}
+    different = []
+    for model in sorted(models):
+        before = held.get(model, set())
+        if not before or not sources.is_settled(model, before):
+            wanted = sources.prices_of(model)
+            different += wanted if {*wanted} != before else []
+    return different
+
+
+def _replace(con: duckdb.DuckDBPyConnection, prices: Sequence[Price]) -> int:
+    """Put other prices of some models in place, and price their messages anew, inside a transaction.
+
+    The slices of the sessions that this changes are removed: whoever derives what lacks them (`derive.underived`)
+    brings everything up to date, also after a kill in between.
+
+    Args:
+        con: The index, inside a transaction.
+        prices: All prices of these models.
+
+    Returns:
+        How many sessions have to be derived anew.
+    """
+    con.execute("CREATE OR REPLACE TEMP TABLE repriced (vendor VARCHAR, model_id VARCHAR)")
+    con.executemany("INSERT INTO repriced VALUES (?, ?)", sorted({(each.vendor, each.model_id) for each in prices}))
+    con.execute("DELETE FROM prices WHERE (vendor, model_id) IN (FROM repriced)")
+    _insert(con, prices)
+    changed = _reprice(con, "(provider_id, model_id) IN (FROM repriced)")
+    con.execute("DROP TABLE repriced")
+    con.execute("DELETE FROM usage_slices WHERE session_id IN (SELECT unnest($ids::VARCHAR[]))", {"ids": [*changed]})
+    return len(changed)
+
+
+def _insert(con: duckdb.DuckDBPyConnection, prices: Sequence[Price]) -> None:
+    """Add rows to the table: few, with more decimals than other money has."""
+    if prices:
+        marks = ", ".join("?" * len(_COLUMNS))
+        con.executemany(
+            f"INSERT INTO prices ({', '.join(_COLUMNS)}) VALUES ({marks})", [astuple(price) for price in prices]
+        )
+
+
+def _reprice(con: duckdb.DuckDBPyConnection, condition: str) -> set[str]:
+    """Price messages of the index anew.
+
+    Args:
+        con: The index, inside a transaction.
+        condition: On the requests.
+
+    Returns:
+        Sessions of messages whose price changed.
+    """
+    rows = con.execute(
+        f"""
+        WITH priced AS (
+            {_OF_MESSAGES}
+            FROM (
+                SELECT message_id, is_usage_missing, {_IS_BLANK} AS is_blank, cost_list_usd
+                FROM priced_requests r WHERE {condition}
+            )
+            GROUP BY message_id
+        )
+        UPDATE messages SET cost_list_usd = priced.cost_list_usd
+        FROM priced
+        WHERE messages.message_id = priced.message_id
+          AND messages.cost_list_usd IS DISTINCT FROM priced.cost_list_usd
+        RETURNING session_id
+        """
+    ).fetchall()
+    return {session_id for (session_id,) in rows}
