@@ -1,7 +1,6 @@
 """Fixtures shared by all tests: the real data sets, and an index of any storage."""
 
 import json
-import os
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,11 +15,6 @@ from indexer.publish import IndexReader, Publisher
 from tests.builders import Doc, write_json_tree
 
 DATA = Path(__file__).parent / "data"
-
-# Neither the settings of whoever runs the tests nor their OpenCode's prices count, also in processes that tests start.
-os.environ["ANALYTICS_CONFIG"] = os.devnull
-os.environ["XDG_CONFIG_HOME"] = str(DATA / "no-such-folder")
-os.environ.pop("OPENCODE_CONFIG", None)
 
 # every folder of the real data sets that holds storage: name -> archive and folder inside it
 DATA_SETS = {
@@ -40,6 +34,16 @@ def expected(archive: str) -> dict[str, Any]:
     """Read the independent truth of an archive."""
     truth: dict[str, Any] = json.loads((DATA / f"{archive}.expected.json").read_text(encoding="utf-8"))
     return truth
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_settings_of_this_machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Let no test, nor a process that it starts, read the settings of whoever runs it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("config")))
+        for name in ("ANALYTICS_CONFIG", "OPENCODE_CONFIG", "ANALYTICS_TIME_ZONE", "ANALYTICS_FIRST_WEEKDAY"):
+            patch.delenv(name, raising=False)
+        yield
 
 
 @pytest.fixture(scope="session")
