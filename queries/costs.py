@@ -17,7 +17,7 @@ STEPS = ("hour", "day", "week", "month")
 
 _KEYS = {
     "day": "local_time::DATE",
-    "week": "date_trunc('week', local_time)::DATE",
+    "week": "(date_trunc('week', local_time - to_days($first_weekday)) + to_days($first_weekday))::DATE",
     "month": "date_trunc('month', local_time)::DATE",
     "provider": "coalesce(provider_id, 'unknown')",
     "model": narrow.MODEL,
@@ -90,8 +90,8 @@ class CostRow:
     """Spend of one group.
 
     Attributes:
-        key: Day or Monday (2026-11-03), month (2026-11), provider, `provider/model`, agent, project id or session
-            id. None: the time is not known.
+        key: Day or first day of a week (2026-11-03), month (2026-11), provider, `provider/model`, agent, project id or
+            session id. None: the time is not known.
         label: Name of a project or title of a session where there is one, else None.
         cost_recorded_usd: Exact. None if none was recorded.
         share: Part of the scope's recorded cost, 0 to 1. None if there is no cost.
@@ -298,9 +298,9 @@ _ROWS = {by: _rows_sql(by) for by in GROUPINGS}
 _SERIES = {
     dimension: f"""
         WITH {narrow.HITS}, {narrow.SLICED}, {narrow.TIMED}
-        SELECT date_trunc($step, local_time)::TIMESTAMP AS step_at,
-               {_KEYS[dimension]}                       AS key,
-               sum(cost_recorded_usd)::DOUBLE           AS cost_usd
+        SELECT {narrow.step_at("local_time")} AS step_at,
+               {_KEYS[dimension]}             AS key,
+               sum(cost_recorded_usd)::DOUBLE AS cost_usd
         FROM {_source(dimension, True)}
         WHERE local_time IS NOT NULL AND cost_recorded_usd > 0
         GROUP BY 1, 2

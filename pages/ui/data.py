@@ -184,8 +184,8 @@ def settings() -> Settings:
 
 
 def zone() -> str:
-    """Return the viewer's time zone, UTC if the browser names none or one that cannot be used."""
-    name = st.context.timezone or "UTC"
+    """Return the time zone of the settings, else the viewer's; UTC if neither names one that can be used."""
+    name = settings().time_zone or st.context.timezone or "UTC"
     try:
         ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError):

@@ -252,8 +252,8 @@ def _pick(by: str, keys: list[str | None], table_key: str) -> None:
         case "day":
             filters.choose_days(date.fromisoformat(key), date.fromisoformat(key))
         case "week":
-            monday = date.fromisoformat(key)
-            filters.choose_days(monday, monday + timedelta(days=6))
+            first = date.fromisoformat(key)
+            filters.choose_days(first, first + timedelta(days=6))
         case "month":
             year, month = int(key[:4]), int(key[5:])
             filters.choose_days(date(year, month, 1), date(year, month, calendar.monthrange(year, month)[1]))

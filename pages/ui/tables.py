@@ -115,8 +115,8 @@ def group(row: CostRow, by: str, names: Mapping[str, str]) -> str:
     if row.key is None:
         return UNKNOWN_TIME
     if by == "week":
-        start = datetime.fromisoformat(row.key)
-        return f"{row.key} (W{start.isocalendar().week:02d})"
+        year, week, weekday = datetime.fromisoformat(row.key).isocalendar()
+        return f"{row.key} (W{week:02d})" if weekday == 1 else row.key  # numbers are of weeks that begin on Monday
     if by in TIME_GROUPINGS:
         return row.key
     return display.one_line(names.get(row.key) or row.label or row.key)

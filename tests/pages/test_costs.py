@@ -54,6 +54,24 @@ def test_costs_each_grouping_sums_to_the_headline(name: str, by: str, open_app: 
     assert total == pytest.approx(float(whole.cost_recorded_usd or 0))
 
 
+def test_costs_settings_cut_days_and_weeks(open_app: OpenApp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their zone wins over the browser's; a running dashboard follows a change of the first weekday."""
+    docs = (session(), assistant(created=START_MS, completed=START_MS + 1, cost=1))  # a Thursday in UTC
+    file = tmp_path / "settings.toml"
+    file.write_text('time_zone = "America/New_York"', encoding="utf-8")
+    monkeypatch.setenv("ANALYTICS_CONFIG", str(file))
+
+    days_shown = list(open_app(*docs, tz="Asia/Tokyo", range="all", by="day").dataframe[0].value.iloc[:, 0])
+    app = open_app(tmp_path / "index.duckdb", range="all", by="week")
+    from_monday = list(app.dataframe[0].value.iloc[:, 0])
+    file.write_text('time_zone = "America/New_York"\nfirst_weekday = "wednesday"', encoding="utf-8")
+    app.run()
+
+    assert days_shown == ["2025-12-31"]
+    assert from_monday == ["2025-12-29 (W01)"]
+    assert list(app.dataframe[0].value.iloc[:, 0]) == ["2025-12-31"]
+
+
 @pytest.mark.parametrize(
     ("url", "scope"),
     [

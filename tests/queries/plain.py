@@ -33,9 +33,10 @@ _LOCAL_TIMES = """
     )
 """
 
+_WEEK = "(local_time::DATE - ((isodow(local_time) + 6 - $first_weekday) % 7)::INTEGER)"
 _KEYS = {
     "day": "strftime(local_time, '%Y-%m-%d')",
-    "week": "strftime(date_trunc('week', local_time), '%Y-%m-%d')",
+    "week": f"strftime({_WEEK}, '%Y-%m-%d')",
     "month": "strftime(local_time, '%Y-%m')",
     "provider": "coalesce(provider_id, 'unknown')",
     "model": "model",
@@ -125,9 +126,9 @@ ROWS = {by: _rows_sql(by) for by in _KEYS}
 SERIES = {
     dimension: f"""
         WITH {HITS}, {_SCOPED}, {_LOCAL_TIMES}
-        SELECT date_trunc($step, local_time)::TIMESTAMP AS step_at,
-               {_KEYS[dimension]}                       AS key,
-               sum(cost_recorded_usd)::DOUBLE           AS cost_usd
+        SELECT if($step = 'week', {_WEEK}, date_trunc($step, local_time))::TIMESTAMP AS step_at,
+               {_KEYS[dimension]}             AS key,
+               sum(cost_recorded_usd)::DOUBLE AS cost_usd
         FROM timed
         WHERE local_time IS NOT NULL AND cost_recorded_usd > 0
         GROUP BY 1, 2

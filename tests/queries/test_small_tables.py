@@ -74,6 +74,7 @@ def random_scope(con: duckdb.DuckDBPyConnection, seed: int) -> Scope:
         models=_some(random, [*known.models, "unknown/unknown"]),
         projects=_some(random, projects),
         text=random.choice(["", "", "", "the"]),
+        first_weekday=random.randrange(7),
     )
 
 
