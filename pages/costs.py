@@ -34,16 +34,7 @@ with right.container(border=True, height="stretch", key="costs_ranking"):
 
 with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", key="costs_tools"):
     st.markdown(f"**{view.table_title}**", width="content")
-    st.download_button(
-        "CSV",
-        data=export.safely(view.csv),
-        file_name=view.file_name,
-        mime="text/csv",
-        key="costs_csv",
-        icon=":material/download:",
-        on_click="ignore",
-        help="Every row, full precision",
-    )
+    export.offer(view.exported, view.file_stem, "costs_export", f"Costs by {by}")
 with st.container(key="costs_table"):
     spend.table(view)
 st.caption(spend.NEVER_RECORDED)

@@ -6,7 +6,7 @@ from decimal import Decimal
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from pages.ui import blocks, data, display, export, filters, frame, links, spend, tables
+from pages.ui import blocks, data, display, export, exported_tables, filters, frame, links, spend, tables
 from queries import errors, overview, period, sessions, tools
 from queries.health import IndexStatus
 from queries.overview import Activity, Overview
@@ -125,7 +125,12 @@ def slowest_tools(scope: Scope) -> None:
     ask = data.source(tools.slowest_tools, scope)
     with blocks.headed("Slowest tools", tables.P95_MEANING):
         blocks.link(frame.TOOLS, "All tools")
-        blocks.download("overview_tools_csv", lambda: export.tools_csv(ask()), "tools", scope)
+        export.offer(
+            lambda: exported_tables.tools(ask()),
+            export.file_stem("tools", scope),
+            "overview_tools_export",
+            "Slowest tools",
+        )
     if not rows:
         st.text("No tool was called here.")
         return
@@ -143,7 +148,12 @@ def newest_errors(scope: Scope) -> None:
     ask = data.source(errors.newest_errors, scope)
     with blocks.headed("Newest errors"):
         blocks.link(frame.ERRORS, "All errors")
-        blocks.download("overview_errors_csv", lambda: export.errors_csv(ask(), scope.tz), "errors", scope)
+        export.offer(
+            lambda: exported_tables.errors(ask(), scope.tz),
+            export.file_stem("errors", scope),
+            "overview_errors_export",
+            "Newest errors",
+        )
     if not rows:
         st.text("No answer and no tool call failed here.")
         return

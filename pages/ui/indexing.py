@@ -1,12 +1,12 @@
 """The pieces of the Indexer page."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from pages.ui import activity, data, display, export, indexing_tables, states, tables
+from pages.ui import activity, data, display, export, exported_tables, indexing_tables, states, tables
 from pages.ui.activity import Activity, Followed
 from queries import health, indexing
 from queries.indexing import DocumentProblem, Indexing, SourceState
@@ -400,15 +400,12 @@ def _headed(title: str, tz: str, does: str, has_rows: bool) -> None:
                         on_click=_retry,
                         help="Asks the indexer to read all of these documents once more, now.",
                     )
-                st.download_button(
-                    "CSV",
-                    data=export.safely(_csv(tz)),
-                    file_name=export.plain_name("opencode-unreadable-documents"),
-                    mime="text/csv",
-                    key="indexer_csv",
-                    icon=":material/download:",
-                    on_click="ignore",
-                    help="Every row",
+                ask = data.source(indexing.document_problems)
+                export.offer(
+                    lambda: exported_tables.problems(ask(), tz),
+                    "opencode-unreadable-documents",
+                    "indexer_problems_export",
+                    title,
                 )
 
 
@@ -426,17 +423,6 @@ def _asked(total: int, now: datetime) -> None:
         st.warning(display.md(failure), icon=":material/warning:")
     elif total:
         st.text(f"Asked at {_clock(at, now)}. What can be read by now leaves this list within a few seconds.")
-
-
-def _csv(tz: str) -> Callable[[], bytes]:
-    """Prepare the download of all rows."""
-    ask = data.source(indexing.document_problems)
-
-    def make() -> bytes:
-        """Make the file."""
-        return export.problems_csv(ask(), tz)
-
-    return make
 
 
 def _page(pages: int) -> int:

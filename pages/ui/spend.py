@@ -9,7 +9,8 @@ from typing import Literal
 import plotly.graph_objects as go
 import streamlit as st
 
-from pages.ui import charts, data, display, export, filters, links, tables, time_axis
+from pages.ui import charts, data, display, export, exported_tables, filters, links, tables, time_axis
+from pages.ui.table_files import Table
 from queries import costs, health
 from queries.costs import CostPoint, CostRow, CostTotals
 from queries.period import Scope
@@ -35,7 +36,7 @@ class CostView:
         axis: Steps of the chart; empty if there is no recorded cost with a known time.
         trends: Cost per step of a key, for the table.
         pages: Number of pages of the table.
-        csv: Makes the download: all rows.
+        exported: Makes what is exported: all rows.
     """
 
     by: str
@@ -52,8 +53,8 @@ class CostView:
     ranking_alt: str
     table_title: str
     table_key: str
-    csv: Callable[[], bytes]
-    file_name: str
+    exported: Callable[[], Table]
+    file_stem: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,8 +182,8 @@ def view(by: str, scope: Scope, totals: CostTotals) -> CostView:
         ranking_alt=f"Bars of the recorded cost of the dearest {ranked_by}s, with their share.",
         table_title=_table_title(by, totals, len(rows), page, pages),
         table_key=tables.key("costs_rows", by, scope, page, [row.key for row in rows]),
-        csv=_csv(by, scope),
-        file_name=export.file_name(f"costs_by-{by}", scope, totals.first_at, totals.last_at),
+        exported=_exported(by, scope),
+        file_stem=export.file_stem(f"costs_by-{by}", scope, totals.first_at, totals.last_at),
     )
 
 
@@ -269,16 +270,11 @@ def _pick(by: str, keys: list[str | None], table_key: str) -> None:
             filters.choose(by, [key])
 
 
-def _csv(by: str, scope: Scope) -> Callable[[], bytes]:
-    """Prepare the download of all rows."""
+def _exported(by: str, scope: Scope) -> Callable[[], Table]:
+    """Prepare the export of all rows."""
     ask = data.source(costs.cost_rows, by, scope)
     names = _names()
-
-    def make() -> bytes:
-        """Make the file."""
-        return export.costs_csv(ask(), by, scope.tz, names)
-
-    return make
+    return lambda: exported_tables.costs(ask(), by, scope.tz, names)
 
 
 def _trends(points: list[CostPoint], axis: list[datetime]) -> dict[str, list[float]]:

@@ -50,13 +50,14 @@ def shown(request: pytest.FixtureRequest, browser: Browser, index_of: Callable[[
         groups = {}
         for by in ("agent", "model", "day"):
             visit.group_by(by)
-            groups[by] = {row[by]: _cost(row) for row in _download(visit)}
+            groups[by] = {row[by]: _cost(row) for row in _exported(visit, "costs")}
         yield Shown(visit, running.totals(index), groups)
 
 
-def _download(visit: Visit) -> list[dict[str, str]]:
-    """Download the CSV of the page and return its rows."""
-    return list(csv.DictReader(io.StringIO(visit.download("CSV").decode("utf-8-sig"), newline="")))
+def _exported(visit: Visit, page: str) -> list[dict[str, str]]:
+    """Export the table of Costs or Sessions as CSV and return its rows."""
+    data = visit.export(f"{page}_export").decode("utf-8-sig")
+    return list(csv.DictReader(io.StringIO(data, newline="")))
 
 
 def _cost(row: dict[str, str]) -> Decimal | None:
@@ -120,7 +121,7 @@ def test_costs_every_grouping_headline_table_and_csv_agree(shown: Shown, kind: s
     rows = []
     for by in GROUPINGS:
         tables = [visit.group_by(by)]
-        rows = _download(visit)
+        rows = _exported(visit, "costs")
         if len(rows) > len(tables[0]["Cost"]):
             address = f"/costs?{urlencode({**parameters, 'by': by})}"
             tables += _later_pages(visit, address, "costs_rows", "costs_page", len(rows))
@@ -137,7 +138,7 @@ def test_costs_unfiltered_equals_the_command_line(shown: Shown) -> None:
     """Tokens and cost in all, of each model and of each session are those of `totals --json`."""
     totals, visit = shown.totals, shown.visit
     visit.open("/costs?range=all&by=session")
-    sessions = {row["session_id"]: row for row in _download(visit)}
+    sessions = {row["session_id"]: row for row in _exported(visit, "costs")}
     per_session = {
         name: session
         for name, session in totals["per_session"].items()
@@ -160,7 +161,7 @@ def test_sessions_column_sum_equals_the_costs_row(shown: Shown, kind: str, child
     parameters, expected = _filter(shown, kind)
     path = f"/sessions?{urlencode({**parameters, 'children': children})}"
     visit.open(path)
-    rows = _download(visit)
+    rows = _exported(visit, "sessions")
 
     tables = [visit.table("sessions_rows"), *_later_pages(visit, path, "sessions_rows", "page", len(rows))]
 
