@@ -290,6 +290,22 @@ def test_pages_page_file_run_alone_runs_the_app(
     assert app.segmented_control(key="range")
 
 
+def test_pages_front_door_is_the_overview_and_keeps_the_filters(
+    monkeypatch: pytest.MonkeyPatch, real_path: RealPath
+) -> None:
+    """The address without a page leads to the Overview; what it says beside that goes along."""
+    monkeypatch.setenv("ANALYTICS_DB", str(real_path("json")))
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
+    app.query_params.update({"range": "all", "agent": ["build"]})
+
+    app.run()
+
+    assert not app.exception
+    assert app.title[0].value == "Overview"
+    assert app.segmented_control(key="range").value == "all"
+    assert app.multiselect(key="agent").value == ["build"]
+
+
 def test_pages_unknown_time_zone_is_utc(open_app: OpenApp, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A browser may name a zone that only it knows."""
     path = index(tmp_path / "zone.duckdb", write_json_tree(tmp_path / "opencode", DOCS))
