@@ -1,6 +1,7 @@
 """Fixtures shared by all tests: the real data sets, and an index of any storage."""
 
 import json
+import os
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,8 +27,15 @@ DATA_SETS = {
     "migrated-after": ("opencode-migrated-both-A", "after/opencode"),
 }
 
+MOST_CORES = 7  # more processes would want more memory than a small machine has
+
 BuildIndex = Callable[..., Path]
 OpenIndex = Callable[..., duckdb.DuckDBPyConnection]
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Say in how many processes `make test` runs tests: one more than cores, as tests wait for pages and processes."""
+    return min(os.cpu_count() or 1, MOST_CORES) + 1
 
 
 def expected(archive: str) -> dict[str, Any]:
