@@ -6,7 +6,7 @@ from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 from pages.ui.table_files import Kind, Table
-from queries.costs import TIME_GROUPINGS, CostRow
+from queries.costs import TIME_GROUPINGS, CostRow, per_session
 from queries.errors import ErrorEvent
 from queries.indexing import DocumentProblem
 from queries.sessions import SessionModel, SessionRow
@@ -18,12 +18,13 @@ _TOKENS: dict[str, Kind] = dict.fromkeys(
 )
 
 
-def costs(rows: Sequence[CostRow], by: str, tz: str, names: Mapping[str, str]) -> Table:
+def costs(rows: Sequence[CostRow], by: str, basis: str, tz: str, names: Mapping[str, str]) -> Table:
     """Return the Costs table.
 
     Args:
         rows: All rows of the grouping.
         by: The grouping; names the first column.
+        basis: What the share goes by.
         tz: Where days are cut; a column of the groupings by time.
         names: What to call a key that has no label of its own.
     """
@@ -34,14 +35,17 @@ def costs(rows: Sequence[CostRow], by: str, tz: str, names: Mapping[str, str]) -
         **dict.fromkeys([key, label] if has_label else [key], str),
         **({"tz": str} if is_time else {}),
         "cost_recorded_usd": Decimal,
-        "cost_share": float,
+        "cost_list_usd": Decimal,
+        f"cost_{basis}_share": float,
         "sessions": int,
         "cost_recorded_usd_per_session": Decimal,
+        "cost_list_usd_per_session": Decimal,
         "messages": int,
         **_TOKENS,
         "errors": int,
         "unrecorded_messages": int,
         "missing_usage_messages": int,
+        "unpriced_messages": int,
     }
     return Table(
         columns,
@@ -53,10 +57,12 @@ def costs(rows: Sequence[CostRow], by: str, tz: str, names: Mapping[str, str]) -
                     else ["unknown time" if row.key is None else row.key]
                 ),
                 *([tz] if is_time else []),
-                *(row.cost_recorded_usd, row.share, row.sessions, row.cost_per_session_usd, row.messages),
+                *(row.cost_recorded_usd, row.cost_list_usd, row.share, row.sessions),
+                *(per_session(cost, row.sessions) for cost in (row.cost_recorded_usd, row.cost_list_usd)),
+                row.messages,
                 *(row.input_tokens, row.output_tokens, row.reasoning_tokens),
                 *(row.cache_read_tokens, row.cache_write_tokens, row.total_tokens),
-                *(row.errors, row.unrecorded_messages, row.missing_usage_messages),
+                *(row.errors, row.unrecorded_messages, row.missing_usage_messages, row.unpriced_messages),
             ]
             for row in rows
         ],

@@ -7,7 +7,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from pages.ui import blocks, data, display, export, exported_tables, filters, frame, links, spend, tables
-from queries import errors, overview, period, sessions, tools
+from queries import costs, errors, overview, period, sessions, tools
 from queries.health import IndexStatus
 from queries.overview import Activity, Overview
 from queries.period import Period, Scope
@@ -89,6 +89,7 @@ def cost_over_time(scope: Scope, found: Overview) -> None:
         course.figure,
         "overview_over_time",
         course.alt,
+        costs.RECORDED,
         is_empty=not course.axis,
         height="stretch",
     )

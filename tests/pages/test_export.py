@@ -48,21 +48,24 @@ def read_back(data: bytes, extension: str) -> list[dict[str, Any]]:
 
 def cost_row(key: str | None, cost: Decimal | None, label: str | None = None) -> CostRow:
     """Make a row of costs."""
-    return CostRow(key, label, cost, 0.5 if cost else None, 2, 3, 10, 20, 30, 40, 50, 150, 1, 0, 0)
+    return CostRow(
+        key, label, cost, 0.5 if cost else None, 2, 3, 10, 20, 30, 40, 50, 150, 1, 0, 0, cost and 2 * cost, 4
+    )
 
 
 def test_costs_is_exact_to_the_byte() -> None:
     """Byte order mark, LF, header with units, full precision, the zone of the days, empty where not recorded."""
     rows = [cost_row("2026-11-19", Decimal("0.100000000001")), cost_row(None, None)]
 
-    data = csv_bytes(exported_tables.costs(rows, "day", "Europe/Berlin", {}))
+    data = csv_bytes(exported_tables.costs(rows, "day", costs.RECORDED, "Europe/Berlin", {}))
 
     assert data == BOM + (
-        b"day,tz,cost_recorded_usd,cost_share,sessions,cost_recorded_usd_per_session,messages,input_tokens,"
-        b"output_tokens,reasoning_tokens,cache_read_tokens,cache_write_tokens,total_tokens,errors,"
-        b"unrecorded_messages,missing_usage_messages\n"
-        b"2026-11-19,Europe/Berlin,0.100000000001,0.5,2,0.050000000000,3,10,20,30,40,50,150,1,0,0\n"
-        b"unknown time,Europe/Berlin,,,2,,3,10,20,30,40,50,150,1,0,0\n"
+        b"day,tz,cost_recorded_usd,cost_list_usd,cost_recorded_share,sessions,cost_recorded_usd_per_session,"
+        b"cost_list_usd_per_session,messages,input_tokens,output_tokens,reasoning_tokens,cache_read_tokens,"
+        b"cache_write_tokens,total_tokens,errors,unrecorded_messages,missing_usage_messages,unpriced_messages\n"
+        b"2026-11-19,Europe/Berlin,0.100000000001,0.200000000002,0.5,2,0.050000000000,0.100000000001,3,10,20,30,40,50,"
+        b"150,1,0,0,4\n"
+        b"unknown time,Europe/Berlin,,,,2,,,3,10,20,30,40,50,150,1,0,0,4\n"
     )
 
 
@@ -73,7 +76,7 @@ def test_costs_sum_equals_the_totals_as_decimals(by: str, scope: Scope, real_pat
     con = read(real_path("json")).connection()
     whole = costs.cost_totals(con, scope)
 
-    rows = parsed(csv_bytes(exported_tables.costs(costs.cost_rows(con, by, scope), by, "UTC", {})))
+    rows = parsed(csv_bytes(exported_tables.costs(costs.cost_rows(con, by, scope), by, costs.RECORDED, "UTC", {})))
 
     assert sum(Decimal(row["cost_recorded_usd"] or 0) for row in rows) == whole.cost_recorded_usd
     assert sum(int(row["total_tokens"]) for row in rows) == whole.total_tokens
@@ -219,7 +222,11 @@ def _download() -> None:
     from queries.period import Scope
 
     data.check()
-    st.text(csv_bytes(spend.view("agent", Scope(), data.load(costs.cost_totals, Scope())).exported()).decode())
+    st.text(
+        csv_bytes(
+            spend.view("agent", costs.RECORDED, Scope(), data.load(costs.cost_totals, Scope())).exported()
+        ).decode()
+    )
 
 
 def test_download_is_what_the_page_shows(real_path: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -62,7 +62,9 @@ _SUMS = """
     coalesce(sum(cache_write_tokens), 0)::BIGINT                   AS cache_write_tokens,
     coalesce(sum(total_tokens), 0)::BIGINT                         AS total_tokens,
     count(*) FILTER (cost_recorded_usd IS NULL)                    AS unrecorded_messages,
-    count(*) FILTER (is_usage_missing)                             AS missing_usage_messages
+    count(*) FILTER (is_usage_missing)                             AS missing_usage_messages,
+    sum(cost_list_usd)::DECIMAL(38, 12)                            AS cost_list_usd,
+    count(*) FILTER (cost_list_usd IS NULL AND total_tokens <> 0)  AS unpriced_messages
 """
 
 TOTALS = f"""
@@ -85,6 +87,8 @@ TOTALS = f"""
     sums AS (
         SELECT {_SUMS},
                coalesce(sum(total_tokens) FILTER (cost_recorded_usd IS NULL), 0)::BIGINT AS unrecorded_tokens,
+               coalesce(sum(total_tokens) FILTER (cost_list_usd IS NULL), 0)::BIGINT AS unpriced_tokens,
+               sum(cost_list_usd) FILTER (cost_recorded_usd = 0)::DECIMAL(38, 12) AS free_list_usd,
                min(created_at) AS first_at,
                max(created_at) AS last_at
         FROM scoped

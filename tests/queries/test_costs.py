@@ -235,7 +235,7 @@ def test_cost_totals_unrecorded_cost_is_none_and_counted_apart(open_index: OpenI
 
     found = cost_totals(con, Scope())
 
-    assert (found.cost_recorded_usd, found.cost_per_session_usd) == (None, None)
+    assert (found.cost_recorded_usd, per_session(found.cost_recorded_usd, found.sessions)) == (None, None)
     assert (found.unrecorded_messages, found.unrecorded_tokens, found.total_tokens) == (1, 15, 15)
     assert cost_rows(con, "model", Scope())[0].share is None
 
