@@ -41,7 +41,7 @@ def offer(make: Callable[[], Table], stem: str, key: str, what: str) -> None:
         what: What the table is: tells its export from the others of the page.
     """
     with st.popover(
-        "Export",
+        f"Export *{display.md(what)}*",  # what is slanted is heard, not seen: see `frame`
         icon=":material/download:",
         key=key,
         help=f"{display.md(what)}: every row, full precision",

@@ -9,7 +9,8 @@ from pages.ui.table_files import Kind, Table
 from queries.costs import TIME_GROUPINGS, CostRow, per_session
 from queries.errors import ErrorEvent
 from queries.indexing import DocumentProblem
-from queries.sessions import SessionModel, SessionRow
+from queries.overview import Activity
+from queries.sessions import SessionDetail, SessionModel, SessionRow
 from queries.tools import ToolSpeed
 
 _TOKENS: dict[str, Kind] = dict.fromkeys(
@@ -109,6 +110,28 @@ def sessions(rows: Sequence[SessionRow], tz: str) -> Table:
     )
 
 
+def agents(rows: Sequence[Activity]) -> Table:
+    """Return what each agent did, and how much of it failed."""
+    counts = ("answers", "failed_answers", "aborted_answers", "calls", "failed_calls", "errors")
+    columns: dict[str, Kind] = {
+        "agent": str,
+        "cost_recorded_usd": Decimal,
+        **dict.fromkeys(("total_tokens", "sessions", "child_sessions", *counts), int),
+        "error_share": float,
+    }
+    return Table(
+        columns,
+        [
+            [
+                *(row.agent, row.cost_recorded_usd, row.total_tokens, row.sessions, row.child_sessions),
+                *(row.answers, row.failed_answers, row.aborted_answers, row.calls, row.failed_calls),
+                *(row.errors, row.error_rate),
+            ]
+            for row in rows
+        ],
+    )
+
+
 def tools(rows: Sequence[ToolSpeed]) -> Table:
     """Return how fast tools are and how often they fail."""
     columns: dict[str, Kind] = {
@@ -142,10 +165,7 @@ def errors(rows: Sequence[ErrorEvent], tz: str) -> Table:
     columns: dict[str, Kind] = {
         "occurred_at": datetime,
         "tz": str,
-        "kind": str,
-        "name": str,
-        "exit_code": int,
-        **dict.fromkeys(("message", "session_id", "session", "error_id"), str),
+        **dict.fromkeys(("kind", "name", "exit_code", "message", "session_id", "session", "error_id"), str),
     }
     zone = ZoneInfo(tz)
     return Table(
@@ -207,6 +227,21 @@ def session_models(rows: Sequence[SessionModel], session_id: str) -> Table:
                 row.total_tokens,
             ]
             for row in rows
+        ],
+    )
+
+
+def session_numbers(detail: SessionDetail) -> Table:
+    """Return what a session used: of its own, copied from the session it was forked from, with child sessions."""
+    columns: dict[str, Kind] = {"session_id": str, "of": str, "cost_recorded_usd": Decimal, **_TOKENS}
+    return Table(
+        columns,
+        [
+            [
+                *(detail.session_id, of, getattr(detail, f"{prefix}cost_recorded_usd")),
+                *(getattr(detail, f"{prefix}{counter}") for counter in _TOKENS),
+            ]
+            for of, prefix in (("own", ""), ("inherited", "inherited_"), ("with child sessions", "subtree_"))
         ],
     )
 

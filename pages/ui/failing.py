@@ -11,6 +11,7 @@ from pages.ui import (
     data,
     display,
     export,
+    exported_tables,
     failure_tables,
     filters,
     frame,
@@ -63,10 +64,18 @@ def draw(scope: Scope) -> None:
 def unreadable(tz: str) -> None:
     """List the documents that the indexer could not read, or only in part."""
     rows = data.load(indexing.document_problems, PATTERN_ROWS, 0)
+    ask = data.source(indexing.document_problems)
+    title = "Documents that could not be read"
     with st.container(border=True, key="errors_unread"):
-        with blocks.headed("Documents that could not be read", "Filters do not apply: what is unreadable has no time."):
+        with blocks.headed(title, "Filters do not apply: what is unreadable has no time."):
             if rows:
                 blocks.link(frame.INDEXER, "Read them again on Indexer")
+                export.offer(
+                    lambda: exported_tables.problems(ask(), tz),
+                    "opencode-unreadable-documents",
+                    "errors_unread_export",
+                    title,
+                )
         if not rows:
             st.text("None: every document was read in full.")
             return
@@ -78,9 +87,13 @@ def unreadable(tz: str) -> None:
             column_config=config,
             placeholder=display.MISSING,
             height="content" if len(rows) <= 12 else 460,
-            alt="Documents that could not be read",
+            alt=title,
         )
-        more = f" The first {PATTERN_ROWS} are shown; all are on Indexer." if len(rows) == PATTERN_ROWS else ""
+        more = (
+            f" The first {PATTERN_ROWS} are shown; all are in the export, and on Indexer."
+            if len(rows) == PATTERN_ROWS
+            else ""
+        )
         st.caption(f"What cannot be read is in no number here; what is read in part is, but for some values.{more}")
 
 

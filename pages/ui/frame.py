@@ -39,6 +39,9 @@ _STYLE = """
 .st-key-timeline_name [data-testid="stHeading"] :is(h1) { padding: 0; overflow-wrap: anywhere; }
 .st-key-timeline_kpis [data-testid="stMetricValue"] { font-size: 1.4rem; }
 [data-testid="stMetricValue"] { font-variant-numeric: tabular-nums; }
+/* Every export is called by its table, for those who do not see that it stands beside it. */
+[data-testid="stPopoverButton"] em { position: absolute; width: 1px; height: 1px; overflow: hidden;
+  clip-path: inset(50%); white-space: nowrap; }
 @media (max-width: 640px) {
   :is(.st-key-filters, .st-key-picker_filters) > * {
     flex: 1 1 calc(50% - .5rem) !important; min-width: calc(50% - .5rem) !important; }

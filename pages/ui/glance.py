@@ -6,7 +6,7 @@ from decimal import Decimal
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from pages.ui import blocks, data, display, export, exported_tables, filters, frame, links, spend, tables
+from pages.ui import blocks, data, display, export, exported_tables, filters, frame, links, listing, spend, tables
 from queries import costs, errors, overview, period, sessions, tools
 from queries.health import IndexStatus
 from queries.overview import Activity, Overview
@@ -98,12 +98,15 @@ def cost_over_time(scope: Scope, found: Overview) -> None:
 def last_sessions(scope: Scope) -> None:
     """List the sessions that were active last."""
     rows = data.load(sessions.session_rows, scope, True, "last active", LAST_SESSIONS)
-    with blocks.headed("Last active sessions"):
+    title = "Last active sessions"
+    with blocks.headed(title):
         blocks.link(frame.SESSIONS, "All sessions", {"sort": "last active"})
+        exported = listing.exported(scope, True, "last active")
+        export.offer(exported, export.file_stem("sessions", scope), "overview_sessions_export", title)
     styled, config = tables.last_sessions(rows, scope.tz)
     places: list[tuple[str, str | None]] = [(row.session_id, None) for row in rows]
     key = tables.key("overview_sessions", scope, places)
-    blocks.openable(styled, config, key, "Last active sessions", lambda: links.open_row(places, key))
+    blocks.openable(styled, config, key, title, lambda: links.open_row(places, key))
     st.caption("Tick a row to open its timeline. A row holds its child sessions.")
 
 
@@ -113,6 +116,13 @@ def agents(found: Overview, scope: Scope) -> None:
     title = "Top agents" if len(rows) == len(found.agents) else f"Top {len(rows)} of {len(found.agents)} agents"
     with blocks.headed(title):
         blocks.link(frame.COSTS, "Costs by agent", {"by": "agent"})
+        ask = data.source(overview.overview, scope, _before(scope))
+        export.offer(
+            lambda: exported_tables.agents(ask().agents),
+            export.file_stem("agents", scope),
+            "overview_agents_export",
+            "Agents",
+        )
     styled, config = tables.agents(rows)
     names = [row.agent or "" for row in rows]
     key = tables.key("overview_agents", scope, names)

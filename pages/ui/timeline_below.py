@@ -118,7 +118,8 @@ def _costs(found: SessionFigures) -> None:
 
 def _tokens(found: SessionFigures, detail: SessionDetail) -> None:
     """Draw tokens by kind, own, inherited and with child sessions."""
-    _headed("Tokens and cost")
+    exported = _Exported(lambda: exported_tables.session_numbers(detail), "numbers", detail.session_id)
+    _headed("Tokens and cost", exported=exported)
     styled, config = tables.session_numbers(detail)
     _table(styled, config, "timeline_numbers", "Tokens and cost")
     share = found.tokens.cache_read_share
@@ -133,7 +134,8 @@ def _tokens(found: SessionFigures, detail: SessionDetail) -> None:
 
 def _time(found: SessionFigures) -> None:
     """Draw where the time went."""
-    _headed("Time", "From the first to the last recorded moment. What OpenCode does not record is unknown.")
+    exported = _rows([found.time] if found.time.wall_ms else [], "time", found.session_id)
+    _headed("Time", "From the first to the last recorded moment. What OpenCode does not record is unknown.", exported)
     if not found.time.wall_ms:
         st.text("No time is recorded.")
         return

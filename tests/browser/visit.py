@@ -113,15 +113,14 @@ class Visit:
             self.page.get_by_role("button", name=button).click()
         return Path(waiting.value.path()).read_bytes()
 
-    def export(self, key: str, label: str = "CSV") -> bytes:
+    def export(self, what: str, label: str = "CSV") -> bytes:
         """Export a table and return the file.
 
         Args:
-            key: Of its export.
+            what: The table, as its export is called.
             label: CSV, Parquet or JSON.
         """
-        opener = self.page.locator(f".st-key-{key}").get_by_role("button", name="Export")
-        opener.click()
+        self.page.get_by_role("button", name=f"Export {what}", exact=True).click()
         content = self.page.get_by_test_id("stPopoverBody")
         with self.page.expect_download() as waiting:
             content.get_by_role("button", name=label).click()

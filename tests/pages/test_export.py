@@ -1,49 +1,41 @@
 """What is exported of each table: every row, exact, and a file that says so if that fails."""
 
-import csv
-import io
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from streamlit.testing.v1 import AppTest
 
 from pages.ui import export, exported_tables
-from pages.ui.table_files import FORMATS, FileFormat, csv_bytes
+from pages.ui.table_files import FORMATS, FileFormat, Table, csv_bytes
 from queries import costs, sessions
 from queries.costs import CostRow
 from queries.failures import FailurePoint
 from queries.period import Period, Scope
 from tests.builders import assistant, session, tokens
 from tests.conftest import OpenIndex
+from tests.exports import read_back
 from tests.pages.conftest import read
 
+LABELS = [each.label for each in FORMATS]
 BOM = b"\xef\xbb\xbf"
 
 
-def parsed(data: bytes) -> list[dict[str, str]]:
-    """Read a file as a spreadsheet does."""
-    return list(csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline="")))
-
-
-def read_back(data: bytes, extension: str) -> list[dict[str, Any]]:
-    """Read a file as others do."""
-    match extension:
-        case "csv":
-            return list(parsed(data))
-        case "json":
-            found: list[dict[str, Any]] = json.loads(data)
-            return found
-        case _:
-            return list(pq.read_table(io.BytesIO(data)).to_pylist())
+def sums(table: Table) -> dict[str, tuple[Decimal, int]]:
+    """Add up recorded cost and tokens of a table as each format has them, exactly."""
+    files = {each.label: read_back(each.write(table), each.extension) for each in FORMATS}
+    return {
+        label: (
+            sum((Decimal(row["cost_recorded_usd"] or 0) for row in rows), Decimal(0)),
+            sum(int(row["total_tokens"]) for row in rows),
+        )
+        for label, rows in files.items()
+    }
 
 
 def cost_row(key: str | None, cost: Decimal | None, label: str | None = None) -> CostRow:
@@ -72,14 +64,13 @@ def test_costs_is_exact_to_the_byte() -> None:
 @pytest.mark.parametrize("by", costs.GROUPINGS)
 @pytest.mark.parametrize("scope", [Scope(), Scope(agents=("build",)), Scope(period=Period(datetime(2026, 10, 1)))])
 def test_costs_sum_equals_the_totals_as_decimals(by: str, scope: Scope, real_path: Callable[[str], Path]) -> None:
-    """The file adds up to the headline, for every grouping and filter."""
+    """Each file adds up to the headline, for every grouping and filter."""
     con = read(real_path("json")).connection()
     whole = costs.cost_totals(con, scope)
 
-    rows = parsed(csv_bytes(exported_tables.costs(costs.cost_rows(con, by, scope), by, costs.RECORDED, "UTC", {})))
+    table = exported_tables.costs(costs.cost_rows(con, by, scope), by, costs.RECORDED, "UTC", {})
 
-    assert sum(Decimal(row["cost_recorded_usd"] or 0) for row in rows) == whole.cost_recorded_usd
-    assert sum(int(row["total_tokens"]) for row in rows) == whole.total_tokens
+    assert sums(table) == dict.fromkeys(LABELS, (whole.cost_recorded_usd, whole.total_tokens))
 
 
 def test_sessions_hostile_title_and_local_time(open_index: OpenIndex) -> None:
@@ -88,7 +79,7 @@ def test_sessions_hostile_title_and_local_time(open_index: OpenIndex) -> None:
 
     data = csv_bytes(exported_tables.sessions(sessions.session_rows(con, Scope(), True, "newest"), "Asia/Kathmandu"))
 
-    (row,) = parsed(data)
+    (row,) = read_back(data, "csv")
     assert row["title"] == '\'=HYPERLINK("http://example.com")'
     assert (row["started_at"], row["tz"]) == ("2026-01-01T05:45:00.000+05:45", "Asia/Kathmandu")
     assert (row["cost_recorded_usd"], row["session_total_tokens"]) == ("0.250000000000", "5")
@@ -98,19 +89,20 @@ def test_sessions_of_every_set_adds_up(real_path: Callable[[str], Path]) -> None
     """All rows, not a page, whatever the titles hold."""
     con = read(real_path("migrated-after")).connection()
 
-    rows = parsed(csv_bytes(exported_tables.sessions(sessions.session_rows(con, Scope(), True, "newest"), "UTC")))
+    whole = costs.cost_totals(con, Scope())
 
-    assert (
-        sum(Decimal(row["cost_recorded_usd"] or 0) for row in rows) == costs.cost_totals(con, Scope()).cost_recorded_usd
-    )
+    table = exported_tables.sessions(sessions.session_rows(con, Scope(), True, "newest"), "UTC")
+
+    assert sums(table) == dict.fromkeys(LABELS, (whole.cost_recorded_usd, whole.total_tokens))
 
 
 def test_session_models_has_a_row_per_model(open_index: OpenIndex) -> None:
     """The small tables of a session export too."""
     con = open_index(session(), assistant(cost=1))
 
-    models = parsed(csv_bytes(exported_tables.session_models(sessions.session_models(con, "ses_1"), "ses_1")))
+    table = exported_tables.session_models(sessions.session_models(con, "ses_1"), "ses_1")
 
+    models = read_back(csv_bytes(table), "csv")
     assert [(row["session_id"], row["cost_recorded_usd"]) for row in models] == [("ses_1", "1.000000000000")]
 
 
@@ -237,5 +229,5 @@ def test_download_is_what_the_page_shows(real_path: Callable[[str], Path], monke
     app = AppTest.from_function(_download, default_timeout=60).run()
 
     assert not app.exception
-    rows = parsed(app.text[0].value.encode())
+    rows = read_back(app.text[0].value.encode(), "csv")
     assert sum(Decimal(row["cost_recorded_usd"] or 0) for row in rows) == whole.cost_recorded_usd
