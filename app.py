@@ -4,7 +4,7 @@ import streamlit as st
 
 from pages.ui import data, filters, frame
 
-st.set_page_config(page_title="OpenCode analytics", page_icon="📊", layout="wide")
+st.set_page_config(page_title=frame.APP, page_icon="📊", layout="wide")
 
 with frame.around():
     page = frame.navigate()

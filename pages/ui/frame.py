@@ -12,6 +12,7 @@ import streamlit as st
 from pages.ui import data, display
 
 ROOT = Path(__file__).resolve().parents[2]
+APP = "OpenCode analytics"
 OVERVIEW = ROOT / "pages" / "overview.py"
 COSTS = ROOT / "pages" / "costs.py"
 SESSIONS = ROOT / "pages" / "sessions.py"
@@ -54,7 +55,7 @@ _STYLE = """
 
 
 def navigate() -> st.Page:
-    """Draw the menu and return the page that the address asks for.
+    """Draw the menu, name the browser's tab and return the page that the address asks for.
 
     Paths are absolute, so that any working directory will do. The default page has no address of its own: were it
     Overview, `/overview` would be "not found". So it is a hidden one that goes there, before any filter is drawn: what
@@ -75,6 +76,7 @@ def navigate() -> st.Page:
     page = st.navigation([home, *shown], position="top")
     if page == home:
         st.switch_page(OVERVIEW, query_params={name: st.query_params.get_all(name) for name in st.query_params})
+    st.set_page_config(page_title=f"{page.title} · {APP}")
     return page
 
 
