@@ -230,8 +230,13 @@ def indexer_command(what: Plan) -> list[str]:
 
 
 def dashboard_command(port: int) -> list[str]:
-    """Spell the command that serves the pages."""
-    options = {"server.port": str(port), "server.headless": "true", "logger.hideWelcomeMessage": "true"}
+    """Spell the command that serves the pages, to this machine whatever else is configured."""
+    options = {
+        "server.address": "localhost",
+        "server.port": str(port),
+        "server.headless": "true",
+        "logger.hideWelcomeMessage": "true",
+    }
     words = [word for name, value in options.items() for word in (f"--{name}", value)]
     return [sys.executable, "-m", "streamlit", "run", str(ROOT / "app.py"), *words]
 
