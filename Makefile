@@ -32,11 +32,12 @@ test: $(VENV)/.dev ## Run all tests; fails below 90 % coverage of indexer and qu
 		$(BIN)/coverage report --include="$$package/*" --fail-under="$$percent" || status=1; \
 	done; exit $$status
 
-lint: $(VENV)/.dev ## Check style, docstrings and types
+lint: $(VENV)/.dev ## Check style, docstrings, types and known vulnerabilities
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m tests.docstrings .
 	$(BIN)/mypy
+	$(BIN)/python -m tests.audit requirements.txt
 
 format: $(VENV)/.dev ## Format the code
 	$(BIN)/ruff check --fix-only --quiet .
