@@ -11,9 +11,9 @@ import duckdb
 import pytest
 
 from indexer import bulk_loader
-from indexer.database import Database
-from indexer.publish import IndexReader, Publisher
+from indexer.publish import IndexReader
 from tests.builders import Doc, write_json_tree
+from tests.indexing import index
 
 DATA = Path(__file__).parent / "data"
 
@@ -86,13 +86,7 @@ def build_index(tmp_path: Path, no_retries: None) -> BuildIndex:
 
     def build(*data_dirs: Path, name: str = "index.duckdb", is_sample: bool = False) -> Path:
         """Run one full pass over some folders, into a new or an existing index."""
-        path = tmp_path / name
-        with Database.open(path, is_sample=is_sample) as database:
-            publisher = Publisher(database)
-            bulk_loader.load(database, publisher, bulk_loader.find_sources(data_dirs))
-            database.set_phase("stopped", "test")
-            publisher.close()
-        return path
+        return index(tmp_path / name, *data_dirs, is_sample=is_sample)
 
     return build
 

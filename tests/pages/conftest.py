@@ -12,11 +12,11 @@ import streamlit as st
 from streamlit.components.v2.component_manager import BidiComponentManager
 from streamlit.testing.v1 import AppTest
 
-from indexer import bulk_loader
 from indexer.database import Database
 from indexer.publish import IndexReader, Publisher
 from pages.ui import frame
 from tests.builders import Doc, write_json_tree
+from tests.indexing import index as index  # for the tests, too
 
 ROOT = Path(__file__).parents[2]
 OpenApp = Callable[..., AppTest]
@@ -90,16 +90,6 @@ def open_app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> OpenApp:
         return found.switch_page(f"pages/{page}.py").run()
 
     return app
-
-
-def index(path: Path, *data_dirs: Path, is_sample: bool = False) -> Path:
-    """Run one full pass of the real indexer."""
-    with Database.open(path, is_sample=is_sample) as database:
-        publisher = Publisher(database)
-        bulk_loader.load(database, publisher, bulk_loader.find_sources(data_dirs))
-        database.set_phase("stopped", "test")
-        publisher.close()
-    return path
 
 
 def change(path: Path, sql: str) -> Path:
