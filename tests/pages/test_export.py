@@ -12,7 +12,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from pages.ui import export
-from queries import costs, exported_tables, sessions
+from queries import costs, exported_tables, overview, sessions
 from queries.costs import CostRow
 from queries.failures import FailurePoint
 from queries.period import Period, Scope
@@ -104,6 +104,34 @@ def test_session_models_has_a_row_per_model(open_index: OpenIndex) -> None:
 
     models = read_back(csv_bytes(table), "csv")
     assert [(row["session_id"], row["cost_recorded_usd"]) for row in models] == [("ses_1", "1.000000000000")]
+
+
+def test_session_numbers_are_own_copied_and_with_children(open_index: OpenIndex) -> None:
+    """A row each; what was not recorded is empty, not 0."""
+    docs = [session(), assistant(usage=tokens(input=5), cost=1)]
+    child = [session("ses_2", parentID="ses_1"), assistant("msg_9a", "ses_2", usage=tokens(input=7), cost=2)]
+    con = open_index(*docs, *child)
+    detail = sessions.session_detail(con, "ses_1", "UTC")
+    assert detail is not None
+
+    rows = read_back(csv_bytes(exported_tables.session_numbers(detail)), "csv")
+
+    assert [(row["of"], row["cost_recorded_usd"], row["input_tokens"]) for row in rows] == [
+        ("own", "1.000000000000", "5"),
+        ("inherited", "", "0"),
+        ("with child sessions", "3.000000000000", "12"),
+    ]
+
+
+def test_agents_hold_what_failed(open_index: OpenIndex) -> None:
+    """Exact cost, and the part of answers and calls that failed."""
+    failed = assistant("msg_3a", cost=0.5, error={"name": "UnknownError", "data": {"message": "no"}})
+    con = open_index(session(), assistant(cost=0.25), failed)
+
+    (row,) = read_back(csv_bytes(exported_tables.agents(overview.overview(con, Scope(), None).agents)), "csv")
+
+    assert (row["agent"], row["cost_recorded_usd"]) == ("build", "0.750000000000")
+    assert (row["answers"], row["failed_answers"], row["errors"], row["error_share"]) == ("2", "1", "1", "0.5")
 
 
 @dataclass(frozen=True, slots=True)
