@@ -117,7 +117,9 @@ def _costs(found: SessionFigures) -> None:
 
 def _tokens(found: SessionFigures, detail: SessionDetail) -> None:
     """Draw tokens by kind, own, inherited and with child sessions."""
-    exported = _Exported(lambda: exported_tables.session_numbers(detail), "numbers", detail.session_id)
+    exported = _Exported(
+        lambda: exported_tables.session_numbers(detail), "numbers", detail.session_id, "Tokens and cost"
+    )
     _headed("Tokens and cost", exported=exported)
     styled, config = tables.session_numbers(detail)
     _table(styled, config, "timeline_numbers", "Tokens and cost")
@@ -133,7 +135,7 @@ def _tokens(found: SessionFigures, detail: SessionDetail) -> None:
 
 def _time(found: SessionFigures) -> None:
     """Draw where the time went."""
-    exported = _rows([found.time] if found.time.wall_ms else [], "time", found.session_id)
+    exported = _rows([found.time] if found.time.wall_ms else [], "time", found.session_id, "Time")
     _headed("Time", "From the first to the last recorded moment. What OpenCode does not record is unknown.", exported)
     if not found.time.wall_ms:
         st.text("No time is recorded.")
@@ -147,7 +149,9 @@ def _time(found: SessionFigures) -> None:
 def _models(session_id: str, rows: Sequence[SessionModel]) -> None:
     """Draw what each agent used on each model."""
     ask = data.source(sessions.session_models, session_id)
-    exported = _Exported(lambda: exported_tables.session_models(ask(), session_id), "models", session_id)
+    exported = _Exported(
+        lambda: exported_tables.session_models(ask(), session_id), "models", session_id, "By agent and model"
+    )
     _headed("By agent and model", exported=exported if rows else None)
     if not rows:
         st.text("No model was asked.")
@@ -159,7 +163,7 @@ def _models(session_id: str, rows: Sequence[SessionModel]) -> None:
 def _exchanges(found: SessionFigures) -> None:
     """List the exchanges."""
     rows = found.exchanges
-    _headed(display.counted(len(rows), "exchange"), exported=_rows(rows, "exchanges", found.session_id))
+    _headed(display.counted(len(rows), "exchange"), exported=_rows(rows, "exchanges", found.session_id, "Exchanges"))
     if not rows:
         st.text("There is none.")
         return
@@ -171,7 +175,7 @@ def _exchanges(found: SessionFigures) -> None:
 def _tools(found: SessionFigures) -> None:
     """List the tools, the one that took longest first."""
     rows = found.tools
-    _headed("Slowest tools", exported=_rows(rows, "tools", found.session_id))
+    _headed("Slowest tools", exported=_rows(rows, "tools", found.session_id, "Slowest tools"))
     if not rows:
         st.text("No tool was called.")
         return
@@ -183,7 +187,7 @@ def _tools(found: SessionFigures) -> None:
 def _files(found: SessionFigures) -> None:
     """List the files that were touched."""
     rows = found.files
-    _headed("Files touched", exported=_rows(rows, "files", found.session_id))
+    _headed("Files touched", exported=_rows(rows, "files", found.session_id, "Files touched"))
     if found.recorded_files is not None:
         st.caption(
             f"OpenCode's own count: {display.counted(found.recorded_files, 'file')} changed, "
@@ -201,7 +205,7 @@ def _tree(live: Live) -> None:
     """List the session and all below it, and the ways to them."""
     rows = live.sessions
     title = f"{display.counted(live.head.subtree_sessions - 1, 'session')} below this one"
-    _headed(title, exported=_rows(rows, "tree", live.session_id))
+    _headed(title, exported=_rows(rows, "tree", live.session_id, "Sessions"))
     if len(rows) == 1:
         st.text("This session did not delegate.")
         return
@@ -224,7 +228,7 @@ def _tree(live: Live) -> None:
 def _wasted(live: Live) -> None:
     """List what was spent for nothing, and what that cost."""
     report = live.report
-    _headed(_sum(live), exported=_rows(report.findings, "waste", live.session_id))
+    _headed(_sum(live), exported=_rows(report.findings, "waste", live.session_id, "Loops and waste"))
     st.caption(
         "A loop: one tool with the same arguments three times or more in one exchange. Edit, fail, edit: a file that "
         "was edited again after the edit, or a call after it, failed. The cost is that of the model requests "
@@ -268,17 +272,19 @@ class _Exported:
     Attributes:
         make: Makes the table.
         table: What it holds, for the file's name.
+        what: Its name, the same however the block is headed while the session runs.
     """
 
     make: Callable[[], Table]
     table: str
     session_id: str
+    what: str
 
 
-def _rows(rows: Sequence["DataclassInstance"], table: str, session_id: str) -> _Exported | None:
+def _rows(rows: Sequence["DataclassInstance"], table: str, session_id: str, what: str) -> _Exported | None:
     """Prepare the export of rows as they are: their fields are the columns. None if there is no row."""
     tz = data.zone()
-    return _Exported(lambda: export.rows_table(rows, tz), table, session_id) if rows else None
+    return _Exported(lambda: export.rows_table(rows, tz), table, session_id, what) if rows else None
 
 
 def _headed(title: str, meaning: str | None = None, exported: _Exported | None = None) -> None:
@@ -290,7 +296,7 @@ def _headed(title: str, meaning: str | None = None, exported: _Exported | None =
                 exported.make,
                 export.plain_stem(f"opencode-session_{exported.session_id}_{exported.table}"),
                 f"timeline_{exported.table}_export",
-                title,
+                exported.what,
             )
 
 
