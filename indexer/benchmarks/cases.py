@@ -6,6 +6,7 @@ The only part of the indexer that knows the dashboard's queries.
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
+from decimal import Decimal
 
 import duckdb
 
@@ -28,6 +29,7 @@ from queries import (
     transcript,
     tree_costs,
     waste,
+    what_if,
 )
 from queries.period import Period, Scope, before, preset
 
@@ -198,6 +200,12 @@ def _always(page: str, query: Callable[..., object], about: str, plain: str | No
     return Case(page, query, about, lambda found: (about,), plain)
 
 
+# Prices of nobody: how long it takes does not depend on them.
+_THREE_MODELS = tuple(
+    what_if.ListPrice(f"provider/model-{number}", *(None,) * 6, *(Decimal(number) / 1_000_000,) * 5, Decimal())
+    for number in (1, 2, 3)
+)
+
 CASES: tuple[Case, ...] = (
     Case(_EVERY_PAGE, health.status, "", lambda found: ()),
     Case(_EVERY_PAGE, health.names, "", lambda found: (), story.NAMES),
@@ -226,6 +234,10 @@ CASES: tuple[Case, ...] = (
         for case in _scoped("Costs", costs.cost_series, f"{by} by day", story.COST_SERIES[by], by, "day")
     ),
     *(_always("Costs", costs.cost_ranks, by, story.COST_RANKS[by]) for by in costs.DIMENSIONS),
+    *_scoped("Costs", costs.unpriced_models, "", None),
+    *_scoped("Costs", costs.cost_rows, "by model, list prices", None, "model", after=(PAGE_ROWS, 0, costs.LIST)),
+    *_scoped("Costs", costs.cost_series, "model by day, list prices", None, "model", "day", after=(costs.LIST,)),
+    *_scoped("What if", what_if.alternatives, "three models", None, _THREE_MODELS),
     *_scoped("Sessions", sessions.sessions_total, "", story.SESSIONS_TOTAL, after=(True,)),
     *_scoped("Sessions", sessions.session_rows, "newest", story.SESSION_ROWS, after=(True, "newest", PAGE_ROWS)),
     *_scoped("Sessions", sessions.session_rows, "cost", story.SESSION_ROWS, after=(True, "cost", PAGE_ROWS)),

@@ -5,7 +5,10 @@ that it does not have: the same numbers, from messages and parts. The queries of
 these tables from messages and parts; all other queries run on it as they are.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
+
+import duckdb
 
 from indexer.database import STORAGE_OPTIONS, attach, quoted, quoted_name
 from indexer.publish import READER_SETTINGS
@@ -21,7 +24,14 @@ _ROLLUP_VIEWS = (
         SELECT m.session_id,
                CASE WHEN NOT has_usage THEN 'other' WHEN is_fork_copy THEN 'copy' ELSE 'counted' END AS kind,
                time_bucket(INTERVAL 15 minutes, created_at) AS quarter_at, agent, provider_id, model_id,
-               1 AS messages, total_tokens, cost_recorded_usd,
+               1 AS messages, input_tokens, output_tokens, reasoning_tokens, cache_read_tokens, cache_write_tokens,
+               total_tokens, cost_recorded_usd, cost_list_usd,
+               (has_usage AND cost_recorded_usd IS NULL)::INTEGER AS unrecorded_messages,
+               (has_usage AND is_usage_missing)::INTEGER AS missing_usage_messages,
+               (has_usage AND cost_list_usd IS NULL AND total_tokens <> 0)::INTEGER AS unpriced_messages,
+               if(has_usage AND cost_list_usd IS NULL, total_tokens, 0) AS unpriced_tokens,
+               (error_name IS NOT NULL AND error_name NOT IN ('MessageAbortedError', 'aborted'))::INTEGER
+                   AS failed_answers,
                coalesce(error_name IN ('MessageAbortedError', 'aborted'), FALSE)::INTEGER AS aborted_answers,
                coalesce(calls, 0) AS calls, coalesce(failed_calls, 0) AS failed_calls
         FROM messages m LEFT JOIN (
@@ -96,11 +106,24 @@ def build(source: Path, target: Path, index: Path) -> None:
         views = con.execute(
             "SELECT sql FROM duckdb_views() WHERE database_name = 'source' AND schema_name = 'main' AND NOT internal"
         ).fetchall()
-        for (text,) in (*views, *_ROLLUP_VIEWS):
-            con.execute(text)
+        _create_views(con, [text for (text,) in (*views, *_ROLLUP_VIEWS)])
         con.execute("CHECKPOINT index_db")
     finally:
         con.close()
+
+
+def _create_views(con: duckdb.DuckDBPyConnection, texts: Sequence[str]) -> None:
+    """Create views, those that read others after these: nothing tells their order."""
+    waiting = []
+    for text in texts:
+        try:
+            con.execute(text)
+        except duckdb.CatalogException:
+            waiting.append(text)
+    if len(waiting) == len(texts):
+        con.execute(waiting[0])  # tells what is missing
+    if waiting:
+        _create_views(con, waiting)
 
 
 _IN_PERIOD = """
