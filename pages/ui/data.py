@@ -17,7 +17,7 @@ import streamlit as st
 from indexer import settings
 from indexer.exceptions import IndexUnavailable
 from indexer.publish import IndexReader, Snapshot
-from indexer.settings_file import Settings
+from indexer.settings_file import WEEKDAYS, Settings
 from pages.ui import states
 from pages.ui.activity import BULK, Activity, Followed, condition, is_at_work
 from queries import health
@@ -179,6 +179,11 @@ def preferences() -> Settings:
     except OSError:
         stamp = str(file)
     return _read_preferences(stamp)
+
+
+def first_weekday() -> int:
+    """Return the weekday that begins a week in the settings; Monday is 0."""
+    return WEEKDAYS.index(preferences().first_weekday)
 
 
 @st.cache_data(show_spinner=False, max_entries=4)

@@ -14,6 +14,7 @@ from pages.ui import data, display
 ROOT = Path(__file__).resolve().parents[2]
 OVERVIEW = ROOT / "pages" / "overview.py"
 COSTS = ROOT / "pages" / "costs.py"
+ACTIVITY = ROOT / "pages" / "activity.py"
 SESSIONS = ROOT / "pages" / "sessions.py"
 TIMELINE = ROOT / "pages" / "timeline.py"
 ERRORS = ROOT / "pages" / "errors.py"
@@ -62,6 +63,7 @@ def navigate() -> st.Page:
     shown = [
         st.Page(OVERVIEW, title="Overview", icon=":material/dashboard:", url_path="overview"),
         st.Page(COSTS, title="Costs", icon=":material/payments:", url_path="costs"),
+        st.Page(ACTIVITY, title="Activity", icon=":material/calendar_month:", url_path="activity"),
         st.Page(SESSIONS, title="Sessions", icon=":material/forum:", url_path="sessions"),
         st.Page(TIMELINE, title="Timeline", icon=":material/view_timeline:", url_path=_TIMELINE_PATH),
         st.Page(ERRORS, title="Errors", icon=":material/error:", url_path="errors"),
