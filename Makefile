@@ -18,34 +18,26 @@ run: $(VENV)/.run ## Index OpenCode's data and open the dashboard (Ctrl-C ends b
 demo: $(VENV)/.run ## The same with the bundled sample data
 	@$(BIN)/python -m indexer.launcher --demo $(ARGS)
 
-# Tests wait for pages and processes much of the time: three groups run beside each other, unless ARGS choose some.
-# Three thresholds, because one package's tests must not pay for another's; all are reported, then the run fails.
-PYTEST := $(BIN)/coverage run -m pytest
-ASIDE := tests/browser tests/indexer
+# Files of tests are dealt to processes (tests/conftest.py says how many), the slow browser tests first; tests chosen by
+# ARGS run in one. Three thresholds, because one package's tests must not pay for another's; all are reported, then the
+# run fails.
+SPREAD := -n auto --dist loadfile --no-loadscope-reorder
 test: $(VENV)/.dev ## Run all tests; fails below 90 % coverage of indexer and queries, 80 % of pages
 	@$(BIN)/coverage erase
 	@status=0; \
-	if [ -n "$(ARGS)" ]; then $(PYTEST) $(ARGS) || status=1; else \
-		logs=$$(mktemp -d); pids=; \
-		for group in $(ASIDE); do \
-			$(PYTEST) $$group >"$$logs/$${group##*/}" 2>&1 & pids="$$pids $$!"; \
-		done; \
-		trap 'kill $$pids' INT TERM; \
-		$(PYTEST) $(addprefix --ignore=,$(ASIDE)) || status=1; \
-		for pid in $$pids; do wait $$pid || status=1; done; \
-		cat "$$logs"/*; rm -rf "$$logs"; \
-	fi; \
+	$(BIN)/coverage run -m pytest $(or $(ARGS),$(SPREAD)) || status=1; \
 	$(BIN)/coverage combine --quiet; \
 	for limit in indexer:90 queries:90 pages:80; do \
 		package=$${limit%:*}; percent=$${limit#*:}; echo; echo "Coverage of $$package, at least $$percent %"; \
 		$(BIN)/coverage report --include="$$package/*" --fail-under="$$percent" || status=1; \
 	done; exit $$status
 
-lint: $(VENV)/.dev ## Check style, docstrings and types
+lint: $(VENV)/.dev ## Check style, docstrings, types and known vulnerabilities
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m tests.docstrings .
 	$(BIN)/mypy
+	$(BIN)/python -m tests.audit requirements.txt
 
 format: $(VENV)/.dev ## Format the code
 	$(BIN)/ruff check --fix-only --quiet .

@@ -1,14 +1,15 @@
-"""The dashboard: `streamlit run app.py`. Page config, navigation, filter bar; nothing else."""
+"""The dashboard: `streamlit run app.py`. Page config, navigation, who may see it, filter bar; nothing else."""
 
 import streamlit as st
 
-from pages.ui import data, filters, frame
+from pages.ui import access, data, filters, frame
 
-st.set_page_config(page_title="OpenCode analytics", page_icon="📊", layout="wide")
+st.set_page_config(page_title=frame.APP, page_icon="📊", layout="wide")
 
 with frame.around():
     page = frame.navigate()
     frame.style()
+    access.require()
     data.check(may_be_empty=frame.is_about_index(page))
     if frame.has_filters(page):
         filters.bar(page)

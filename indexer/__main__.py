@@ -39,8 +39,8 @@ app = typer.Typer(
 
     Nothing of OpenCode's is ever changed, and nothing leaves this machine.
 
-    Exit codes: 0 done (unreadable documents are counted, not fatal), 1 index or source unusable, 2 wrong usage,
-    3 another indexer runs on this index, 130 interrupted (the next start goes on).
+    Exit codes: 0 done (unreadable documents are counted, not fatal), 1 index or source unusable, 2 wrong usage or
+    settings, 3 another indexer runs on this index, 130 interrupted (the next start goes on).
     """,
 )
 
@@ -50,7 +50,8 @@ DataOption = Annotated[
         "--data",
         metavar="DIR",
         help="OpenCode data folder (it holds storage/ and/or opencode*.db); may be given several times. "
-        "Default: OPENCODE_DATA_DIR, else $XDG_DATA_HOME/opencode, else ~/.local/share/opencode.",
+        "Default: OPENCODE_DATA_DIR, else the settings file, else $XDG_DATA_HOME/opencode, else "
+        "~/.local/share/opencode.",
     ),
 ]
 DbOption = Annotated[
@@ -58,7 +59,8 @@ DbOption = Annotated[
     typer.Option(
         "--db",
         metavar="FILE",
-        help="The index. Default: ANALYTICS_DB, else $XDG_DATA_HOME/opencode-analytics/analytics.duckdb.",
+        help="The index. Default: ANALYTICS_DB, else the settings file, else "
+        "$XDG_DATA_HOME/opencode-analytics/analytics.duckdb.",
     ),
 ]
 FullOption = Annotated[bool, typer.Option("--full", help="Compare the content of all messages, not of a sample.")]
@@ -257,6 +259,15 @@ def benchmark(
             raise
 
 
+def main() -> None:
+    """Run the command line; settings that cannot be used end any command alike."""
+    try:
+        app()
+    except SettingsInvalid as error:
+        print(error, file=sys.stderr)
+        sys.exit(USAGE)
+
+
 def _print_migration(done: MigrationResult, database: Database) -> None:
     """Print what a change of the schema version did."""
     if done.backup:
@@ -272,10 +283,7 @@ def _folders(data: list[Path] | None) -> list[Path]:
     folders = settings.data_dirs(data or ())
     if not any(settings.has_source(folder) for folder in folders):
         names = ", ".join(map(str, folders))
-        log.error(
-            "No OpenCode data in %s. Name OpenCode's data folder with --data, OPENCODE_DATA_DIR or the settings file.",
-            names,
-        )
+        log.error("No OpenCode data in %s. Name OpenCode's data folder with --data or OPENCODE_DATA_DIR.", names)
         raise typer.Exit(UNUSABLE)
     return folders
 
@@ -331,8 +339,6 @@ def _explained() -> Iterator[None]:
     except AnotherIndexerRuns as error:
         print(error, file=sys.stderr)
         raise typer.Exit(ANOTHER_RUNS) from error
-    except SettingsInvalid:
-        raise  # wrong usage: see `main`
     except IndexUnavailable as error:
         print(error, file=sys.stderr)
         raise typer.Exit(UNUSABLE) from error
@@ -390,15 +396,6 @@ def _configure_log(verbose: bool, normally: int = logging.INFO) -> None:
         stream=sys.stderr,
     )
     logging.getLogger("filelock").setLevel(logging.INFO)  # a wait for a lock asks many times
-
-
-def main() -> None:
-    """Run a command; with wrong settings none does anything."""
-    try:
-        app()
-    except SettingsInvalid as error:
-        print(error, file=sys.stderr)
-        sys.exit(USAGE)
 
 
 if __name__ == "__main__":

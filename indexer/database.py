@@ -38,7 +38,7 @@ from indexer.hot_sessions import HotSessions
 log = logging.getLogger(__name__)
 
 SCHEMA_VERSION = 6  # of the newest migration
-_SCHEMA = Path(__file__).with_name("schema.sql")
+SCHEMA = Path(__file__).with_name("schema.sql")
 
 _DAMAGED_NAME = "damaged"  # in the private folder: why the next start sets the working file aside
 _KEPT_BROKEN = 2  # damaged working files
@@ -918,7 +918,7 @@ def _create(con: duckdb.DuckDBPyConnection, is_sample: bool) -> None:
     """Lay down the schema in an empty file, all or nothing."""
     now = _now()
     con.execute("BEGIN")
-    con.execute(_SCHEMA.read_text(encoding="utf-8"))
+    con.execute(SCHEMA.read_text(encoding="utf-8"))
     migrations.record(con, migrations.known(), now)
     con.execute(
         "INSERT INTO sync_state BY NAME SELECT 0 AS revision, 'stopped' AS phase, $now AS phase_since, "

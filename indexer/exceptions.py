@@ -54,13 +54,13 @@ class AnotherIndexerRuns(Exception):
     """Another process writes this index; the message names it. Exit code 3."""
 
 
+class SettingsInvalid(Exception):
+    """The settings file or an environment variable says something that cannot be used. Exit code 2."""
+
+
 class SourceUnusable(Exception):
     """OpenCode's storage cannot be read. Exit code 1."""
 
 
 class BulkInterrupted(Exception):
     """A full pass did not end; whoever waited for it has nothing to go on with."""
-
-
-class SettingsInvalid(IndexUnavailable):
-    """The settings file cannot be used, so nobody knows what is wanted. The command line ends with exit code 2."""

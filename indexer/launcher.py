@@ -23,9 +23,11 @@ from typing import Annotated
 import typer
 
 from indexer import sample, settings
+from indexer.exceptions import SettingsInvalid
 
 ROOT = Path(__file__).resolve().parents[1]
 FIRST_PORT = 8501
+USAGE = 2
 ANOTHER_INDEXER_RUNS = 3
 POLL_S = 0.25
 START_LIMIT_S = 120.0
@@ -228,8 +230,13 @@ def indexer_command(what: Plan) -> list[str]:
 
 
 def dashboard_command(port: int) -> list[str]:
-    """Spell the command that serves the pages."""
-    options = {"server.port": str(port), "server.headless": "true", "logger.hideWelcomeMessage": "true"}
+    """Spell the command that serves the pages, to this machine whatever else is configured."""
+    options = {
+        "server.address": "localhost",
+        "server.port": str(port),
+        "server.headless": "true",
+        "logger.hideWelcomeMessage": "true",
+    }
     words = [word for name, value in options.items() for word in (f"--{name}", value)]
     return [sys.executable, "-m", "streamlit", "run", str(ROOT / "app.py"), *words]
 
@@ -278,11 +285,16 @@ def main(
 ) -> None:
     """Index OpenCode's data and serve the dashboard on localhost, until Ctrl-C.
 
-    Exit codes: 0 stopped by you, 1 one of the two processes could not go on, 2 usage.
+    Exit codes: 0 stopped by you, 1 one of the two processes could not go on, 2 usage or settings.
     """
     if demo and (data or db):
         raise typer.BadParameter("--demo has its own data and index; leave out --data and --db.")
-    what = plan([look(folder) for folder in settings.data_dirs(data or ())], db, demo)
+    try:
+        settings.load()  # before both processes find out
+        what = plan([look(folder) for folder in settings.data_dirs(data or ())], db, demo)
+    except SettingsInvalid as error:
+        say(str(error))
+        raise typer.Exit(USAGE) from error
     say(f"The index is {what.index}")
     chosen = free_port(port)
     if chosen != port:

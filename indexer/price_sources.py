@@ -19,7 +19,7 @@ import json5
 
 from indexer import sample, settings
 from indexer.json_values import mapping
-from indexer.settings_file import ModelPrice as SettingsPrice
+from indexer.settings_model import ModelPrice as SettingsPrice
 
 if TYPE_CHECKING:
     from genai_prices import types as genai
@@ -156,12 +156,12 @@ def load(*, is_sample: bool = False) -> PriceSources:
     )
 
 
-def stamp(*, is_sample: bool = False) -> tuple[tuple[str, int, int], ...]:
+def stamp(*, is_sample: bool = False) -> tuple[object, ...]:
     """Return what changes with every change of the files that `load` reads. Cheap."""
     if is_sample:
         return ()
-    files = (settings.settings_file(), *settings.opencode_configurations(), settings.opencode_models())
-    return tuple(_stamp_of(file) for file in files)
+    files = (*settings.opencode_configurations(), settings.opencode_models())
+    return settings.file_stamp(), *map(_stamp_of, files)
 
 
 def _stamp_of(file: Path) -> tuple[str, int, int]:
@@ -275,10 +275,10 @@ def _a_token(usd_a_million: Decimal) -> Decimal:
 
 def _settings_prices(model: ModelKey, entries: Sequence[SettingsPrice]) -> list[Price]:
     """Turn the user's own prices into rows: each holds until the next date, and up to the next number of tokens."""
-    starts = sorted({entry.from_day for entry in entries}, key=lambda day: day or date.min)
+    starts = sorted({entry.begins for entry in entries}, key=lambda day: day or date.min)
     found = []
     for start, end in zip(starts, [*starts[1:], None], strict=True):
-        alike = sorted((entry for entry in entries if entry.from_day == start), key=lambda entry: entry.over or 0)
+        alike = sorted((entry for entry in entries if entry.begins == start), key=lambda entry: entry.over or 0)
         for entry, longer in zip(alike, [*alike[1:], None], strict=True):
             price = _price(model, "settings", _settings_rates(entry))
             upto = longer.over if longer else None

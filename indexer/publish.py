@@ -30,7 +30,17 @@ import duckdb
 
 from indexer import compaction, failures, settings
 from indexer.activity import Activity, read_activity, request_retry
-from indexer.database import Database, Settings, absolute, attach, check_schema, copy_file, file_stamp, private_folder
+from indexer.database import (
+    SCHEMA,
+    Database,
+    Settings,
+    absolute,
+    attach,
+    check_schema,
+    copy_file,
+    file_stamp,
+    private_folder,
+)
 from indexer.exceptions import IndexBroken, IndexDamaged, IndexMissing, IndexUnavailable, IndexUnwritable
 
 log = logging.getLogger(__name__)
@@ -793,19 +803,41 @@ def _read_link(path: Path) -> str | None:
         return None
 
 
-def _open(path: Path) -> Snapshot:
+def open_apart(path: Path) -> Snapshot:
+    """Open what is published now, shared with nobody: for a query that is not one of ours, in a process of its own.
+
+    It never writes to the disk: what does not fit into its memory fails.
+
+    Raises:
+        IndexUnavailable: There is none, or it cannot be used.
+    """
+    return _open(absolute(path), spills=False)
+
+
+def contract() -> str:
+    """Return what readers find in the index: the SQL that makes its tables and views, with its comments."""
+    return SCHEMA.read_text(encoding="utf-8")
+
+
+def _open(path: Path, *, spills: bool = True) -> Snapshot:
     """Open what is published. Whatever fails, the revision may just have been removed: follow the link again."""
     while True:
         file, key = _locate(path)
         try:
-            return _open_file(file, path, key)
+            return _open_file(file, path, key, spills)
         except IndexUnavailable:
             if _locate(path)[1] == key:
                 raise
 
 
-def _open_file(file: Path, path: Path, key: str) -> Snapshot:
+def _open_file(file: Path, path: Path, key: str, spills: bool) -> Snapshot:
     """Open one published file for reading.
+
+    Args:
+        file: The real file.
+        path: Where readers look.
+        key: What names the publication.
+        spills: Whether large queries may use the disk.
 
     Raises:
         IndexUnavailable: It is none of ours, of another version, or damaged.
@@ -813,7 +845,7 @@ def _open_file(file: Path, path: Path, key: str) -> Snapshot:
     folder = private_folder(path)
     spill = (folder if folder.is_dir() else Path(tempfile.gettempdir())) / f"spill-{uuid.uuid4().hex}"
     try:
-        con = attach(file, path, "READ_ONLY", READER_SETTINGS | {"temp_directory": str(spill)})
+        con = attach(file, path, "READ_ONLY", READER_SETTINGS | {"temp_directory": str(spill) if spills else ""})
     except (IndexDamaged, IndexUnwritable) as error:  # what the writer does about its own file
         raise IndexBroken(
             f"The index at {path} cannot be opened ({error.__cause__}). Start the indexer: it publishes it anew."

@@ -3,6 +3,7 @@
 -- Meanings are in docs/metrics.md. Times are naive UTC; tokens are counts as OpenCode recorded them; costs are USD,
 -- exact to 12 decimals. The order of columns means nothing: migrations append.
 
+-- One row per migration that the index went through, with the version it led to.
 CREATE TABLE schema_migrations (
     version    INTEGER PRIMARY KEY,
     name       VARCHAR NOT NULL,
@@ -24,6 +25,7 @@ CREATE TABLE sync_state (
     texts_deleted_at   TIMESTAMP            -- since when deleted texts wait to be wiped out of the file; NULL: none do
 );
 
+-- One row per change of the phase, with what was said about it.
 CREATE TABLE sync_events (
     occurred_at TIMESTAMP NOT NULL,
     phase   VARCHAR NOT NULL,
@@ -70,6 +72,7 @@ CREATE TABLE documents (
     PRIMARY KEY (source_id, key)
 );
 
+-- One row per project.
 CREATE TABLE projects (
     project_id   VARCHAR PRIMARY KEY,
     name         VARCHAR,                   -- only where the user gave one
@@ -83,6 +86,7 @@ CREATE TABLE projects (
     deleted_at   TIMESTAMP
 );
 
+-- One row per session; its numbers are in session_stats.
 CREATE TABLE sessions (
     session_id         VARCHAR PRIMARY KEY,
     project_id         VARCHAR,
@@ -112,6 +116,7 @@ CREATE TABLE sessions (
     deleted_at         TIMESTAMP
 );
 
+-- One row per message, with its tokens and cost. Their sum counts fork copies twice: see spend.
 CREATE TABLE messages (
     message_id          VARCHAR PRIMARY KEY,
     session_id          VARCHAR NOT NULL,
@@ -153,6 +158,7 @@ CREATE TABLE messages (
     deleted_at          TIMESTAMP
 );
 
+-- One row per part of a message: text, reasoning, tool call, step, file.
 CREATE TABLE parts (
     part_id          VARCHAR PRIMARY KEY,
     message_id       VARCHAR NOT NULL,
@@ -199,12 +205,15 @@ CREATE TABLE part_bodies (
     output_bytes BIGINT NOT NULL
 );
 
+-- One row per agent that a message names.
 CREATE TABLE agents (name VARCHAR PRIMARY KEY);
+-- One row per model that a message names.
 CREATE TABLE models (
     vendor   VARCHAR NOT NULL,              -- OpenCode's providerID
     model_id VARCHAR NOT NULL,
     PRIMARY KEY (vendor, model_id)
 );
+-- One row per tool that was called.
 CREATE TABLE tools (tool_name VARCHAR PRIMARY KEY);
 
 -- List prices of the models that are used, USD a token. Of the rows of a model one at most holds for a request: by its time

@@ -1,10 +1,58 @@
-"""Where everything is, and what the user chose: command line first, then environment, settings file, defaults."""
+"""Finds and reads the settings: command line first, then environment, then the settings file, then defaults."""
 
 import os
+import tomllib
 from collections.abc import Sequence
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
-from indexer.settings_file import Settings, read_settings
+from pydantic import ValidationError
+
+from indexer.exceptions import SettingsInvalid
+from indexer.settings_model import Settings, problems
+
+# Keys of the file that an environment variable overrides; folders and index have theirs below.
+_VARIABLES = {"time_zone": "ANALYTICS_TIME_ZONE", "first_weekday": "ANALYTICS_FIRST_WEEKDAY"}
+
+
+def load() -> Settings:
+    """Read the settings file and the environment.
+
+    Returns:
+        What they say; defaults for all else, also without a file.
+
+    Raises:
+        SettingsInvalid: The file cannot be read, or says something that cannot be used.
+    """
+    from_environment = {key: name for key, name in _VARIABLES.items() if os.environ.get(name)}
+    document = _read_file() | {key: os.environ[name] for key, name in from_environment.items()}
+    try:
+        return Settings.model_validate(document)
+    except ValidationError as error:
+        found = "\n".join(problems(error, from_environment, str(file_path())))
+        raise SettingsInvalid(f"The settings cannot be used.\n{found}") from error
+
+
+def file_path() -> Path:
+    """Name the settings file; it need not exist.
+
+    Returns:
+        `ANALYTICS_CONFIG`, else `opencode-analytics/settings.toml` in the folder for settings. Absolute.
+    """
+    configured = os.environ.get("ANALYTICS_CONFIG", "")
+    return Path(configured).expanduser().absolute() if configured else _default_file()
+
+
+def file_stamp() -> str:
+    """Return what differs whenever the settings may have changed, without reading the file."""
+    path = file_path()
+    variables = [os.environ.get(name, "") for name in _VARIABLES.values()]
+    try:
+        stat = path.stat()
+    except OSError as error:
+        return repr((str(path), error.errno, variables))
+    return repr((str(path), stat.st_mtime_ns, stat.st_size, stat.st_ino, variables))
 
 
 def data_dirs(given: Sequence[Path] = ()) -> list[Path]:
@@ -14,16 +62,15 @@ def data_dirs(given: Sequence[Path] = ()) -> list[Path]:
         given: Folders from the command line; they win.
 
     Returns:
-        The given folders, else `OPENCODE_DATA_DIR` (several separated like PATH), else `data` of the settings file,
-        else OpenCode's own default. Absolute, each once, in the order given. They may not exist.
+        The given folders, else `OPENCODE_DATA_DIR` (several separated like PATH), else those of the settings file, else
+        OpenCode's own default. Absolute, each once, in the order given. They may not exist.
 
     Raises:
-        SettingsInvalid: The settings file is needed, and cannot be used.
+        SettingsInvalid: The settings file is needed and cannot be used.
     """
     configured = os.environ.get("OPENCODE_DATA_DIR", "")
-    folders = list(given) or [Path(name) for name in configured.split(os.pathsep) if name] or list(load().data)
-    if not folders:
-        folders = [_data_home() / "opencode"]
+    folders = list(given) or [Path(name) for name in configured.split(os.pathsep) if name]
+    folders = folders or list(load().data) or [_data_home() / "opencode"]
     return list(dict.fromkeys(_absolute(folder) for folder in folders))
 
 
@@ -34,17 +81,15 @@ def index_path(given: Path | None = None) -> Path:
         given: Path from the command line; it wins.
 
     Returns:
-        The given path, else `ANALYTICS_DB`, else `index` of the settings file, else
-        `opencode-analytics/analytics.duckdb` in the data home. Absolute, and not resolved: the file itself is a
-        symbolic link that moves with every revision.
+        The given path, else `ANALYTICS_DB`, else that of the settings file, else `opencode-analytics/analytics.duckdb`
+        in the data home. Absolute, and not resolved: the file itself is a symbolic link that moves with every revision.
 
     Raises:
-        SettingsInvalid: The settings file is needed, and cannot be used.
+        SettingsInvalid: The settings file is needed and cannot be used.
     """
     configured = os.environ.get("ANALYTICS_DB", "")
-    default = _data_home() / "opencode-analytics" / "analytics.duckdb"
-    path = given or (Path(configured) if configured else load().index or default)
-    path = path.expanduser()
+    path = given or (Path(configured) if configured else load().index)
+    path = (path or _data_home() / "opencode-analytics" / "analytics.duckdb").expanduser()
     return _absolute(path.parent) / path.name
 
 
@@ -72,25 +117,6 @@ def database_files(data_dir: Path) -> list[Path]:
     if is_here and (data_dir / configured).is_file():
         found.add(data_dir / configured)
     return sorted(found)
-
-
-def settings_file() -> Path:
-    """Name the settings file: `ANALYTICS_CONFIG`, else `opencode-analytics/settings.toml` in the configuration home."""
-    configured = os.environ.get("ANALYTICS_CONFIG", "")
-    path = Path(configured) if configured else _config_home() / "opencode-analytics" / "settings.toml"
-    return path.expanduser()
-
-
-def load() -> Settings:
-    """Read the settings file.
-
-    Returns:
-        What it says; all defaults if there is no such file.
-
-    Raises:
-        SettingsInvalid: It cannot be used.
-    """
-    return read_settings(settings_file())
 
 
 def opencode_configurations() -> list[Path]:
@@ -125,6 +151,33 @@ def has_source(data_dir: Path) -> bool:
     # a broken link counts, too: its error is worth more than "no data"
     is_any = any(name == "storage" or (name.startswith("opencode") and name.endswith(".db")) for name in names)
     return is_any or bool(database_files(data_dir))
+
+
+def _read_file() -> dict[str, Any]:
+    """Read the settings file as it is. Empty if there is none, unless the environment names it."""
+    path = file_path()
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"), parse_float=Decimal)
+    except FileNotFoundError as error:
+        if os.environ.get("ANALYTICS_CONFIG"):
+            raise SettingsInvalid(
+                f"The settings cannot be used.\n{path}, named by ANALYTICS_CONFIG: no file"
+            ) from error
+        return {}
+    except OSError as error:
+        reason = f"cannot be read: {error.strerror}"
+    except UnicodeDecodeError:
+        reason = "is not UTF-8 text"
+    except ArithmeticError:
+        reason = "has a number that is too large"
+    except (ValueError, RecursionError) as error:
+        reason = f"is no TOML: {error}"
+    raise SettingsInvalid(f"The settings cannot be used.\n{path}: {reason}")
+
+
+def _default_file() -> Path:
+    """Return the usual place of the settings file, by default below `~/.config`."""
+    return _config_home() / "opencode-analytics" / "settings.toml"
 
 
 def _absolute(path: Path) -> Path:

@@ -18,32 +18,24 @@ if not totals.messages:
     st.stop()
 
 filters.warn_unknown()
-spend.figures(totals)
-spend.left_out(totals)
+by, basis = spend.chosen()
+spend.figures(totals, basis)
+spend.left_out(totals, data.load(costs.unpriced_models, scope))
 
-by = spend.grouping()
-view = spend.view(by, scope, totals)
+spend.choices()
+view = spend.view(by, basis, scope, totals)
 
 left, right = st.columns([3, 2], gap="medium")
 with left.container(border=True, height="stretch", key="costs_over_time"):
     st.markdown(f"**{view.series_title}**")
-    spend.chart(view.over_time, "over_time", view.series_alt, is_empty=not view.axis, height="stretch")
+    spend.chart(view.over_time, "over_time", view.series_alt, basis, is_empty=not view.axis, height="stretch")
 with right.container(border=True, height="stretch", key="costs_ranking"):
     st.markdown(f"**{view.ranking_title}**")
-    spend.chart(view.ranking, "ranking", view.ranking_alt, is_empty=not totals.cost_recorded_usd, height="content")
+    spend.chart(view.ranking, "ranking", view.ranking_alt, basis, is_empty=not totals.cost_usd(basis), height="content")
 
 with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", key="costs_tools"):
     st.markdown(f"**{view.table_title}**", width="content")
-    st.download_button(
-        "CSV",
-        data=export.safely(view.csv),
-        file_name=view.file_name,
-        mime="text/csv",
-        key="costs_csv",
-        icon=":material/download:",
-        on_click="ignore",
-        help="Every row, full precision",
-    )
+    export.offer(view.exported, view.file_stem, "costs_export", f"Costs by {by}")
 with st.container(key="costs_table"):
     spend.table(view)
 st.caption(spend.NEVER_RECORDED)

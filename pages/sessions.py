@@ -20,15 +20,8 @@ with tools.container(horizontal=True, vertical_alignment="center", gap="medium",
     sort, fold = listing.order(), listing.folding()
 with tools:
     total = data.load(sessions.sessions_total, scope, fold)
-    st.download_button(
-        "CSV",
-        data=export.safely(listing.csv(scope, fold, sort)),
-        file_name=export.file_name("sessions", scope),
-        mime="text/csv",
-        key="sessions_csv",
-        icon=":material/download:",
-        on_click="ignore",
-        help="Every row, full precision",
+    export.offer(
+        listing.exported(scope, fold, sort), export.file_stem("sessions", scope), "sessions_export", "Sessions"
     )
 
 if not total.sessions:

@@ -14,10 +14,11 @@ GROUPINGS = ("day", "week", "month", "provider", "model", "agent", "project", "s
 TIME_GROUPINGS = ("day", "week", "month")
 DIMENSIONS = ("provider", "model", "agent", "project")
 STEPS = ("hour", "day", "week", "month")
+RECORDED, LIST = BASES = ("recorded", "list")
 
 _KEYS = {
     "day": "local_time::DATE",
-    "week": "date_trunc('week', local_time)::DATE",
+    "week": "(date_trunc('week', local_time - to_days($first_weekday)) + to_days($first_weekday))::DATE",
     "month": "date_trunc('month', local_time)::DATE",
     "provider": "coalesce(provider_id, 'unknown')",
     "model": narrow.MODEL,
@@ -52,6 +53,10 @@ class CostTotals:
             nothing was sent.
         unrecorded_messages: Counting messages without a recorded cost; their tokens are in, their cost is not.
         unrecorded_tokens: Tokens of those.
+        cost_list_usd: What these tokens cost at public prices of their days, exact. None if no price is known.
+        unpriced_messages: Counting messages with tokens whose model has no known price; not in `cost_list_usd`.
+        unpriced_tokens: Tokens of those.
+        free_list_usd: Share of `cost_list_usd` whose recorded cost is 0: subscriptions and free models.
         missing_usage_messages: Messages whose request ended without usage: unknown, not free.
         unknown_time_messages: Messages that the period left out because their time is not known.
         fork_copies: Copies that forks made of counted messages; not in any number here.
@@ -72,6 +77,10 @@ class CostTotals:
     cache_read_share: float | None
     unrecorded_messages: int
     unrecorded_tokens: int
+    cost_list_usd: Decimal | None
+    unpriced_messages: int
+    unpriced_tokens: int
+    free_list_usd: Decimal | None
     missing_usage_messages: int
     unknown_time_messages: int
     fork_copies: int
@@ -79,10 +88,9 @@ class CostTotals:
     first_at: datetime | None
     last_at: datetime | None
 
-    @property
-    def cost_per_session_usd(self) -> Decimal | None:
-        """Return the cost of a session, to 12 decimals. None if no cost was recorded."""
-        return per_session(self.cost_recorded_usd, self.sessions)
+    def cost_usd(self, basis: str) -> Decimal | None:
+        """Return the cost on one of `BASES`."""
+        return self.cost_list_usd if basis == LIST else self.cost_recorded_usd
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,14 +98,16 @@ class CostRow:
     """Spend of one group.
 
     Attributes:
-        key: Day or Monday (2026-11-03), month (2026-11), provider, `provider/model`, agent, project id or session
-            id. None: the time is not known.
+        key: Day or first day of a week (2026-11-03), month (2026-11), provider, `provider/model`, agent, project id or
+            session id. None: the time is not known.
         label: Name of a project or title of a session where there is one, else None.
         cost_recorded_usd: Exact. None if none was recorded.
-        share: Part of the scope's recorded cost, 0 to 1. None if there is no cost.
+        share: Part of the scope's cost on the basis that was asked for, 0 to 1. None if there is no cost.
         sessions: Sessions with a message in the group. A session may be in several groups.
         errors: Messages that ended in an error plus tool calls that failed.
         unrecorded_messages: Messages without a recorded cost; not in `cost_recorded_usd`.
+        cost_list_usd: At list prices, exact. None if no price is known.
+        unpriced_messages: Messages with tokens and no known price; not in `cost_list_usd`.
     """
 
     key: str | None
@@ -115,16 +125,17 @@ class CostRow:
     errors: int
     unrecorded_messages: int
     missing_usage_messages: int
+    cost_list_usd: Decimal | None
+    unpriced_messages: int
 
-    @property
-    def cost_per_session_usd(self) -> Decimal | None:
-        """Return the cost of a session in the group, to 12 decimals. None if no cost was recorded."""
-        return per_session(self.cost_recorded_usd, self.sessions)
+    def cost_usd(self, basis: str) -> Decimal | None:
+        """Return the cost on one of `BASES`."""
+        return self.cost_list_usd if basis == LIST else self.cost_recorded_usd
 
 
 @dataclass(frozen=True, slots=True)
 class CostPoint:
-    """Recorded cost of one key in one step of time.
+    """Cost of one key in one step of time.
 
     Attributes:
         step_at: Start of the hour, day, week or month in the viewer's zone, naive.
@@ -139,6 +150,20 @@ class CostPoint:
     def amount(self) -> float:
         """Return what is drawn."""
         return self.cost_usd
+
+
+@dataclass(frozen=True, slots=True)
+class UnpricedModel:
+    """A model whose list price is not known.
+
+    Attributes:
+        model: `provider/model`.
+        messages: With tokens.
+    """
+
+    model: str
+    messages: int
+    tokens: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +199,12 @@ def cost_totals(con: duckdb.DuckDBPyConnection, scope: Scope) -> CostTotals:
 
 
 def cost_rows(
-    con: duckdb.DuckDBPyConnection, by: str, scope: Scope, limit: int | None = None, offset: int = 0
+    con: duckdb.DuckDBPyConnection,
+    by: str,
+    scope: Scope,
+    limit: int | None = None,
+    offset: int = 0,
+    basis: str = RECORDED,
 ) -> list[CostRow]:
     """Break the spend of a scope down.
 
@@ -184,29 +214,38 @@ def cost_rows(
         scope: What to look at.
         limit: Rows at most. None: all.
         offset: Rows to leave out first.
+        basis: One of `BASES`: what shares and the order go by.
 
     Returns:
         One row per group with a message in the scope. Days, weeks and months newest first, unknown time last; others
         dearest first, then most tokens, then by key. The rows of all pages add up to `cost_totals`.
     """
     values = {**narrow.values(scope), "limit": limit, "offset": offset}
-    return fetch_rows(con, narrow.narrowed(_ROWS[by], scope), values, CostRow)
+    return fetch_rows(con, narrow.narrowed(_ROWS[by, basis], scope), values, CostRow)
 
 
-def cost_series(con: duckdb.DuckDBPyConnection, dimension: str, step: str, scope: Scope) -> list[CostPoint]:
-    """Follow the recorded cost over time.
+def cost_series(
+    con: duckdb.DuckDBPyConnection, dimension: str, step: str, scope: Scope, basis: str = RECORDED
+) -> list[CostPoint]:
+    """Follow the cost over time.
 
     Args:
         con: The index, open for reading.
         dimension: One of `DIMENSIONS`.
         step: One of `STEPS`.
         scope: What to look at.
+        basis: One of `BASES`.
 
     Returns:
-        By time, then key; steps and keys without a recorded cost have no point, nor do messages of unknown time.
+        By time, then key; steps and keys without a cost have no point, nor do messages of unknown time.
     """
-    sql = narrow.narrowed(_SERIES[dimension], scope)
+    sql = narrow.narrowed(_SERIES[dimension, basis], scope)
     return fetch_rows(con, sql, {**narrow.values(scope), "step": step}, CostPoint)
+
+
+def unpriced_models(con: duckdb.DuckDBPyConnection, scope: Scope) -> list[UnpricedModel]:
+    """List the models of a scope whose list price is not known, most tokens first, then by name."""
+    return fetch_rows(con, narrow.narrowed(_UNPRICED, scope), narrow.values(scope), UnpricedModel)
 
 
 def cost_ranks(con: duckdb.DuckDBPyConnection, dimension: str) -> list[RankedKey]:
@@ -224,14 +263,16 @@ def cost_ranks(con: duckdb.DuckDBPyConnection, dimension: str) -> list[RankedKey
 
 _COUNTERS = (
     *("messages", "input_tokens", "output_tokens", "reasoning_tokens", "cache_read_tokens", "cache_write_tokens"),
-    *("total_tokens", "unrecorded_messages", "missing_usage_messages"),
+    *("total_tokens", "unrecorded_messages", "missing_usage_messages", "unpriced_messages"),
 )
+_COSTS = {RECORDED: "cost_recorded_usd", LIST: "cost_list_usd"}
 
 
 def _sums(*counters: str) -> str:
     """Write the sums of the costs and some counters."""
     counted = (f"coalesce(sum({counter}), 0)::BIGINT AS {counter}" for counter in counters)
-    return ", ".join(("sum(cost_recorded_usd)::DECIMAL(38, 12) AS cost_recorded_usd", *counted))
+    costs = (f"sum({cost})::DECIMAL(38, 12) AS {cost}" for cost in _COSTS.values())
+    return ", ".join((*costs, *counted))
 
 
 _TOTALS = f"""
@@ -249,7 +290,8 @@ _TOTALS = f"""
           AND {narrow.BY_NAME} AND {narrow.IN_SESSION}
     ),
     sums AS (
-        SELECT {_sums(*_COUNTERS, "unrecorded_tokens")},
+        SELECT {_sums(*_COUNTERS, "unrecorded_tokens", "unpriced_tokens")},
+               sum(free_list_usd)::DECIMAL(38, 12) AS free_list_usd,
                count(DISTINCT session_id) AS sessions,
                min(first_at)              AS first_at,
                max(last_at)               AS last_at
@@ -269,10 +311,10 @@ def _source(by: str, is_timed: bool) -> str:
 
 # The slices of each session are added up first, which leaves a few rows and counts each session once: count(DISTINCT)
 # would take two further passes.
-def _rows_sql(by: str) -> str:
-    """Write the query of one grouping."""
+def _rows_sql(by: str, cost: str) -> str:
+    """Write the query of one grouping, in the order of a cost."""
     is_timed = by in TIME_GROUPINGS
-    order = "key DESC NULLS LAST" if is_timed else "cost_recorded_usd DESC NULLS LAST, total_tokens DESC, key"
+    order = "key DESC NULLS LAST" if is_timed else f"{cost} DESC NULLS LAST, total_tokens DESC, key"
     return f"""
         WITH {narrow.HITS}, {narrow.SLICED}, {f"{narrow.TIMED}," if is_timed else ""}
         by_session AS (
@@ -286,28 +328,36 @@ def _rows_sql(by: str) -> str:
         ),
         grouped AS (SELECT * REPLACE ({_NAMES.get(by, "key")} AS key) FROM by_key)
         SELECT grouped.*, {"label" if by in _LABELS else "NULL AS label"},
-               cost_recorded_usd::DOUBLE / nullif(sum(cost_recorded_usd) OVER ()::DOUBLE, 0) AS share
+               {cost}::DOUBLE / nullif(sum({cost}) OVER ()::DOUBLE, 0) AS share
         FROM grouped {f"LEFT JOIN ({_LABELS[by]}) USING (key)" if by in _LABELS else ""}
         ORDER BY {order}
         LIMIT $limit::BIGINT OFFSET $offset::BIGINT
     """
 
 
-_ROWS = {by: _rows_sql(by) for by in GROUPINGS}
+_ROWS = {(by, basis): _rows_sql(by, cost) for by in GROUPINGS for basis, cost in _COSTS.items()}
 
 _SERIES = {
-    dimension: f"""
+    (dimension, basis): f"""
         WITH {narrow.HITS}, {narrow.SLICED}, {narrow.TIMED}
-        SELECT date_trunc($step, local_time)::TIMESTAMP AS step_at,
-               {_KEYS[dimension]}                       AS key,
-               sum(cost_recorded_usd)::DOUBLE           AS cost_usd
+        SELECT {narrow.step_at("local_time")} AS step_at,
+               {_KEYS[dimension]}             AS key,
+               sum({cost})::DOUBLE            AS cost_usd
         FROM {_source(dimension, True)}
-        WHERE local_time IS NOT NULL AND cost_recorded_usd > 0
+        WHERE local_time IS NOT NULL AND {cost} > 0
         GROUP BY 1, 2
         ORDER BY 1, 2
     """
     for dimension in DIMENSIONS
+    for basis, cost in _COSTS.items()
 }
+
+_UNPRICED = f"""
+    WITH {narrow.HITS}, {narrow.SLICED}
+    SELECT {narrow.MODEL} AS model, sum(unpriced_messages)::BIGINT AS messages, sum(unpriced_tokens)::BIGINT AS tokens
+    FROM sliced WHERE unpriced_messages > 0
+    GROUP BY 1 ORDER BY tokens DESC, model
+"""
 
 _RANKS = {
     dimension: f"""

@@ -518,7 +518,7 @@ _SERIES = {
                    count(*) AS errors
             FROM failed WHERE message_at IS NOT NULL GROUP BY ALL
         )
-        SELECT date_trunc($step, quarter AT TIME ZONE 'UTC' AT TIME ZONE $tz)::TIMESTAMP AS step_at,
+        SELECT {narrow.step_at("(quarter AT TIME ZONE 'UTC' AT TIME ZONE $tz)")} AS step_at,
                key, sum(errors)::BIGINT AS errors
         FROM quarters GROUP BY ALL ORDER BY ALL
     """

@@ -183,8 +183,8 @@ def document_problems(
     return fetch_rows(con, sql, {"limit": limit, "offset": offset}, DocumentProblem)
 
 
-def history(con: duckdb.DuckDBPyConnection, tz: str, limit: int) -> list[PhaseEvent]:
-    """List what the indexer did, newest first."""
+def history(con: duckdb.DuckDBPyConnection, tz: str, limit: int | None = None) -> list[PhaseEvent]:
+    """List what the indexer did, newest first; all of it without a limit."""
     sql = """
         SELECT occurred_at AT TIME ZONE 'UTC' AT TIME ZONE $tz AS occurred_at, phase, message
         FROM sync_events

@@ -88,6 +88,16 @@ TIMED = """
 """
 
 
+def step_at(local_time: str) -> str:
+    """Write the start of the step `$step` that a local time is in. DuckDB's weeks begin on Monday; ours may not.
+
+    Args:
+        local_time: Wall-clock time, a TIMESTAMP.
+    """
+    shift = "to_days(if($step = 'week', $first_weekday, 0)::INTEGER)"
+    return f"(date_trunc($step, {local_time} - {shift}) + {shift})::TIMESTAMP"
+
+
 def narrowed(sql: str, scope: Scope) -> str:
     """Leave the conditions out that hold anyway: where nothing is set, they are half of what DuckDB plans.
 
@@ -114,4 +124,5 @@ def values(scope: Scope) -> dict[str, object]:
         "models": list(scope.models),
         "projects": list(scope.projects),
         "text": scope.text,
+        "first_weekday": scope.first_weekday,
     }

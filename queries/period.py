@@ -1,6 +1,6 @@
 """What to look at: the part of the index that the filter bar chose, and how days are cut."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
@@ -37,6 +37,7 @@ class Scope:
         models: `provider/model`, each side `unknown` where not recorded. Empty: all.
         projects: Project ids, `unknown` for sessions that name none. Empty: all.
         text: Part of a title, prompt or answer, any case. Empty: all.
+        first_weekday: Weeks begin on it; Monday is 0. Leaves nothing out.
     """
 
     tz: str = "UTC"
@@ -45,11 +46,12 @@ class Scope:
     models: tuple[str, ...] = ()
     projects: tuple[str, ...] = ()
     text: str = ""
+    first_weekday: int = 0
 
     @property
     def is_narrow(self) -> bool:
         """Tell whether any filter is set, the period included."""
-        return self != replace(Scope(), tz=self.tz)
+        return self != Scope(tz=self.tz, first_weekday=self.first_weekday)
 
     @property
     def is_by_message(self) -> bool:

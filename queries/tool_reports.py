@@ -350,7 +350,7 @@ _SERIES = f"""
         FROM calls WHERE duration_ms IS NOT NULL AND message_at IS NOT NULL
     ),
     steps AS (
-        SELECT quarter, date_trunc($step, quarter AT TIME ZONE 'UTC' AT TIME ZONE $tz)::TIMESTAMP AS step_at
+        SELECT quarter, {narrow.step_at("(quarter AT TIME ZONE 'UTC' AT TIME ZONE $tz)")} AS step_at
         FROM (SELECT DISTINCT quarter FROM timed)
     ),
     grouped AS (

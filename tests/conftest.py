@@ -11,16 +11,11 @@ import duckdb
 import pytest
 
 from indexer import bulk_loader
-from indexer.database import Database
-from indexer.publish import IndexReader, Publisher
+from indexer.publish import IndexReader
 from tests.builders import Doc, write_json_tree
+from tests.indexing import index
 
 DATA = Path(__file__).parent / "data"
-
-# Neither the settings of whoever runs the tests nor their OpenCode's prices count, also in processes that tests start.
-os.environ["ANALYTICS_CONFIG"] = os.devnull
-os.environ["XDG_CONFIG_HOME"] = str(DATA / "no-such-folder")
-os.environ.pop("OPENCODE_CONFIG", None)
 
 # every folder of the real data sets that holds storage: name -> archive and folder inside it
 DATA_SETS = {
@@ -32,14 +27,31 @@ DATA_SETS = {
     "migrated-after": ("opencode-migrated-both-A", "after/opencode"),
 }
 
+MOST_CORES = 7  # more processes would want more memory than a small machine has
+
 BuildIndex = Callable[..., Path]
 OpenIndex = Callable[..., duckdb.DuckDBPyConnection]
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Say in how many processes `make test` runs tests: one more than cores, as tests wait for pages and processes."""
+    return min(os.cpu_count() or 1, MOST_CORES) + 1
 
 
 def expected(archive: str) -> dict[str, Any]:
     """Read the independent truth of an archive."""
     truth: dict[str, Any] = json.loads((DATA / f"{archive}.expected.json").read_text(encoding="utf-8"))
     return truth
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_settings_of_this_machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Let no test, nor a process that it starts, read the settings of whoever runs it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("config")))
+        for name in ("ANALYTICS_CONFIG", "OPENCODE_CONFIG", "ANALYTICS_TIME_ZONE", "ANALYTICS_FIRST_WEEKDAY"):
+            patch.delenv(name, raising=False)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -74,13 +86,7 @@ def build_index(tmp_path: Path, no_retries: None) -> BuildIndex:
 
     def build(*data_dirs: Path, name: str = "index.duckdb", is_sample: bool = False) -> Path:
         """Run one full pass over some folders, into a new or an existing index."""
-        path = tmp_path / name
-        with Database.open(path, is_sample=is_sample) as database:
-            publisher = Publisher(database)
-            bulk_loader.load(database, publisher, bulk_loader.find_sources(data_dirs))
-            database.set_phase("stopped", "test")
-            publisher.close()
-        return path
+        return index(tmp_path / name, *data_dirs, is_sample=is_sample)
 
     return build
 

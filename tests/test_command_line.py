@@ -117,6 +117,18 @@ def test_bulk_no_opencode_data_says_where_it_looked(tmp_path: Path) -> None:
     assert not (tmp_path / "a.duckdb").exists()
 
 
+@pytest.mark.parametrize("command", ["bulk", "run", "status", "check", "totals"])
+def test_commands_settings_that_cannot_be_used_are_named(command: str, tmp_path: Path) -> None:
+    """In plain words, and nothing is begun."""
+    (tmp_path / "settings.toml").write_text('first_weekday = "mon"', encoding="utf-8")
+
+    done = indexer(command, env={"ANALYTICS_CONFIG": str(tmp_path / "settings.toml"), "ANALYTICS_DB": ""})
+
+    assert done.returncode == 2
+    assert "settings.toml: first_weekday = \"mon\" must be 'monday'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_bulk_default_folders_come_from_the_environment(storage: Path, tmp_path: Path) -> None:
     """As OpenCode itself finds its data."""
     home = {"XDG_DATA_HOME": str(storage.parent), "OPENCODE_DATA_DIR": "", "ANALYTICS_DB": ""}

@@ -25,7 +25,7 @@ FORBIDDEN_LIBRARIES = {
 OPENER = ("indexer.publish", "indexer.exceptions")
 # More for single modules: the only bridges between the parts.
 EXTRA = {
-    "pages.ui.data": (*OPENER, "indexer.settings", "indexer.settings_file"),
+    "pages.ui.data": (*OPENER, "indexer.settings", "indexer.settings_model"),  # one file for both
     "pages.ui.states": ("indexer.exceptions",),  # a page state for each of them
     "queries.__main__": OPENER,
     "indexer.benchmarks.cases": ("queries",),  # measures what the pages run
@@ -140,7 +140,7 @@ def test_modules_all_four_parts_are_looked_at() -> None:
         ("pages.costs", "from . import sessions"),
         ("pages.ui.charts", "import indexer.settings"),
         ("pages.ui.data", "from indexer.database import Database"),
-        ("pages.ui.data", "from indexer import batch"),
+        ("pages.ui.spend", "from indexer.settings import Settings"),
         ("pages.ui.states", "from indexer import publish"),
         ("pages.ui.export", "from indexer.exceptions import IndexUnavailable"),
         ("pages.costs", "from tests.builders import message"),
@@ -171,6 +171,7 @@ def test_breaches_forbidden_import_is_reported(module: str, source: str) -> None
         ("app", "import streamlit as st\nfrom pages.ui import frame"),
         ("pages.costs", "from pages.ui import charts\nfrom queries import costs"),
         ("pages.ui.data", "from indexer.exceptions import IndexUnavailable\nfrom indexer.publish import IndexReader"),
+        ("pages.ui.data", "from indexer import settings"),
         ("pages.ui.states", "from indexer import exceptions"),
         ("queries.__main__", "from indexer.publish import IndexReader"),
         ("queries.costs", "from queries.period import Period\nimport duckdb"),

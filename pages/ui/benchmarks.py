@@ -1,6 +1,6 @@
 """The pieces of the Benchmarks page."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from statistics import median
 from typing import TYPE_CHECKING
 
@@ -163,10 +163,11 @@ def table(rows: Sequence[Comparison], run: BenchmarkRun, before: str) -> str | N
         st.markdown(f"**Every query, against {before}**", width="content")
         ask = data.source(benchmarks.comparisons, run.run_id, _BEFORE[before])
         tz = data.zone()
-        _download(
-            "benchmark_csv",
-            lambda: export.rows_csv(ask(), tz),
-            f"opencode-benchmark_{run.started_at:%Y-%m-%d}_{_BEFORE[before]}",
+        export.offer(
+            lambda: export.rows_table(ask(), tz),
+            export.plain_stem(f"opencode-benchmark_{run.started_at:%Y-%m-%d}_{_BEFORE[before]}"),
+            "benchmark_export",
+            f"Every query, against {before}",
         )
     styled, config = _laid_out(rows, before)
     shown = st.dataframe(
@@ -208,7 +209,12 @@ def history(query: str, tz: str) -> None:
     ask = data.source(benchmarks.past_results, query)
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         st.markdown(f"**{display.md(query)}: history**", width="content")
-        _download("benchmark_history_csv", lambda: export.rows_csv(ask(), tz), f"opencode-benchmark_{query}")
+        export.offer(
+            lambda: export.rows_table(ask(), tz),
+            export.plain_stem(f"opencode-benchmark_{query}"),
+            "benchmark_history_export",
+            f"{query}: history",
+        )
     frame = pd.DataFrame({"When": tables.times((row.started_at for row in rows), tz)})
     frame["Data"] = [row.data for row in rows]
     frame["Parts"] = tables.ints(row.parts for row in rows)
@@ -298,17 +304,3 @@ def _plan(each: MeasuredPlan) -> None:
     )
     # No height: what scrolls inside cannot be reached by keyboard. Wrapped for the same reason.
     st.code(each.plan, language=None, wrap_lines=True)
-
-
-def _download(key: str, make: Callable[[], bytes], stem: str) -> None:
-    """Draw a download."""
-    st.download_button(
-        "CSV",
-        data=export.safely(make),
-        file_name=export.plain_name(stem),
-        mime="text/csv",
-        key=key,
-        icon=":material/download:",
-        on_click="ignore",
-        help="Every row, full precision",
-    )

@@ -1,7 +1,6 @@
 """The blocks that pages of many tables are made of: heads, ways to other pages, downloads, tables that open things."""
 
 from collections.abc import Callable, Mapping
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +9,7 @@ import streamlit as st
 from pandas.io.formats.style import Styler
 from streamlit.delta_generator import DeltaGenerator
 
-from pages.ui import charts, display, export
-from queries.period import Scope
+from pages.ui import charts, display
 
 _LONG, _HEIGHT = 14, 500  # rows from which a table scrolls, and its height then
 
@@ -26,34 +24,6 @@ def headed(title: str, meaning: str | None = None) -> DeltaGenerator:
 def link(page: Path, label: str, parameters: dict[str, str] | None = None) -> None:
     """Draw the way to all of a block. The filters come along by themselves."""
     st.page_link(page, label=label, icon=":material/arrow_forward:", icon_position="right", query_params=parameters)
-
-
-def download(
-    key: str,
-    make: Callable[[], bytes],
-    table: str,
-    scope: Scope,
-    span: tuple[datetime | None, datetime | None] = (None, None),
-) -> None:
-    """Draw the download of all rows of a table.
-
-    Args:
-        key: Streamlit's key.
-        make: Makes the file; runs on a click.
-        table: What it holds, for its name.
-        scope: The filters.
-        span: First and last time in it, naive UTC: for its name, where the filters name no period.
-    """
-    st.download_button(
-        "CSV",
-        data=export.safely(make),
-        file_name=export.file_name(table, scope, *span),
-        mime="text/csv",
-        key=key,
-        icon=":material/download:",
-        on_click="ignore",
-        help="Every row, full precision",
-    )
 
 
 def table(styled: Styler, config: Mapping[str, Any], key: str, alt: str) -> None:

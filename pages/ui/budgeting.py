@@ -44,7 +44,7 @@ def budgets(basis: str, scope: Scope) -> None:
 
     Args:
         basis: One of `queries.budgets.BASES`.
-        scope: Its zone and names only.
+        scope: Only how it cuts days and weeks.
     """
     limits = _limits()
     if limits == Limits():
@@ -53,11 +53,10 @@ def budgets(basis: str, scope: Scope) -> None:
     now = data.now()
     quarters = data.load(spending.spend_quarters, forecasts.history_start(now, scope.tz))
     found, others = (
-        forecasts.budgets(quarters, limits, each, now, scope.tz, data.first_weekday())
-        for each in (basis, _other(basis))
+        forecasts.budgets(quarters, limits, each, now, scope.tz, scope.first_weekday) for each in (basis, _other(basis))
     )
     with blocks.headed("Budgets", _METHOD + (_WINDOW if limits.five_hours_usd else "")):
-        blocks.download("budgets_csv", lambda: export.rows_csv(found, scope.tz, ("spent_share",)), "budgets", scope)
+        export.offer_rows(lambda: found, scope, "budgets", "budgets_export", "Budgets", ("spent_share",))
     columns = st.columns(len(found), gap="medium")
     for column, budget, other in zip(columns, found, others, strict=True):
         with column.container(border=True, height="stretch", key=f"budget_{budget.name.replace(' ', '_')}"):
@@ -130,7 +129,7 @@ def _card(budget: Budget, other: Budget, tz: str) -> None:
 
 def _limits() -> Limits:
     """Return the budgets of the settings."""
-    chosen = data.preferences().budgets
+    chosen = data.settings().budgets
     return Limits(chosen.month_usd, chosen.week_usd, chosen.five_hours_usd)
 
 

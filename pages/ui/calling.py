@@ -1,7 +1,6 @@
 """The pieces of the Tools page."""
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import streamlit as st
 
@@ -11,9 +10,6 @@ from queries.period import Scope
 from queries.tool_reports import CallReport, CallTotals
 from queries.tools import FEW_CALLS
 from queries.waste import COMMANDS
-
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
 
 SLOWEST, FILES, PROGRAMS, RANGES = 20, 50, 50, 16
 _SHARES = ("success_share",)
@@ -68,7 +64,8 @@ def tools(scope: Scope) -> None:
     """List the tools, beside how long their calls take. A ticked row chooses its tool."""
     rows = data.load(tool_reports.call_reports, "tool", scope)
     ask = data.source(tool_reports.call_reports, "tool", scope)
-    _headed("All tools", "tools", "tools_all", _csv(ask, scope, _SHARES), scope)
+    with blocks.headed("All tools"):
+        export.offer_rows(ask, scope, "tools", "tools_all_export", "All tools", _SHARES)
     drawn = [row for row in rows if row.timed_calls][:RANGES]
     if drawn:
         more = f" The {RANGES} called most." if len(drawn) < sum(bool(row.timed_calls) for row in rows) else ""
@@ -135,21 +132,22 @@ def files(scope: Scope, name: str | None) -> None:
     meaning = "As the calls name them: one file may be there with a full path and with a short one."
     ask = data.source(tool_reports.file_uses, scope, name)
     with blocks.headed(display.md(title), meaning):
-        blocks.download("tools_files_csv", _csv(ask, scope), "files", scope)
+        export.offer_rows(ask, scope, "files", "tools_files_export", title)
     if not rows:
         st.text("No call named a file.")
         return
     styled, config = call_tables.files(rows, scope.tz)
     blocks.table(styled, config, tables.key("tools_files_rows", scope, name, rows), title)
     if len(rows) == FILES:
-        st.caption(f"The first {FILES}; all are in the CSV.")
+        st.caption(f"The first {FILES}; all are in the export.")
 
 
 def _durations(scope: Scope, name: str) -> None:
     """Draw how many calls took how long."""
     rows = data.load(tool_reports.latency_bins, name, scope)
     ask = data.source(tool_reports.latency_bins, name, scope)
-    _headed("How long calls take", "durations", "tools_bins", _csv(ask, scope, ("from_ms",)), scope)
+    with blocks.headed("How long calls take"):
+        export.offer_rows(ask, scope, "durations", "tools_bins_export", "How long calls take", ("from_ms",))
     if not rows:
         st.text("No duration is known.")
         return
@@ -165,13 +163,14 @@ def _course(scope: Scope, name: str, totals: CallTotals) -> None:
         (totals.first_at, totals.last_at),
     )
     ask = data.source(tool_reports.latency_series, name, step, scope)
-    _headed(
-        f"Median and p95 per {step}",
-        "durations-over-time",
-        "tools_course",
-        lambda: export.course_csv(ask(), step, scope.tz),
-        scope,
-    )
+    title = f"Median and p95 per {step}"
+    with blocks.headed(title):
+        export.offer(
+            lambda: export.course_table(ask(), step, scope.tz),
+            export.file_stem("durations-over-time", scope),
+            "tools_course_export",
+            title,
+        )
     if not axis:
         st.text("No duration is known.")
         return
@@ -183,7 +182,8 @@ def _broken_down(by: str, title: str, scope: Scope, name: str | None) -> None:
     """List the calls of a tool, or of all, by agent, model or program."""
     rows = data.load(tool_reports.call_reports, by, scope, name)
     ask = data.source(tool_reports.call_reports, by, scope, name)
-    _headed(title, f"tool-calls_by-{by}", f"tools_{by}", _csv(ask, scope, _SHARES), scope)
+    with blocks.headed(title):
+        export.offer_rows(ask, scope, f"tool-calls_by-{by}", f"tools_{by}_export", title, _SHARES)
     if not rows:
         st.text("No call here.")
         return
@@ -197,7 +197,8 @@ def _slowest(scope: Scope, name: str | None) -> None:
     """List the calls that took longest; a ticked row opens its event."""
     rows = data.load(tool_reports.slowest_calls, scope, name, SLOWEST)
     ask = data.source(tool_reports.slowest_calls, scope, name)
-    _headed("Slowest calls", "slowest-calls", "tools_slowest", _csv(ask, scope), scope)
+    with blocks.headed("Slowest calls"):
+        export.offer_rows(ask, scope, "slowest-calls", "tools_slowest_export", "Slowest calls")
     if not rows:
         st.text("No duration is known.")
         return
@@ -206,19 +207,6 @@ def _slowest(scope: Scope, name: str | None) -> None:
     styled, config = call_tables.slowest(rows, scope.tz, with_tool=name is None)
     blocks.openable(styled, config, key, "Slowest calls", lambda: links.open_row(places, key))
     st.caption("Tick a row to see it in its timeline.")
-
-
-def _headed(title: str, file: str, key: str, make: Callable[[], bytes], scope: Scope) -> None:
-    """Head a block that can be downloaded."""
-    with blocks.headed(title):
-        blocks.download(f"{key}_csv", make, file, scope)
-
-
-def _csv(
-    ask: Callable[[], Sequence["DataclassInstance"]], scope: Scope, derived: Sequence[str] = ()
-) -> Callable[[], bytes]:
-    """Return what writes all rows."""
-    return lambda: export.rows_csv(ask(), scope.tz, derived)
 
 
 def _rare(rows: Sequence[CallReport]) -> str:

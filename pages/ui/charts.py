@@ -68,7 +68,9 @@ def fits(points: Sequence[Point], ranks: Sequence[RankedKey]) -> bool:
     return len({(point.step_at, slot.get(point.key)) for point in points}) <= MAX_MARKS
 
 
-def steps(points: Sequence[Timed], step: str, first: datetime | None, last: datetime | None) -> list[datetime]:
+def steps(
+    points: Sequence[Timed], step: str, first: datetime | None, last: datetime | None, first_weekday: int = 0
+) -> list[datetime]:
     """List every step of an axis, empty ones too.
 
     Args:
@@ -76,11 +78,12 @@ def steps(points: Sequence[Timed], step: str, first: datetime | None, last: date
         step: hour, day, week or month.
         first: Local time the axis begins with, where the filters say.
         last: Local time it ends with.
+        first_weekday: Weeks begin on it; Monday is 0.
 
     Returns:
         Starts of the steps, in order. Empty if there is nothing to draw.
     """
-    marks = [*(point.step_at for point in points), *(_floor(at, step) for at in (first, last) if at)]
+    marks = [*(point.step_at for point in points), *(_floor(at, step, first_weekday) for at in (first, last) if at)]
     if not marks:
         return []
     found, end = [min(marks)], max(marks)
@@ -277,13 +280,13 @@ def _unique(labels: Sequence[str]) -> list[str]:
     return found
 
 
-def _floor(at: datetime, step: str) -> datetime:
+def _floor(at: datetime, step: str, first_weekday: int) -> datetime:
     """Return the start of the step a local time is in."""
     if step == "hour":
         return at.replace(minute=0, second=0, microsecond=0)
     start = at.replace(hour=0, minute=0, second=0, microsecond=0)
     if step == "week":
-        return start - timedelta(days=start.weekday())
+        return start - timedelta(days=(start.weekday() - first_weekday) % 7)
     return start.replace(day=1) if step == "month" else start
 
 

@@ -8,16 +8,17 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import duckdb
 import streamlit as st
 
-from indexer import settings
-from indexer.exceptions import IndexUnavailable
+from indexer import settings as settings_file
+from indexer.exceptions import IndexUnavailable, SettingsInvalid
 from indexer.publish import IndexReader, Snapshot
-from indexer.settings_file import WEEKDAYS, Settings
+from indexer.settings_model import Settings
 from pages.ui import states
 from pages.ui.activity import BULK, Activity, Followed, condition, is_at_work
 from queries import health
@@ -40,9 +41,9 @@ _FOLLOWED = "followed_at"
 class _Index:
     """The open index, shared by all sessions of the process; keeps the revisions that pages have pinned."""
 
-    def __init__(self) -> None:
-        """Name the index of the settings; nothing is opened yet."""
-        self.reader = IndexReader(looks_ahead=True)
+    def __init__(self, path: Path) -> None:
+        """Name the index; nothing is opened yet."""
+        self.reader = IndexReader(path, looks_ahead=True)
         self._lock = threading.Lock()
         self._pinned: OrderedDict[str, tuple[Snapshot, float]] = OrderedDict()  # longest unused first
 
@@ -79,18 +80,23 @@ class _Index:
 
 
 def check(*, may_be_empty: bool = False) -> None:
-    """Make sure that there is something to show; else show what is missing, and stop.
+    """Make sure that there is something to show; else show what is missing or wrong, and stop.
 
     Pins the newest revision for the session, if it has none yet.
 
     Args:
         may_be_empty: Whether the page has something to show of an index without sessions.
     """
+    stamp = settings_file.file_stamp()
+    try:
+        _read_settings(stamp)
+    except SettingsInvalid as error:
+        states.settings_invalid(error, lambda: _has_other_settings(stamp))
+        st.stop()
     try:
         pinned = st.session_state.get(_PIN)
         if not isinstance(pinned, str) or _index().kept(pinned) is None:
             _pin(wait=False)
-        preferences()
         _index().reader.revision()  # an index that went away is not shown from memory
     except IndexUnavailable as error:
         st.session_state.pop(_PIN, None)
@@ -166,35 +172,20 @@ def status() -> health.IndexStatus:
     return load(health.status)
 
 
-def preferences() -> Settings:
-    """Return what the settings file says now.
+def settings() -> Settings:
+    """Return what the settings file says now; it is read again once it looks different.
 
-    Raises:
-        SettingsInvalid: It cannot be used; `check` shows why before anything else is drawn.
+    A file that got worse while a page was drawn starts the page over, which says what is wrong.
     """
-    file = settings.settings_file()
     try:
-        status = file.stat()
-        stamp = f"{file} {status.st_size} {status.st_mtime_ns}"
-    except OSError:
-        stamp = str(file)
-    return _read_preferences(stamp)
-
-
-def first_weekday() -> int:
-    """Return the weekday that begins a week in the settings; Monday is 0."""
-    return WEEKDAYS.index(preferences().first_weekday)
-
-
-@st.cache_data(show_spinner=False, max_entries=4)
-def _read_preferences(stamp: str) -> Settings:
-    """Read the settings file, once for each version of it."""
-    return settings.load()
+        return _read_settings(settings_file.file_stamp())
+    except SettingsInvalid:
+        st.rerun(scope="app")
 
 
 def zone() -> str:
-    """Return the time zone of the settings, else the viewer's; UTC if the browser names none that can be used."""
-    name = preferences().time_zone or st.context.timezone or "UTC"
+    """Return the time zone of the settings, else the viewer's; UTC if neither names one that can be used."""
+    name = settings().time_zone or st.context.timezone or "UTC"
     try:
         ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError):
@@ -371,10 +362,14 @@ def _is_usable() -> bool:
     """Tell whether the index can be read by now."""
     try:
         _index().newest(wait=False)
-        preferences()
     except IndexUnavailable:
         return False
     return True
+
+
+def _has_other_settings(stamp: str) -> bool:
+    """Tell whether the settings file was changed since it had a stamp."""
+    return settings_file.file_stamp() != stamp
 
 
 def _has_changed() -> bool:
@@ -386,15 +381,29 @@ def _has_changed() -> bool:
 
 def _index() -> _Index:
     """Return the index that the settings name now."""
-    return _open_index(os.environ.get("ANALYTICS_DB", ""))
+    try:
+        return _open_index(_index_path(os.environ.get("ANALYTICS_DB", ""), settings_file.file_stamp()))
+    except SettingsInvalid:
+        st.rerun(scope="app")  # the whole page says what is wrong
 
 
 @st.cache_resource(show_spinner=False, max_entries=4)
-def _open_index(configured: str) -> _Index:
-    """Make the index of a setting, once a process; empty means the default place."""
-    index = _Index()
-    log.info("reading %s (%s)", index.reader.path, "configured" if configured else "default")
-    return index
+def _index_path(configured: str, stamp: str) -> Path:
+    """Name the index, once for each change of the environment or the settings file."""
+    return settings_file.index_path()
+
+
+@st.cache_resource(show_spinner=False, max_entries=4)
+def _read_settings(stamp: str) -> Settings:
+    """Read the settings, once for each change of the file."""
+    return settings_file.load()
+
+
+@st.cache_resource(show_spinner=False, max_entries=4)
+def _open_index(path: Path) -> _Index:
+    """Make the index at a path, once a process."""
+    log.info("reading %s", path)
+    return _Index(path)
 
 
 @st.cache_data(show_spinner=False, max_entries=64)

@@ -11,6 +11,7 @@ from pages.ui import (
     data,
     display,
     export,
+    exported_tables,
     failure_tables,
     filters,
     frame,
@@ -63,10 +64,18 @@ def draw(scope: Scope) -> None:
 def unreadable(tz: str) -> None:
     """List the documents that the indexer could not read, or only in part."""
     rows = data.load(indexing.document_problems, PATTERN_ROWS, 0)
+    ask = data.source(indexing.document_problems)
+    title = "Documents that could not be read"
     with st.container(border=True, key="errors_unread"):
-        with blocks.headed("Documents that could not be read", "Filters do not apply: what is unreadable has no time."):
+        with blocks.headed(title, "Filters do not apply: what is unreadable has no time."):
             if rows:
                 blocks.link(frame.INDEXER, "Read them again on Indexer")
+                export.offer(
+                    lambda: exported_tables.problems(ask(), tz),
+                    "opencode-unreadable-documents",
+                    "errors_unread_export",
+                    title,
+                )
         if not rows:
             st.text("None: every document was read in full.")
             return
@@ -78,9 +87,13 @@ def unreadable(tz: str) -> None:
             column_config=config,
             placeholder=display.MISSING,
             height="content" if len(rows) <= 12 else 460,
-            alt="Documents that could not be read",
+            alt=title,
         )
-        more = f" The first {PATTERN_ROWS} are shown; all are on Indexer." if len(rows) == PATTERN_ROWS else ""
+        more = (
+            f" The first {PATTERN_ROWS} are shown; all are in the export, and on Indexer."
+            if len(rows) == PATTERN_ROWS
+            else ""
+        )
         st.caption(f"What cannot be read is in no number here; what is read in part is, but for some values.{more}")
 
 
@@ -164,9 +177,13 @@ def _over_time(scope: Scope, choice: Choice, totals: FailureTotals) -> None:
     )
     ask = data.source(failures.failure_series, by, step, scope, choice)
     word = "cause" if by == "category" else by
-    with blocks.headed(f"Errors per {step}, by {word}"):
-        blocks.download(
-            "errors_course_csv", lambda: export.course_csv(ask(), step, scope.tz), f"errors-over-time_by-{by}", scope
+    title = f"Errors per {step}, by {word}"
+    with blocks.headed(title):
+        export.offer(
+            lambda: export.course_table(ask(), step, scope.tz),
+            export.file_stem(f"errors-over-time_by-{by}", scope),
+            "errors_course_export",
+            title,
         )
     if not axis:
         st.text("Nothing failed at a known time.")
@@ -184,7 +201,7 @@ def _spend(scope: Scope, choice: Choice, ended: Sequence[EndedSpend]) -> None:
     )
     with blocks.headed("What failed exchanges cost", meaning):
         if ended:
-            blocks.download("errors_spend_csv", lambda: export.rows_csv(ask(), scope.tz), "failed-exchanges", scope)
+            export.offer_rows(ask, scope, "failed-exchanges", "errors_spend_export", "What failed exchanges cost")
     if not ended:
         st.text("No exchange ended in an error here.")
         return
@@ -200,7 +217,7 @@ def _breakdown(scope: Scope, choice: Choice) -> None:
             st.markdown("**Errors by**", width="content")
             by = _grouping("Errors by", "errors_by")
         ask = data.source(failures.failure_rows, by, scope, choice)
-        blocks.download("errors_groups_csv", lambda: export.rows_csv(ask(), scope.tz, _RATES), f"errors_by-{by}", scope)
+        export.offer_rows(ask, scope, f"errors_by-{by}", "errors_groups_export", f"Errors by {by}", _RATES)
     rows = data.load(failures.failure_rows, by, scope, choice)
     styled, config = failure_tables.groups(rows, by, scope.tz)
     key = tables.key("errors_groups_rows", by, scope, choice, [row.key for row in rows])
@@ -261,14 +278,14 @@ def _patterns(scope: Scope, choice: Choice) -> FailurePattern | None:
     ask = data.source(failures.failure_patterns, scope, choice)
     meaning = "One line of what was reported; numbers, ids, paths and addresses are folded, so that equal errors meet."
     with blocks.headed("Messages", meaning):
-        blocks.download("errors_patterns_csv", lambda: export.rows_csv(ask(), scope.tz), "error-messages", scope)
+        export.offer_rows(ask, scope, "error-messages", "errors_patterns_export", "Messages")
     if not rows:
         st.text("Nothing failed here.")
         return None
     styled, config = failure_tables.patterns(rows, scope.tz)
     key = tables.key("errors_patterns_rows", scope, choice, rows)
     number = blocks.openable(styled, config, key, "Messages", lambda: None)
-    more = f"The {PATTERN_ROWS} most frequent; all are in the CSV. " if len(rows) == PATTERN_ROWS else ""
+    more = f"The {PATTERN_ROWS} most frequent; all are in the export. " if len(rows) == PATTERN_ROWS else ""
     st.caption(f"{more}Tick a row to see its newest examples below.")
     return rows[number] if number is not None and number < len(rows) else None
 
@@ -277,8 +294,9 @@ def _examples(scope: Scope, choice: Choice, of: FailurePattern | None) -> None:
     """Show the newest failures with all that was reported, each with the way to its event."""
     rows = data.load(failures.failure_examples, scope, choice, of, EXAMPLES)
     ask = data.source(failures.failure_examples, scope, choice, of)
-    with blocks.headed("Newest errors" if of is None else "Newest errors with this message"):
-        blocks.download("errors_examples_csv", lambda: export.rows_csv(ask(), scope.tz), "errors", scope)
+    title = "Newest errors" if of is None else "Newest errors with this message"
+    with blocks.headed(title):
+        export.offer_rows(ask, scope, "errors", "errors_examples_export", title)
     if of is not None:
         st.text(f"{of.name}: {display.one_line(of.pattern, 300) or '(nothing reported)'}")
     if not rows:
@@ -341,13 +359,13 @@ def _fields(scope: Scope, choice: Choice) -> None:
     rows = data.load(failures.failure_groups, path, scope, choice, GROUP_ROWS)
     ask = data.source(failures.failure_groups, path, scope, choice)
     with controls:
-        blocks.download("errors_fields_csv", lambda: export.rows_csv(ask(), scope.tz), f"errors_by-{path}", scope)
+        export.offer_rows(ask, scope, f"errors_by-{path}", "errors_fields_export", f"Errors by {path}")
     if not rows:
         st.text("Nothing failed here.")
         return
     styled, config = failure_tables.fields(rows, path, scope.tz)
     blocks.table(styled, config, tables.key("errors_fields_rows", path, scope, choice, rows), f"Errors by {path}")
-    more = f"The {GROUP_ROWS} most frequent values; all are in the CSV. " if len(rows) == GROUP_ROWS else ""
+    more = f"The {GROUP_ROWS} most frequent values; all are in the export. " if len(rows) == GROUP_ROWS else ""
     st.caption(f"{more}A dash: the report has no such field.")
 
 
@@ -360,7 +378,7 @@ def _recovered(scope: Scope, choice: Choice) -> None:
     ask = data.source(failures.recovered, scope, choice)
     with blocks.headed("Recovered errors", "They did not end their exchange: the agent went on; nothing is charged."):
         if rows:
-            blocks.download("errors_recovered_csv", lambda: export.rows_csv(ask(), scope.tz), "recovered-errors", scope)
+            export.offer_rows(ask, scope, "recovered-errors", "errors_recovered_export", "Recovered errors")
     if not rows:
         st.text("None: every error here ended its exchange.")
         return

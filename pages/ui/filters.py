@@ -74,6 +74,7 @@ def scope() -> Scope:
         models=_chosen("model"),
         projects=tuple(ids.get(label, label) for label in _chosen("project")),
         text=str(st.session_state.get("q") or "").strip(),
+        first_weekday=data.settings().first_weekday_number,
     )
 
 

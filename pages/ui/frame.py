@@ -12,6 +12,7 @@ import streamlit as st
 from pages.ui import data, display
 
 ROOT = Path(__file__).resolve().parents[2]
+APP = "OpenCode analytics"
 OVERVIEW = ROOT / "pages" / "overview.py"
 COSTS = ROOT / "pages" / "costs.py"
 ACTIVITY = ROOT / "pages" / "activity.py"
@@ -40,6 +41,9 @@ _STYLE = """
 .st-key-timeline_name [data-testid="stHeading"] :is(h1) { padding: 0; overflow-wrap: anywhere; }
 .st-key-timeline_kpis [data-testid="stMetricValue"] { font-size: 1.4rem; }
 [data-testid="stMetricValue"] { font-variant-numeric: tabular-nums; }
+/* Every export is called by its table, for those who do not see that it stands beside it. */
+[data-testid="stPopoverButton"] em { position: absolute; width: 1px; height: 1px; overflow: hidden;
+  clip-path: inset(50%); white-space: nowrap; }
 @media (max-width: 640px) {
   :is(.st-key-filters, .st-key-picker_filters) > * {
     flex: 1 1 calc(50% - .5rem) !important; min-width: calc(50% - .5rem) !important; }
@@ -52,7 +56,7 @@ _STYLE = """
 
 
 def navigate() -> st.Page:
-    """Draw the menu and return the page that the address asks for.
+    """Draw the menu, name the browser's tab and return the page that the address asks for.
 
     Paths are absolute, so that any working directory will do. The default page has no address of its own: were it
     Overview, `/overview` would be "not found". So it is a hidden one that goes there, before any filter is drawn: what
@@ -74,6 +78,7 @@ def navigate() -> st.Page:
     page = st.navigation([home, *shown], position="top")
     if page == home:
         st.switch_page(OVERVIEW, query_params={name: st.query_params.get_all(name) for name in st.query_params})
+    st.set_page_config(page_title=f"{page.title} · {APP}")
     return page
 
 

@@ -6,8 +6,8 @@ from decimal import Decimal
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from pages.ui import blocks, data, display, export, filters, frame, links, spend, tables
-from queries import errors, overview, period, sessions, tools
+from pages.ui import blocks, data, display, export, exported_tables, filters, frame, links, listing, spend, tables
+from queries import costs, errors, overview, period, sessions, tools
 from queries.health import IndexStatus
 from queries.overview import Activity, Overview
 from queries.period import Period, Scope
@@ -89,6 +89,7 @@ def cost_over_time(scope: Scope, found: Overview) -> None:
         course.figure,
         "overview_over_time",
         course.alt,
+        costs.RECORDED,
         is_empty=not course.axis,
         height="stretch",
     )
@@ -97,12 +98,15 @@ def cost_over_time(scope: Scope, found: Overview) -> None:
 def last_sessions(scope: Scope) -> None:
     """List the sessions that were active last."""
     rows = data.load(sessions.session_rows, scope, True, "last active", LAST_SESSIONS)
-    with blocks.headed("Last active sessions"):
+    title = "Last active sessions"
+    with blocks.headed(title):
         blocks.link(frame.SESSIONS, "All sessions", {"sort": "last active"})
+        exported = listing.exported(scope, True, "last active")
+        export.offer(exported, export.file_stem("sessions", scope), "overview_sessions_export", title)
     styled, config = tables.last_sessions(rows, scope.tz)
     places: list[tuple[str, str | None]] = [(row.session_id, None) for row in rows]
     key = tables.key("overview_sessions", scope, places)
-    blocks.openable(styled, config, key, "Last active sessions", lambda: links.open_row(places, key))
+    blocks.openable(styled, config, key, title, lambda: links.open_row(places, key))
     st.caption("Tick a row to open its timeline. A row holds its child sessions.")
 
 
@@ -112,6 +116,13 @@ def agents(found: Overview, scope: Scope) -> None:
     title = "Top agents" if len(rows) == len(found.agents) else f"Top {len(rows)} of {len(found.agents)} agents"
     with blocks.headed(title):
         blocks.link(frame.COSTS, "Costs by agent", {"by": "agent"})
+        ask = data.source(overview.overview, scope, _before(scope))
+        export.offer(
+            lambda: exported_tables.agents(ask().agents),
+            export.file_stem("agents", scope),
+            "overview_agents_export",
+            "Agents",
+        )
     styled, config = tables.agents(rows)
     names = [row.agent or "" for row in rows]
     key = tables.key("overview_agents", scope, names)
@@ -125,7 +136,12 @@ def slowest_tools(scope: Scope) -> None:
     ask = data.source(tools.slowest_tools, scope)
     with blocks.headed("Slowest tools", tables.P95_MEANING):
         blocks.link(frame.TOOLS, "All tools")
-        blocks.download("overview_tools_csv", lambda: export.tools_csv(ask()), "tools", scope)
+        export.offer(
+            lambda: exported_tables.tools(ask()),
+            export.file_stem("tools", scope),
+            "overview_tools_export",
+            "Slowest tools",
+        )
     if not rows:
         st.text("No tool was called here.")
         return
@@ -143,7 +159,12 @@ def newest_errors(scope: Scope) -> None:
     ask = data.source(errors.newest_errors, scope)
     with blocks.headed("Newest errors"):
         blocks.link(frame.ERRORS, "All errors")
-        blocks.download("overview_errors_csv", lambda: export.errors_csv(ask(), scope.tz), "errors", scope)
+        export.offer(
+            lambda: exported_tables.errors(ask(), scope.tz),
+            export.file_stem("errors", scope),
+            "overview_errors_export",
+            "Newest errors",
+        )
     if not rows:
         st.text("No answer and no tool call failed here.")
         return

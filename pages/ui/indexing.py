@@ -2,14 +2,18 @@
 
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from pages.ui import activity, data, display, export, indexing_tables, states, tables
+from pages.ui import activity, blocks, data, display, export, exported_tables, indexing_tables, states, tables
 from pages.ui.activity import Activity, Followed
 from queries import health, indexing
 from queries.indexing import DocumentProblem, Indexing, SourceState
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 UNCHECKED = (
     "The layout of OpenCode 2.0's session_message rows is known from its source code only: it was checked against the "
@@ -289,11 +293,14 @@ def _sources(heard: Activity | None) -> None:
     tz = data.zone()
     rows, followed = data.load(indexing.source_states, tz), heard.followed if heard else ()
     with st.container(border=True, key="indexer_sources"):
-        st.markdown(
-            "**Sources**",
-            help="Every storage of OpenCode that was found. The same session, message or part in several of them is "
-            f"one: it comes from one of them, never summed. {display.md(UNCHECKED)}",
+        meaning = (
+            "Every storage of OpenCode that was found. The same session, message or part in several of them is one: it "
+            f"comes from one of them, never summed. {display.md(UNCHECKED)}"
         )
+        with blocks.headed("Sources", meaning):
+            if rows:
+                ask = data.source(indexing.source_states, "UTC")
+                _offer_rows(ask, tz, "sources", "Sources")
         if not rows and not followed:
             st.text("The indexer has not looked at any folder yet.")
             return
@@ -363,7 +370,9 @@ def _history() -> None:
     tz = data.zone()
     rows = data.load(indexing.history, tz, HISTORY_ROWS)
     with st.container(border=True, key="indexer_history"):
-        st.markdown("**History**", help=f"The newest {HISTORY_ROWS} changes of what the indexer does.")
+        with blocks.headed("History", f"The newest {HISTORY_ROWS} changes of what the indexer does."):
+            if rows:
+                _offer_rows(data.source(indexing.history, "UTC"), tz, "history", "History")
         if not rows:
             st.text("Nothing yet.")
             return
@@ -400,16 +409,19 @@ def _headed(title: str, tz: str, does: str, has_rows: bool) -> None:
                         on_click=_retry,
                         help="Asks the indexer to read all of these documents once more, now.",
                     )
-                st.download_button(
-                    "CSV",
-                    data=export.safely(_csv(tz)),
-                    file_name=export.plain_name("opencode-unreadable-documents"),
-                    mime="text/csv",
-                    key="indexer_csv",
-                    icon=":material/download:",
-                    on_click="ignore",
-                    help="Every row",
+                ask = data.source(indexing.document_problems)
+                export.offer(
+                    lambda: exported_tables.problems(ask(), tz),
+                    "opencode-unreadable-documents",
+                    "indexer_problems_export",
+                    title,
                 )
+
+
+def _offer_rows(ask: Callable[[], Sequence["DataclassInstance"]], tz: str, table: str, what: str) -> None:
+    """Offer the export of rows whose times were asked for in UTC, as they are exact then."""
+    stem, key = f"opencode-indexer-{table}", f"indexer_{table}_export"
+    export.offer(lambda: export.rows_table(ask(), tz), stem, key, what)
 
 
 def _retry() -> None:
@@ -426,17 +438,6 @@ def _asked(total: int, now: datetime) -> None:
         st.warning(display.md(failure), icon=":material/warning:")
     elif total:
         st.text(f"Asked at {_clock(at, now)}. What can be read by now leaves this list within a few seconds.")
-
-
-def _csv(tz: str) -> Callable[[], bytes]:
-    """Prepare the download of all rows."""
-    ask = data.source(indexing.document_problems)
-
-    def make() -> bytes:
-        """Make the file."""
-        return export.problems_csv(ask(), tz)
-
-    return make
 
 
 def _page(pages: int) -> int:

@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 import streamlit as st
 
-from pages.ui import data, display, export, links, tables
+from pages.ui import data, display, exported_tables, links, tables
+from pages.ui.table_files import Table
 from queries import sessions
 from queries.period import Scope
 from queries.sessions import SessionsTotal
@@ -38,15 +39,10 @@ def folding() -> bool:
     )
 
 
-def csv(scope: Scope, fold: bool, sort: str) -> Callable[[], bytes]:
-    """Prepare the download of all rows."""
+def exported(scope: Scope, fold: bool, sort: str) -> Callable[[], Table]:
+    """Prepare the export of all rows."""
     ask = data.source(sessions.session_rows, scope, fold, sort)
-
-    def make() -> bytes:
-        """Make the file."""
-        return export.sessions_csv(ask(), scope.tz)
-
-    return make
+    return lambda: exported_tables.sessions(ask(), scope.tz)
 
 
 def summary(total: SessionsTotal, scope: Scope, fold: bool) -> str:

@@ -120,7 +120,7 @@ def file_name(head: SessionHead, extension: str, is_masked: bool = True) -> str:
         is_masked: Whether the title is masked.
     """
     title = (masked(head.title) if is_masked else head.title) if head.title else "untitled"
-    stem = export.plain_name(f"opencode-session_{title[:60]}_{head.session_id}").removesuffix(".csv")
+    stem = export.plain_stem(f"opencode-session_{title[:60]}_{head.session_id}")
     return f"{stem}.{extension}"
 
 

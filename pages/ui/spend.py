@@ -1,7 +1,7 @@
 """The pieces of the Costs page."""
 
 import calendar
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Literal
@@ -9,19 +9,29 @@ from typing import Literal
 import plotly.graph_objects as go
 import streamlit as st
 
-from pages.ui import charts, data, display, export, filters, links, tables, time_axis
+from pages.ui import charts, data, display, export, exported_tables, filters, links, tables, time_axis
+from pages.ui.table_files import Table
 from queries import costs, health
-from queries.costs import CostPoint, CostRow, CostTotals
+from queries.costs import CostPoint, CostRow, CostTotals, UnpricedModel
 from queries.period import Scope
 
 NEVER_RECORDED = (
     "OpenCode itself never records some requests, so no number here holds them: those that name a session (titles), "
     "steps that were aborted, and failed attempts before a retry."
 )
-NO_COST = (
-    "No cost above $0 was recorded here. Subscriptions and free models are recorded as $0: look at the tokens below."
+NO_COST = {
+    costs.RECORDED: "No cost above $0 was recorded here. Subscriptions and free models are recorded as $0: look at "
+    "list prices, or at the tokens below.",
+    costs.LIST: "No list price is known of the models here. You can add prices in the settings file.",
+}
+BASIS_WORDS = {costs.RECORDED: "Recorded cost", costs.LIST: "Cost at list prices"}
+LIST_MEANING = (
+    "What these tokens cost at public prices of their days: each request at the price of its model, with prices for "
+    "cached tokens and for long requests. Prices come from your settings, OpenCode's configuration and list of models, "
+    "and the price list that came with this program. Never added to the recorded cost."
 )
 PAGE_ROWS = 100
+_NAMED_MODELS = 5
 RANKED_GROUPS, RANKED_SESSIONS = 10, 20
 
 
@@ -32,13 +42,14 @@ class CostView:
     Attributes:
         rows: Rows of the table; of a session table the page that is shown.
         names: What to call a key.
-        axis: Steps of the chart; empty if there is no recorded cost with a known time.
+        axis: Steps of the chart; empty if there is no cost with a known time.
         trends: Cost per step of a key, for the table.
         pages: Number of pages of the table.
-        csv: Makes the download: all rows.
+        exported: Makes what is exported: all rows.
     """
 
     by: str
+    basis: str
     rows: list[CostRow]
     names: dict[str, str]
     axis: list[datetime]
@@ -52,17 +63,17 @@ class CostView:
     ranking_alt: str
     table_title: str
     table_key: str
-    csv: Callable[[], bytes]
-    file_name: str
+    exported: Callable[[], Table]
+    file_stem: str
 
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """Recorded cost over time.
+    """Cost over time.
 
     Attributes:
         points: Cost per step and key.
-        axis: Steps of the chart; empty if there is no recorded cost with a known time.
+        axis: Steps of the chart; empty if there is no cost with a known time.
     """
 
     points: list[CostPoint]
@@ -72,10 +83,10 @@ class Course:
     alt: str
 
 
-def figures(totals: CostTotals) -> None:
-    """Draw the headline numbers."""
+def figures(totals: CostTotals, basis: str) -> None:
+    """Draw the headline numbers; what a session costs is on the chosen basis."""
     with st.container(key="kpis"):
-        cost, per_session, tokens, cache = st.columns(4, gap="small")
+        cost, at_list, per_session, tokens, cache = st.columns(5, gap="small")
     cost.metric(
         "Cost, recorded (USD)",
         display.usd(totals.cost_recorded_usd),
@@ -83,11 +94,12 @@ def figures(totals: CostTotals) -> None:
         help="What OpenCode itself stored as cost of each message, each request once. Subscriptions and free models "
         "are recorded as 0.",
     )
+    at_list.metric("Cost at list prices (USD)", display.usd(totals.cost_list_usd), border=True, help=LIST_MEANING)
     per_session.metric(
         "Cost per session",
-        display.usd(totals.cost_per_session_usd, 4),
+        display.usd(costs.per_session(totals.cost_usd(basis), totals.sessions), 4),
         border=True,
-        help=f"Recorded cost divided by {display.counted(totals.sessions, 'session')} with a message in this "
+        help=f"{BASIS_WORDS[basis]} divided by {display.counted(totals.sessions, 'session')} with a message in this "
         "selection. Child sessions count as sessions of their own.",
     )
     tokens.metric(
@@ -105,8 +117,13 @@ def figures(totals: CostTotals) -> None:
     )
 
 
-def left_out(totals: CostTotals) -> None:
-    """Name what the numbers do not hold. Nothing to name: no line."""
+def left_out(totals: CostTotals, unpriced: Sequence[UnpricedModel]) -> None:
+    """Name what the numbers do not hold, and what subscriptions would have cost. Nothing to name: no line.
+
+    Args:
+        totals: What the filters leave.
+        unpriced: Models whose price is not known.
+    """
     parts = []
     if totals.fork_copies:
         copies = display.counted(totals.fork_copies, "fork copy", "fork copies")
@@ -125,13 +142,29 @@ def left_out(totals: CostTotals) -> None:
         parts.append(f"{messages} of unknown time (in range all)")
     if parts:
         st.caption(f"Not in these numbers: {' · '.join(parts)}.")
+    if unpriced:
+        names = ", ".join(display.md(model.model) for model in unpriced[:_NAMED_MODELS])
+        more = f" and {display.count(len(unpriced) - _NAMED_MODELS)} more" if len(unpriced) > _NAMED_MODELS else ""
+        st.caption(
+            f"Not in list prices: {display.tokens(totals.unpriced_tokens)} tokens of "
+            f"{display.counted(len(unpriced), 'unpriced model')} ({names}{more})."
+        )
+    if totals.free_list_usd:
+        worth = display.md(display.usd(totals.free_list_usd))
+        st.caption(f"Recorded as $0, by subscriptions and free models: tokens worth {worth} at list prices.")
 
 
-def grouping() -> str:
-    """Let the user choose what the costs are broken down by."""
+def chosen() -> tuple[str, str]:
+    """Return what the costs are broken down by, and their basis, as `choices` will say."""
+    by, basis = (st.session_state.get(key) or st.query_params.get(key) for key in ("by", "basis"))
+    return by if by in costs.GROUPINGS else costs.GROUPINGS[0], basis if basis in costs.BASES else costs.RECORDED
+
+
+def choices() -> None:
+    """Let the user choose what the costs are broken down by, and on which basis."""
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key="grouping"):
         st.markdown("**Costs by**", width="content")
-        chosen = st.segmented_control(
+        st.segmented_control(
             "Costs by",
             costs.GROUPINGS,
             default=costs.GROUPINGS[0],
@@ -141,14 +174,24 @@ def grouping() -> str:
             label_visibility="collapsed",
             wrap=True,
         )
-    return str(chosen or costs.GROUPINGS[0])
+        st.segmented_control(
+            "Basis",
+            costs.BASES,
+            default=costs.RECORDED,
+            required=True,
+            key="basis",
+            bind="query-params",
+            label_visibility="collapsed",
+            help="recorded: what OpenCode stored. list: what the tokens cost at public prices.",
+        )
 
 
-def view(by: str, scope: Scope, totals: CostTotals) -> CostView:
+def view(by: str, basis: str, scope: Scope, totals: CostTotals) -> CostView:
     """Ask for everything the page shows of one grouping.
 
     Args:
         by: One of `costs.GROUPINGS`.
+        basis: One of `costs.BASES`.
         scope: The filters.
         totals: What they leave.
     """
@@ -157,17 +200,18 @@ def view(by: str, scope: Scope, totals: CostTotals) -> CostView:
     pages = -(-totals.sessions // PAGE_ROWS) if by == "session" else 1
     page = _page(scope, pages)
     limit = PAGE_ROWS if by == "session" else None
-    rows = data.load(costs.cost_rows, by, scope, limit, (page - 1) * PAGE_ROWS if limit else 0)
-    top = rows if ranked_by == by and page == 1 else data.load(costs.cost_rows, ranked_by, scope, limit, 0)
+    rows = data.load(costs.cost_rows, by, scope, limit, (page - 1) * PAGE_ROWS if limit else 0, basis)
+    top = rows if ranked_by == by and page == 1 else data.load(costs.cost_rows, ranked_by, scope, limit, 0, basis)
     names = _names()
     ranks = data.load(costs.cost_ranks, dimension)
     finest = by if by in costs.TIME_GROUPINGS else None
-    over_time = course(dimension, scope, totals.first_at, totals.last_at, finest)
+    over_time = course(dimension, scope, totals.first_at, totals.last_at, finest, basis)
     most = RANKED_SESSIONS if by == "session" else RANKED_GROUPS
-    dearest = [row for row in top if row.cost_recorded_usd][:most]
-    ranking = [(row.key or "", _name(row, names), float(row.cost_recorded_usd or 0), row.share) for row in dearest]
+    dearest = [row for row in top if row.cost_usd(basis)][:most]
+    ranking = [(row.key or "", _name(row, names), float(row.cost_usd(basis) or 0), row.share) for row in dearest]
     return CostView(
         by=by,
+        basis=basis,
         rows=rows,
         names=names,
         axis=over_time.axis,
@@ -178,18 +222,23 @@ def view(by: str, scope: Scope, totals: CostTotals) -> CostView:
         series_alt=over_time.alt,
         ranking=charts.cost_ranking(ranking, ranks if ranked_by in costs.DIMENSIONS else None),
         ranking_title=f"Dearest {ranked_by}s" if len(top) <= most else f"The {most} dearest {ranked_by}s",
-        ranking_alt=f"Bars of the recorded cost of the dearest {ranked_by}s, with their share.",
+        ranking_alt=f"Bars of the {BASIS_WORDS[basis].lower()} of the dearest {ranked_by}s, with their share.",
         table_title=_table_title(by, totals, len(rows), page, pages),
-        table_key=tables.key("costs_rows", by, scope, page, [row.key for row in rows]),
-        csv=_csv(by, scope),
-        file_name=export.file_name(f"costs_by-{by}", scope, totals.first_at, totals.last_at),
+        table_key=tables.key("costs_rows", by, basis, scope, page, [row.key for row in rows]),
+        exported=_exported(by, basis, scope),
+        file_stem=export.file_stem(f"costs_by-{by}", scope, totals.first_at, totals.last_at),
     )
 
 
 def course(
-    dimension: str, scope: Scope, first_at: datetime | None, last_at: datetime | None, finest: str | None = None
+    dimension: str,
+    scope: Scope,
+    first_at: datetime | None,
+    last_at: datetime | None,
+    finest: str | None = None,
+    basis: str = costs.RECORDED,
 ) -> Course:
-    """Follow the recorded cost over time.
+    """Follow the cost over time.
 
     Args:
         dimension: One of `costs.DIMENSIONS`.
@@ -197,10 +246,11 @@ def course(
         first_at: First time that the filters leave, naive UTC: the axis begins there where they name none.
         last_at: Last time, alike.
         finest: The finest step wanted. None: hours for a day or two, else days.
+        basis: One of `costs.BASES`.
     """
     ranks = data.load(costs.cost_ranks, dimension)
     step, points, axis = time_axis.follow(
-        lambda step: data.load(costs.cost_series, dimension, step, scope),
+        lambda step: data.load(costs.cost_series, dimension, step, scope, basis),
         lambda points: charts.fits(points, ranks),
         scope,
         (first_at, last_at),
@@ -210,15 +260,18 @@ def course(
         points=points,
         axis=axis,
         figure=charts.cost_over_time(points, axis, step, ranks, _names(), time_axis.today(scope.tz)),
-        title=f"Recorded cost per {step}, USD, by {dimension}",
-        alt=f"Stacked bars of the recorded cost per {step}, by {dimension}. The table below has the numbers.",
+        title=f"{BASIS_WORDS[basis]} per {step}, USD, by {dimension}",
+        alt=f"Stacked bars of the {BASIS_WORDS[basis].lower()} per {step}, by {dimension}. "
+        "The table below has the numbers.",
     )
 
 
-def chart(figure: go.Figure, key: str, alt: str, is_empty: bool, height: Literal["content", "stretch"]) -> None:
+def chart(
+    figure: go.Figure, key: str, alt: str, basis: str, is_empty: bool, height: Literal["content", "stretch"]
+) -> None:
     """Draw a chart, or say why there is none."""
     if is_empty:
-        st.text(NO_COST)
+        st.text(NO_COST[basis])
         return
     st.plotly_chart(figure, key=key, config=charts.CONFIG, alt=alt, theme="streamlit", height=height)
 
@@ -226,7 +279,7 @@ def chart(figure: go.Figure, key: str, alt: str, is_empty: bool, height: Literal
 def table(shown: CostView) -> None:
     """Draw the table. Selecting a row sets its filter; a session opens its timeline."""
     links.go()
-    styled, config = tables.costs(shown.rows, shown.by, shown.names, shown.trends)
+    styled, config = tables.costs(shown.rows, shown.by, shown.basis, shown.names, shown.trends)
     st.dataframe(
         styled,
         key=shown.table_key,
@@ -252,8 +305,8 @@ def _pick(by: str, keys: list[str | None], table_key: str) -> None:
         case "day":
             filters.choose_days(date.fromisoformat(key), date.fromisoformat(key))
         case "week":
-            monday = date.fromisoformat(key)
-            filters.choose_days(monday, monday + timedelta(days=6))
+            first = date.fromisoformat(key)
+            filters.choose_days(first, first + timedelta(days=6))
         case "month":
             year, month = int(key[:4]), int(key[5:])
             filters.choose_days(date(year, month, 1), date(year, month, calendar.monthrange(year, month)[1]))
@@ -269,16 +322,11 @@ def _pick(by: str, keys: list[str | None], table_key: str) -> None:
             filters.choose(by, [key])
 
 
-def _csv(by: str, scope: Scope) -> Callable[[], bytes]:
-    """Prepare the download of all rows."""
-    ask = data.source(costs.cost_rows, by, scope)
+def _exported(by: str, basis: str, scope: Scope) -> Callable[[], Table]:
+    """Prepare the export of all rows."""
+    ask = data.source(costs.cost_rows, by, scope, basis=basis)
     names = _names()
-
-    def make() -> bytes:
-        """Make the file."""
-        return export.costs_csv(ask(), by, scope.tz, names)
-
-    return make
+    return lambda: exported_tables.costs(ask(), by, basis, scope.tz, names)
 
 
 def _trends(points: list[CostPoint], axis: list[datetime]) -> dict[str, list[float]]:

@@ -18,7 +18,6 @@ _TITLES: dict[type[exceptions.IndexUnavailable], str] = {
     exceptions.IndexForeign: "This file is not an index",
     exceptions.IndexBroken: "The index cannot be opened",
     exceptions.IndexDamaged: "The index is damaged",
-    exceptions.SettingsInvalid: "The settings file cannot be used",
     exceptions.IndexUnavailable: "The index cannot be used",
 }
 _HINTS: dict[type[exceptions.IndexUnavailable], tuple[str, str | None]] = {
@@ -37,10 +36,6 @@ _HINTS: dict[type[exceptions.IndexUnavailable], tuple[str, str | None]] = {
     ),
     exceptions.IndexBroken: ("Start the indexer: it publishes the index anew.", BUILD),
     exceptions.IndexDamaged: ("Start the indexer: it sets the damaged file aside and builds the index anew.", BUILD),
-    exceptions.SettingsInvalid: (
-        "Correct it: this page goes on by itself. All keys are in docs/configuration.md.",
-        None,
-    ),
     exceptions.IndexUnavailable: ("Start the indexer.", BUILD),
 }
 
@@ -61,6 +56,21 @@ def unavailable(error: exceptions.IndexUnavailable, is_usable: Callable[[], bool
         if command:
             st.code(command, language=None)
     _watch(is_usable)
+
+
+def settings_invalid(error: exceptions.SettingsInvalid, has_changed: Callable[[], bool]) -> None:
+    """Say what is wrong with the settings file. Looks again every two seconds.
+
+    Args:
+        error: What is wrong, a line each.
+        has_changed: Tells whether the file was changed by now.
+    """
+    with st.container(border=True, key="settings_invalid"):
+        st.title("The settings cannot be used", anchor=False)
+        for line in str(error).splitlines()[1:]:
+            st.text(line)
+        st.text("Correct them; this page opens by itself. What can be set is in docs/configuration.md.")
+    _watch(has_changed)
 
 
 def nothing_indexed(status: IndexStatus, does: str, sources: Sequence[Source], has_changed: Callable[[], bool]) -> None:

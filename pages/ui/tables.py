@@ -11,7 +11,7 @@ import streamlit as st
 from pandas.io.formats.style import Styler
 
 from pages.ui import display
-from queries.costs import TIME_GROUPINGS, CostRow
+from queries.costs import LIST, TIME_GROUPINGS, CostRow, per_session
 from queries.errors import ErrorEvent
 from queries.overview import Activity
 from queries.period import Scope
@@ -54,13 +54,14 @@ def selected(table_key: str) -> int | None:
 
 
 def costs(
-    rows: Sequence[CostRow], by: str, names: Mapping[str, str], trends: Mapping[str, Sequence[float]]
+    rows: Sequence[CostRow], by: str, basis: str, names: Mapping[str, str], trends: Mapping[str, Sequence[float]]
 ) -> tuple[Styler, Config]:
     """Lay out the Costs table.
 
     Args:
         rows: What to show.
         by: The grouping; heads the first column.
+        basis: What shares, trends and costs per session go by.
         names: What to call a key.
         trends: Cost per step of a key; without any there is no such column.
 
@@ -70,11 +71,12 @@ def costs(
     heading = by.capitalize()
     frame = pd.DataFrame({heading: [group(row, by, names) for row in rows]})
     frame["Cost"] = money(row.cost_recorded_usd for row in rows)
+    frame["List"] = money(row.cost_list_usd for row in rows)
     frame["Share"] = pd.Series([None if row.share is None else row.share * 100 for row in rows], dtype="float64")
     if trends:
         frame["Trend"] = [list(trends.get(row.key or "", ())) for row in rows]
     frame["Sessions"] = ints(row.sessions for row in rows)
-    frame["Per session"] = money(row.cost_per_session_usd for row in rows)
+    frame["Per session"] = money(per_session(row.cost_usd(basis), row.sessions) for row in rows)
     for label, counter in _counters(rows).items():
         frame[label] = counter
     frame["Errors"] = ints(row.errors for row in rows)
@@ -82,28 +84,31 @@ def costs(
         frame = frame.drop(columns=["Sessions", "Per session"])
     formats = {
         "Cost": _usd2,
+        "List": _usd2,
         "Per session": usd4,
         **dict.fromkeys(_TOKENS, display.tokens),
         "Sessions": display.count,
         "Errors": display.count,
     }
     wide = by in ("model", "session", "project")
+    words = "list price" if basis == LIST else "recorded cost"
     config: Config = {
         heading: st.column_config.TextColumn(width=320 if by == "session" else 200 if wide else 130),
         "Cost": number("Cost, recorded", "USD as OpenCode recorded it. A dash: none was recorded."),
+        "List": number("Cost at list prices", "USD at public prices of the days. A dash: no price is known."),
         "Share": st.column_config.ProgressColumn(
             "Share of cost",
             min_value=0,
             max_value=100,
             format="%.1f%%",
             width=110,
-            help="Part of the recorded cost of everything that the filters leave.",
+            help=f"Part of the {words} of everything that the filters leave.",
         ),
         "Trend": st.column_config.BarChartColumn(
-            y_min=0, width="small", help="Recorded cost over the range, each row to its own scale."
+            y_min=0, width="small", help=f"Course of the {words} over the range, each row to its own scale."
         ),
         "Sessions": number("Sessions", "Sessions with a message in this group. A session can be in several groups."),
-        "Per session": number("Cost per session", "Recorded cost divided by sessions, USD."),
+        "Per session": number("Cost per session", f"The {words} divided by sessions, USD."),
         **{label: number(label, meaning) for label, meaning in _TOKENS.items()},
         "Errors": number("Errors", "Messages that ended in an error, plus tool calls that failed."),
     }
@@ -115,8 +120,8 @@ def group(row: CostRow, by: str, names: Mapping[str, str]) -> str:
     if row.key is None:
         return UNKNOWN_TIME
     if by == "week":
-        start = datetime.fromisoformat(row.key)
-        return f"{row.key} (W{start.isocalendar().week:02d})"
+        year, week, weekday = datetime.fromisoformat(row.key).isocalendar()
+        return f"{row.key} (W{week:02d})" if weekday == 1 else row.key  # numbers are of weeks that begin on Monday
     if by in TIME_GROUPINGS:
         return row.key
     return display.one_line(names.get(row.key) or row.label or row.key)

@@ -37,7 +37,7 @@ def follow(
         if is_drawable(points):
             break
     bounds = (first, last) if not scope.period.is_all else (None, None)
-    return step, points, charts.steps(points, step, *bounds) if points else []
+    return step, points, charts.steps(points, step, *bounds, scope.first_weekday) if points else []
 
 
 def today(tz: str) -> date:

@@ -1,6 +1,7 @@
 """Below the waterfall: the session's figures, its tree of sessions, and what it spent for nothing."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import streamlit as st
@@ -11,6 +12,7 @@ from pages.ui import (
     data,
     display,
     export,
+    exported_tables,
     links,
     tables,
     timeline_bridge,
@@ -18,6 +20,7 @@ from pages.ui import (
     timeline_live,
     timeline_tables,
 )
+from pages.ui.table_files import Table
 from pages.ui.timeline_bridge import Place
 from pages.ui.timeline_live import Live
 from queries import session_figures, sessions
@@ -115,7 +118,8 @@ def _costs(found: SessionFigures) -> None:
 
 def _tokens(found: SessionFigures, detail: SessionDetail) -> None:
     """Draw tokens by kind, own, inherited and with child sessions."""
-    _headed("Tokens and cost")
+    exported = _Exported(lambda: exported_tables.session_numbers(detail), "numbers", detail.session_id)
+    _headed("Tokens and cost", exported=exported)
     styled, config = tables.session_numbers(detail)
     _table(styled, config, "timeline_numbers", "Tokens and cost")
     share = found.tokens.cache_read_share
@@ -130,7 +134,8 @@ def _tokens(found: SessionFigures, detail: SessionDetail) -> None:
 
 def _time(found: SessionFigures) -> None:
     """Draw where the time went."""
-    _headed("Time", "From the first to the last recorded moment. What OpenCode does not record is unknown.")
+    exported = _rows([found.time] if found.time.wall_ms else [], "time", found.session_id)
+    _headed("Time", "From the first to the last recorded moment. What OpenCode does not record is unknown.", exported)
     if not found.time.wall_ms:
         st.text("No time is recorded.")
         return
@@ -143,10 +148,8 @@ def _time(found: SessionFigures) -> None:
 def _models(session_id: str, rows: Sequence[SessionModel]) -> None:
     """Draw what each agent used on each model."""
     ask = data.source(sessions.session_models, session_id)
-    _headed(
-        "By agent and model",
-        csv=(lambda: export.session_models_csv(ask(), session_id), "models", session_id, bool(rows)),
-    )
+    exported = _Exported(lambda: exported_tables.session_models(ask(), session_id), "models", session_id)
+    _headed("By agent and model", exported=exported if rows else None)
     if not rows:
         st.text("No model was asked.")
         return
@@ -157,7 +160,7 @@ def _models(session_id: str, rows: Sequence[SessionModel]) -> None:
 def _exchanges(found: SessionFigures) -> None:
     """List the exchanges."""
     rows = found.exchanges
-    _headed(display.counted(len(rows), "exchange"), csv=_rows_csv(rows, "exchanges", found.session_id))
+    _headed(display.counted(len(rows), "exchange"), exported=_rows(rows, "exchanges", found.session_id))
     if not rows:
         st.text("There is none.")
         return
@@ -169,7 +172,7 @@ def _exchanges(found: SessionFigures) -> None:
 def _tools(found: SessionFigures) -> None:
     """List the tools, the one that took longest first."""
     rows = found.tools
-    _headed("Slowest tools", csv=_rows_csv(rows, "tools", found.session_id))
+    _headed("Slowest tools", exported=_rows(rows, "tools", found.session_id))
     if not rows:
         st.text("No tool was called.")
         return
@@ -181,7 +184,7 @@ def _tools(found: SessionFigures) -> None:
 def _files(found: SessionFigures) -> None:
     """List the files that were touched."""
     rows = found.files
-    _headed("Files touched", csv=_rows_csv(rows, "files", found.session_id))
+    _headed("Files touched", exported=_rows(rows, "files", found.session_id))
     if found.recorded_files is not None:
         st.caption(
             f"OpenCode's own count: {display.counted(found.recorded_files, 'file')} changed, "
@@ -199,7 +202,7 @@ def _tree(live: Live) -> None:
     """List the session and all below it, and the ways to them."""
     rows = live.sessions
     title = f"{display.counted(live.head.subtree_sessions - 1, 'session')} below this one"
-    _headed(title, csv=_rows_csv(rows, "tree", live.session_id))
+    _headed(title, exported=_rows(rows, "tree", live.session_id))
     if len(rows) == 1:
         st.text("This session did not delegate.")
         return
@@ -222,7 +225,7 @@ def _tree(live: Live) -> None:
 def _wasted(live: Live) -> None:
     """List what was spent for nothing, and what that cost."""
     report = live.report
-    _headed(_sum(live), csv=_rows_csv(report.findings, "waste", live.session_id))
+    _headed(_sum(live), exported=_rows(report.findings, "waste", live.session_id))
     st.caption(
         "A loop: one tool with the same arguments three times or more in one exchange. Edit, fail, edit: a file that "
         "was edited again after the edit, or a call after it, failed. The cost is that of the model requests "
@@ -259,30 +262,36 @@ def _sum(live: Live) -> str:
     )
 
 
-_Csv = tuple[Callable[[], bytes], str, str, bool]
+@dataclass(frozen=True, slots=True)
+class _Exported:
+    """What is exported of a block.
+
+    Attributes:
+        make: Makes the table.
+        table: What it holds, for the file's name.
+    """
+
+    make: Callable[[], Table]
+    table: str
+    session_id: str
 
 
-def _rows_csv(rows: Sequence["DataclassInstance"], table: str, session_id: str) -> _Csv:
-    """Prepare the download of rows as they are: their fields are the columns."""
+def _rows(rows: Sequence["DataclassInstance"], table: str, session_id: str) -> _Exported | None:
+    """Prepare the export of rows as they are: their fields are the columns. None if there is no row."""
     tz = data.zone()
-    return lambda: export.rows_csv(rows, tz), table, session_id, bool(rows)
+    return _Exported(lambda: export.rows_table(rows, tz), table, session_id) if rows else None
 
 
-def _headed(title: str, meaning: str | None = None, csv: _Csv | None = None) -> None:
-    """Head a block: its title, and its download at the other end of the line."""
+def _headed(title: str, meaning: str | None = None, exported: _Exported | None = None) -> None:
+    """Head a block: its title, and its export at the other end of the line."""
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         st.markdown(f"**{display.md(title)}**", width="content", help=meaning)
-        if csv and csv[3]:
-            make, table, session_id, _ = csv
-            st.download_button(
-                "CSV",
-                data=export.safely(make),
-                file_name=export.plain_name(f"opencode-session_{session_id}_{table}"),
-                mime="text/csv",
-                key=f"timeline_{table}_csv",
-                icon=":material/download:",
-                on_click="ignore",
-                help="Every row, full precision",
+        if exported:
+            export.offer(
+                exported.make,
+                export.plain_stem(f"opencode-session_{exported.session_id}_{exported.table}"),
+                f"timeline_{exported.table}_export",
+                title,
             )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from pages.ui import data, display, tables
+from pages.ui import data, display, export, listing, tables
 from queries import health, sessions
 from queries.period import Scope
 
@@ -93,6 +93,11 @@ def _list(scope: Scope, fold: bool, sort: str, found: int) -> None:
     ids = [row.session_id for row in rows]
     styled, config = tables.picker(rows, scope)
     key = tables.key("picker_rows", scope, fold, sort, ids)
+    folded = " A row holds its child sessions." if fold else ""
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+        st.caption(f"{display.counted(found, 'session')}. Tick a row to open its timeline.{folded}", width="content")
+        exported = listing.exported(scope, fold, sort)
+        export.offer(exported, export.file_stem("sessions", scope), "picker_export", "Sessions to look at")
     with st.container(key="picker_table"):
         st.dataframe(
             styled,
@@ -107,8 +112,6 @@ def _list(scope: Scope, fold: bool, sort: str, found: int) -> None:
         )
     if pages > 1:
         st.pagination(pages, key=_PAGE)
-    folded = " A row holds its child sessions." if fold else ""
-    st.caption(f"{display.counted(found, 'session')}. Tick a row to open its timeline.{folded}")
 
 
 def _by_id(session_id: str) -> None:

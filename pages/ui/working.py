@@ -1,7 +1,6 @@
 """The pieces of the Activity page, but for budgets: when work is done, how fast models answer, what code changes."""
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import streamlit as st
 
@@ -10,9 +9,6 @@ from queries import activity, code_changes
 from queries import speeds as model_speeds
 from queries.activity import WeekHour
 from queries.period import Scope
-
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
 
 MEASURES = ("messages", "tokens", "cost")
 _HOURS = (
@@ -52,19 +48,19 @@ def hours(rows: Sequence[WeekHour], basis: str, scope: Scope) -> None:
         scope: The filters.
     """
     ask = data.source(activity.week_hours, scope)
-    _headed("By weekday and hour", _HOURS, ask, "hours", scope)
+    with blocks.headed("By weekday and hour", _HOURS):
+        export.offer_rows(ask, scope, "hours", "activity_hours_export", "By weekday and hour")
     measure = _measure()
-    first_weekday = data.first_weekday()
     left, right = st.columns([3, 2], gap="medium")
     with left:
-        figure = working_charts.week(rows, measure, basis, first_weekday)
+        figure = working_charts.week(rows, measure, basis, scope.first_weekday)
         what = working_tables.measured(measure, basis)
         blocks.chart(
             figure, "activity_week", f"Heat map: {what} by weekday and hour; the table beside it has the numbers."
         )
         st.caption(f"{display.md(what.capitalize())}. The darker in light, the brighter in dark, the more.")
     with right:
-        styled, config = working_tables.week(rows, measure, basis, first_weekday)
+        styled, config = working_tables.week(rows, measure, basis, scope.first_weekday)
         blocks.table(styled, config, tables.key("activity_week_rows", scope, measure, basis), "By weekday and hour")
 
 
@@ -72,7 +68,8 @@ def speeds(scope: Scope) -> None:
     """List how fast models answer."""
     rows = data.load(model_speeds.model_speeds, scope)
     ask = data.source(model_speeds.model_speeds, scope)
-    _headed("Output tokens per second, by model", _SPEEDS, ask, "model-speeds", scope)
+    with blocks.headed("Output tokens per second, by model", _SPEEDS):
+        export.offer_rows(ask, scope, "model-speeds", "activity_speeds_export", "Output tokens per second")
     if not rows:
         st.text("No model answered here.")
         return
@@ -94,13 +91,11 @@ def speeds(scope: Scope) -> None:
 def changes(scope: Scope) -> None:
     """List what was changed in the code, by project and by directory."""
     projects = data.load(code_changes.project_changes, scope)
-    _headed(
-        "Code changes, by project",
-        _CHANGES,
-        data.source(code_changes.project_changes, scope),
-        "code-changes_by-project",
-        scope,
-    )
+    ask_projects = data.source(code_changes.project_changes, scope)
+    with blocks.headed("Code changes, by project", _CHANGES):
+        export.offer_rows(
+            ask_projects, scope, "code-changes_by-project", "activity_projects_export", "Code changes by project"
+        )
     styled, config = working_tables.projects(projects)
     blocks.table(styled, config, tables.key("activity_projects_rows", scope, projects), "Code changes by project")
     if any(row.unrecorded_sessions for row in projects):
@@ -109,13 +104,15 @@ def changes(scope: Scope) -> None:
             "it. The lines of the others are the least that changed."
         )
     directories = data.load(code_changes.directory_changes, scope)
-    _headed(
-        "By directory",
-        _DIRECTORIES,
-        data.source(code_changes.directory_changes, scope),
-        "code-changes_by-directory",
-        scope,
-    )
+    ask_directories = data.source(code_changes.directory_changes, scope)
+    with blocks.headed("Code changes, by directory", _DIRECTORIES):
+        export.offer_rows(
+            ask_directories,
+            scope,
+            "code-changes_by-directory",
+            "activity_directories_export",
+            "Code changes by directory",
+        )
     styled, config = working_tables.directories(directories)
     blocks.table(styled, config, tables.key("activity_folders_rows", scope, directories), "Code changes by directory")
 
@@ -132,11 +129,3 @@ def _measure() -> str:
         label_visibility="collapsed",
     )
     return str(chosen or MEASURES[0])
-
-
-def _headed(
-    title: str, meaning: str, ask: Callable[[], Sequence["DataclassInstance"]], file: str, scope: Scope
-) -> None:
-    """Head a block that can be downloaded."""
-    with blocks.headed(title, meaning):
-        blocks.download(f"activity_{file}_csv", lambda: export.rows_csv(ask(), scope.tz), file, scope)

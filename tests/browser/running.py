@@ -55,12 +55,13 @@ def browser(executable: str) -> Iterator[Browser]:
 
 
 @contextmanager
-def dashboard(index: Path, prefix: Sequence[str] = ()) -> Iterator[str]:
+def dashboard(index: Path, prefix: Sequence[str] = (), options: Sequence[str] = ()) -> Iterator[str]:
     """Serve an index with a fresh server that has not run any page yet.
 
     Args:
         index: What it shows; need not exist.
         prefix: A command to run the server under.
+        options: More for Streamlit's command line; they win over those that the launcher gives.
 
     Yields:
         Its address, without a slash at the end.
@@ -69,7 +70,7 @@ def dashboard(index: Path, prefix: Sequence[str] = ()) -> Iterator[str]:
     ended: queue.SimpleQueue[Child | None] = queue.SimpleQueue()
     # Measuring coverage in the server would slow down every page; the tests of tests/pages count the same code.
     environment = {"ANALYTICS_DB": str(index), "COVERAGE_PROCESS_CONFIG": ""}
-    server = Child.start("dashboard", [*prefix, *dashboard_command(port)], environment, ended)
+    server = Child.start("dashboard", [*prefix, *dashboard_command(port), *options], environment, ended)
     try:
         while not is_healthy(port):
             try:

@@ -3,8 +3,6 @@
 Amounts are compared as exact decimals, against `python -m indexer totals --json` or against a row of another table.
 """
 
-import csv
-import io
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -15,11 +13,13 @@ import pytest
 from playwright.sync_api import Browser
 
 from pages.ui import display
+from pages.ui.table_files import FORMATS
 from queries.costs import GROUPINGS
 from tests.browser import running
 from tests.browser.received import Column, exact_sum
 from tests.browser.running import JsonObject
 from tests.browser.visit import Visit, visiting
+from tests.exports import as_csv
 
 ZONE = "Europe/Berlin"  # so that days are not UTC days
 HEADLINE = "Cost, recorded"
@@ -50,13 +50,13 @@ def shown(request: pytest.FixtureRequest, browser: Browser, index_of: Callable[[
         groups = {}
         for by in ("agent", "model", "day"):
             visit.group_by(by)
-            groups[by] = {row[by]: _cost(row) for row in _download(visit)}
+            groups[by] = {row[by]: _cost(row) for row in _exported(visit, f"Costs by {by}")}
         yield Shown(visit, running.totals(index), groups)
 
 
-def _download(visit: Visit) -> list[dict[str, str]]:
-    """Download the CSV of the page and return its rows."""
-    return list(csv.DictReader(io.StringIO(visit.download("CSV").decode("utf-8-sig"), newline="")))
+def _exported(visit: Visit, what: str) -> list[dict[str, str]]:
+    """Export a table as CSV and return its rows."""
+    return as_csv(visit.export(what), "csv")
 
 
 def _cost(row: dict[str, str]) -> Decimal | None:
@@ -120,7 +120,7 @@ def test_costs_every_grouping_headline_table_and_csv_agree(shown: Shown, kind: s
     rows = []
     for by in GROUPINGS:
         tables = [visit.group_by(by)]
-        rows = _download(visit)
+        rows = _exported(visit, f"Costs by {by}")
         if len(rows) > len(tables[0]["Cost"]):
             address = f"/costs?{urlencode({**parameters, 'by': by})}"
             tables += _later_pages(visit, address, "costs_rows", "costs_page", len(rows))
@@ -137,7 +137,7 @@ def test_costs_unfiltered_equals_the_command_line(shown: Shown) -> None:
     """Tokens and cost in all, of each model and of each session are those of `totals --json`."""
     totals, visit = shown.totals, shown.visit
     visit.open("/costs?range=all&by=session")
-    sessions = {row["session_id"]: row for row in _download(visit)}
+    sessions = {row["session_id"]: row for row in _exported(visit, "Costs by session")}
     per_session = {
         name: session
         for name, session in totals["per_session"].items()
@@ -153,6 +153,21 @@ def test_costs_unfiltered_equals_the_command_line(shown: Shown) -> None:
         assert sum(int(row[f"{counter}_tokens"]) for row in sessions.values()) == totals["tokens"][counter]
 
 
+@pytest.mark.parametrize("kind", ["none", "agent"])
+@pytest.mark.parametrize(("path", "what"), [("/costs?by=session", "Costs by session"), ("/sessions?", "Sessions")])
+def test_exports_every_format_holds_the_same(shown: Shown, kind: str, path: str, what: str) -> None:
+    """What is downloaded as Parquet or JSON is what the CSV says, cell by cell, and adds up to the same."""
+    visit = shown.visit
+    parameters, expected = _filter(shown, kind)
+    visit.open(f"{path}&{urlencode(parameters)}")
+
+    files = {each.label: as_csv(visit.export(what, each.label), each.extension) for each in FORMATS}
+
+    assert files == dict.fromkeys(files, files["CSV"])
+    assert [_sum([_cost(row) for row in rows]) for rows in files.values()] == [expected] * len(FORMATS)
+    assert visit.errors == []
+
+
 @pytest.mark.parametrize(("kind", "children"), [*((kind, "false") for kind in FILTERS), ("none", "true")])
 def test_sessions_column_sum_equals_the_costs_row(shown: Shown, kind: str, children: str) -> None:
     """The sessions under a filter add up to that agent's, model's or period's row on Costs, on the page and in CSV."""
@@ -160,7 +175,7 @@ def test_sessions_column_sum_equals_the_costs_row(shown: Shown, kind: str, child
     parameters, expected = _filter(shown, kind)
     path = f"/sessions?{urlencode({**parameters, 'children': children})}"
     visit.open(path)
-    rows = _download(visit)
+    rows = _exported(visit, "Sessions")
 
     tables = [visit.table("sessions_rows"), *_later_pages(visit, path, "sessions_rows", "page", len(rows))]
 

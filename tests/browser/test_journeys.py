@@ -95,7 +95,7 @@ def test_back_from_sessions_shows_costs_with_the_same_filter(visit: Visit) -> No
 def test_sessions_hostile_titles_are_shown_as_text(visit: Visit) -> None:
     """Markup in titles stays text in the list; the tests of the Timeline open each of these sessions."""
     visit.open("/sessions?range=all&children=true&sort=title")
-    csv = visit.download("CSV").decode("utf-8-sig")
+    csv = visit.export("Sessions").decode("utf-8-sig")
     hostile = [line for line in csv.splitlines() if re.search(r"<|!\[|http|=cmd|javascript", line)]
 
     made = visit.page.locator('[data-testid="stMain"] :is(img, script, iframe)')

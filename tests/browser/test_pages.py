@@ -33,6 +33,7 @@ def test_page_fresh_server_deep_link_is_sound(browser: Browser, index_of: Callab
 
                 assert not visit.has_exception(), visit.text()
                 assert visit.page.get_by_test_id("stHeading").first.inner_text() == name.capitalize()
+                assert visit.page.title() == f"{name.capitalize()} · OpenCode analytics"
                 assert visit.errors == []
                 assert visit.foreign == []
                 assert violations.response["violations"] == [], violations.generate_report()

@@ -273,7 +273,7 @@ def test_timeline_export_is_masked_unless_asked_otherwise(visit: Visit, id_of: C
     """Markdown and JSON; home folders are left out, and come back with the switch."""
     visit.open(f"/timeline?session={id_of(RELEASE)}")
     ready(visit)
-    visit.page.get_by_role("button", name="Export").click()
+    visit.page.locator(".st-key-timeline_export").get_by_role("button").click()
     masked = visit.download("Markdown, to read").decode()
     as_json = visit.download("JSON, everything").decode()
     visit.page.get_by_text("Mask secrets and home paths").click()

@@ -113,6 +113,21 @@ class Visit:
             self.page.get_by_role("button", name=button).click()
         return Path(waiting.value.path()).read_bytes()
 
+    def export(self, what: str, label: str = "CSV") -> bytes:
+        """Export a table and return the file.
+
+        Args:
+            what: The table, as its export is called.
+            label: CSV, Parquet or JSON.
+        """
+        self.page.get_by_role("button", name=f"Export {what}", exact=True).click()
+        content = self.page.get_by_test_id("stPopoverBody")
+        with self.page.expect_download() as waiting:
+            content.get_by_role("button", name=label).click()
+        self.page.keyboard.press("Escape")
+        expect(content).to_have_count(0)
+        return Path(waiting.value.path()).read_bytes()
+
     def metric(self, label: str) -> str:
         """Return the value of a headline number."""
         metric = self.page.get_by_test_id("stMetric").filter(has_text=label).first

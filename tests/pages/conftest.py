@@ -1,5 +1,7 @@
 """The dashboard without a browser, on an index that the real indexer made."""
 
+import functools
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -7,15 +9,44 @@ from zoneinfo import ZoneInfo
 
 import pytest
 import streamlit as st
+from streamlit.components.v2.component_manager import BidiComponentManager
 from streamlit.testing.v1 import AppTest
 
-from indexer import bulk_loader
 from indexer.database import Database
 from indexer.publish import IndexReader, Publisher
+from pages.ui import frame
 from tests.builders import Doc, write_json_tree
+from tests.indexing import index as index  # for the tests, too
 
 ROOT = Path(__file__).parents[2]
 OpenApp = Callable[..., AppTest]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_installed_components() -> Iterator[None]:
+    """Look for no components in installed packages: a quarter of a second a test, and the app uses only its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(BidiComponentManager, "discover_and_register_components", lambda self, **options: None)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def settled_once() -> Iterator[None]:
+    """Freeze objects once a process, as the dashboard does, though every test forgets the cache that sees to it.
+
+    What a test had frozen would never be collected: indexes stay open, and memory grows by megabytes a test.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(frame, "settle", functools.cache(frame.settle))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def own_main() -> Iterator[None]:
+    """Give the process its main module back: Streamlit puts the page there, and a child process would run that."""
+    main = sys.modules["__main__"]
+    yield
+    sys.modules["__main__"] = main
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +77,7 @@ def open_app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> OpenApp:
     """Open the app on an index: a path, or documents to index first; the rest are parameters of the URL."""
 
     def app(*sources: Path | Doc, page: str = "costs", tz: str = "UTC", **url: str | list[str]) -> AppTest:
-        """Run one page with an address."""
+        """Follow a deep link to one page."""
         paths = [source for source in sources if isinstance(source, Path)]
         docs = [source for source in sources if isinstance(source, Doc)]
         path = paths[0] if paths else tmp_path / "index.duckdb"
@@ -56,21 +87,9 @@ def open_app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> OpenApp:
         found = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
         found.context["timezone"] = str(ZoneInfo(tz))
         found.query_params.update(url)
-        found.run()
-        found.query_params.update(url)
         return found.switch_page(f"pages/{page}.py").run()
 
     return app
-
-
-def index(path: Path, *data_dirs: Path, is_sample: bool = False) -> Path:
-    """Run one full pass of the real indexer."""
-    with Database.open(path, is_sample=is_sample) as database:
-        publisher = Publisher(database)
-        bulk_loader.load(database, publisher, bulk_loader.find_sources(data_dirs))
-        database.set_phase("stopped", "test")
-        publisher.close()
-    return path
 
 
 def change(path: Path, sql: str) -> Path:

@@ -11,6 +11,7 @@ from streamlit.testing.v1 import AppTest
 from indexer.benchmarks import results
 from indexer.benchmarks.results import Run
 from pages.ui import benchmark_charts, display, export
+from pages.ui.table_files import csv_bytes
 from queries.benchmarks import Comparison
 from tests import benchmark_runs as made
 from tests.benchmark_runs import FASTER, SEARCH, SLOWER
@@ -152,9 +153,9 @@ def test_change_is_named_as_it_is(before_ms: float, words: str) -> None:
     assert benchmark_charts.change(row) == words
 
 
-def test_rows_csv_comparisons_have_raw_numbers() -> None:
+def test_rows_table_comparisons_have_raw_numbers() -> None:
     """Full precision, units in the names."""
-    header, row = csv.reader(io.StringIO(export.rows_csv([ROW], "UTC").decode("utf-8-sig")))
+    header, row = csv.reader(io.StringIO(csv_bytes(export.rows_table([ROW], "UTC")).decode("utf-8-sig")))
 
     found = dict(zip(header, row, strict=True))
     assert (found["query"], found["median_ms"], found["before_median_ms"]) == (FASTER, "4.0", "4.4")

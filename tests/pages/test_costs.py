@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from indexer import sample
 from pages.ui import display
 from queries import costs
 from queries.period import Scope, days
 from tests.builders import START_MS, assistant, project, session, tokens
 from tests.conftest import DATA_SETS, expected
-from tests.pages.conftest import OpenApp, headline, read, texts, turn_page
+from tests.pages.conftest import OpenApp, headline, index, read, texts, turn_page
 
 RealPath = Callable[[str], Path]
 
@@ -52,6 +53,24 @@ def test_costs_each_grouping_sums_to_the_headline(name: str, by: str, open_app: 
     if by == "session" and whole.sessions > 100:
         total += table_sum(turn_page(app, 2))
     assert total == pytest.approx(float(whole.cost_recorded_usd or 0))
+
+
+def test_costs_settings_cut_days_and_weeks(open_app: OpenApp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their zone wins over the browser's; a running dashboard follows a change of the first weekday."""
+    docs = (session(), assistant(created=START_MS, completed=START_MS + 1, cost=1))  # a Thursday in UTC
+    file = tmp_path / "settings.toml"
+    file.write_text('time_zone = "America/New_York"', encoding="utf-8")
+    monkeypatch.setenv("ANALYTICS_CONFIG", str(file))
+
+    days_shown = list(open_app(*docs, tz="Asia/Tokyo", range="all", by="day").dataframe[0].value.iloc[:, 0])
+    app = open_app(tmp_path / "index.duckdb", range="all", by="week")
+    from_monday = list(app.dataframe[0].value.iloc[:, 0])
+    file.write_text('time_zone = "America/New_York"\nfirst_weekday = "wednesday"', encoding="utf-8")
+    app.run()
+
+    assert days_shown == ["2025-12-31"]
+    assert from_monday == ["2025-12-29 (W01)"]
+    assert list(app.dataframe[0].value.iloc[:, 0]) == ["2025-12-31"]
 
 
 @pytest.mark.parametrize(
@@ -232,3 +251,55 @@ def test_costs_bad_values_in_the_address_are_ignored(open_app: OpenApp, real_pat
 
     assert not app.exception
     assert app.title[0].value == "Costs"
+
+
+def _priced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give the models of the sample their made-up prices."""
+    monkeypatch.setenv("OPENCODE_CONFIG", str(sample.CONFIGURATION))
+
+
+@pytest.mark.parametrize("by", costs.GROUPINGS)
+def test_costs_at_list_prices_each_grouping_sums_to_the_headline(
+    by: str, open_app: OpenApp, data_set: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Shares and charts go by the list price then; both costs stay beside each other."""
+    _priced(monkeypatch)
+    index(tmp_path / "index.duckdb", data_set("json"))
+    whole = costs.cost_totals(read(tmp_path / "index.duckdb").connection(), Scope())
+
+    app = open_app(tmp_path / "index.duckdb", range="all", by=by, basis="list")
+
+    assert not app.exception
+    assert headline(app)["Cost at list prices (USD)"] == display.usd(whole.cost_list_usd)
+    assert headline(app)["Cost, recorded (USD)"] == display.usd(whole.cost_recorded_usd)
+    assert whole.cost_list_usd != whole.cost_recorded_usd
+    found = app.dataframe[0].value
+    if by != "session":
+        assert found["List"].sum() == pytest.approx(float(whole.cost_list_usd or 0))
+        assert found["Share"].sum() == pytest.approx(100)
+
+
+def test_costs_models_without_a_price_are_named(open_app: OpenApp) -> None:
+    """With their tokens: they are not in the list price."""
+    usage = tokens(input=1_000, output=500)
+
+    app = open_app(session(), assistant(usage=usage), range="all")
+
+    assert headline(app)["Cost at list prices (USD)"] == "—"
+    assert "Not in list prices: 1.50K tokens of 1 unpriced model (acme/nova)." in texts(app).replace("\\", "")
+
+
+def test_costs_of_a_subscription_say_what_it_would_have_cost(
+    open_app: OpenApp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Recorded as 0, which is not what the tokens are worth."""
+    file = tmp_path / "settings.toml"
+    file.write_text('[[prices.models]]\nprovider = "acme"\nmodel = "nova"\ninput = 1000\noutput = 2000\n')
+    monkeypatch.setenv("ANALYTICS_CONFIG", str(file))
+
+    app = open_app(session(), assistant(usage=tokens(input=1_000, output=500), cost=0), range="all", basis="list")
+
+    assert headline(app)["Cost, recorded (USD)"] == "$0"
+    assert headline(app)["Cost at list prices (USD)"] == "$2.00"
+    said = texts(app).replace("\\", "")
+    assert "Recorded as $0, by subscriptions and free models: tokens worth $2.00 at list prices." in said

@@ -157,6 +157,13 @@ def test_steps_empty_ones_are_on_the_axis(step: str, first: datetime, last: date
     assert len(axis) == number == len(set(charts.axis_labels(axis, step, date(2026, 1, 1))))
 
 
+def test_steps_weeks_begin_on_the_first_weekday() -> None:
+    """As those of the queries do: a point must be on its axis."""
+    axis = charts.steps([], "week", datetime(2026, 10, 31, 23), datetime(2026, 11, 8), first_weekday=6)
+
+    assert axis == [datetime(2026, 10, 25), datetime(2026, 11, 1), datetime(2026, 11, 8)]
+
+
 def test_axis_labels_last_day_is_today_and_years_are_told_apart() -> None:
     """Labels are ready-made: a time axis would shift them by the browser's zone."""
     assert charts.axis_labels([datetime(2026, 11, 22), datetime(2026, 11, 23)], "day", date(2026, 11, 23)) == [

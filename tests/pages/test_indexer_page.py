@@ -14,7 +14,8 @@ from streamlit.testing.v1 import AppTest
 from indexer.activity import Activity, Watched, take_retry_request, write_activity
 from indexer.database import Database
 from indexer.publish import IndexReader, Publisher
-from pages.ui import data, display, export, indexing
+from pages.ui import data, display, exported_tables, indexing
+from pages.ui.table_files import csv_bytes
 from queries.indexing import DocumentProblem, Indexing
 from tests.builders import (
     Doc,
@@ -396,13 +397,13 @@ def test_indexer_filters_outlive_the_page_without_them(open_app: OpenApp, real_p
     assert app.multiselect(key="agent").value == ["plan"]
 
 
-def test_problems_csv_is_exact_and_safe() -> None:
+def test_problems_in_csv_is_exact_and_safe() -> None:
     """Every column, ISO times with offset, no formula."""
     problem = DocumentProblem("=1+1", "part", None, "unreadable", "line\nbreak", None, START, START)
 
-    rows = list(
-        csv.reader(io.StringIO(export.problems_csv([problem], "Europe/Berlin").decode("utf-8-sig"), newline=""))
-    )
+    data = csv_bytes(exported_tables.problems([problem], "Europe/Berlin"))
+
+    rows = list(csv.reader(io.StringIO(data.decode("utf-8-sig"), newline="")))
 
     assert rows[0] == ["document", "kind", "source", "state", "reason", "size_bytes", "first_seen_at", "last_seen_at"]
     at = "2026-11-23T13:00:00.000+01:00"

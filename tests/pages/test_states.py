@@ -28,6 +28,46 @@ def test_pages_no_index_says_how_to_make_one(page: str, open_app: OpenApp, tmp_p
     assert [code.value for code in app.code] == ["python -m indexer run"]
 
 
+def test_pages_settings_that_cannot_be_used_are_named_until_corrected(
+    open_app: OpenApp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not a traceback, and nothing shown by settings that are half read."""
+    file = tmp_path / "settings.toml"
+    file.write_text("", encoding="utf-8")
+    monkeypatch.setenv("ANALYTICS_CONFIG", str(file))
+    app = open_app(*DOCS, range="all")
+    file.write_text('first_weekday = "mon"', encoding="utf-8")
+    app.run()
+    shown = texts(app)
+
+    file.write_text('first_weekday = "sunday"', encoding="utf-8")
+    app.run()
+
+    assert "The settings cannot be used" in shown and 'first_weekday = "mon" must be' in shown
+    assert not app.exception
+    assert headline(app)["Cost, recorded (USD)"] == "$1.00"
+
+
+def test_pages_settings_of_the_file_name_the_index(
+    open_app: OpenApp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that changes is read again while the dashboard runs."""
+    file = tmp_path / "settings.toml"
+    file.write_text("", encoding="utf-8")
+    monkeypatch.setenv("ANALYTICS_CONFIG", str(file))
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "share"))
+    app = open_app(*DOCS, range="all")
+    monkeypatch.setenv("ANALYTICS_DB", "")
+    app.run()
+    before = texts(app)
+
+    file.write_text(f'index = "{tmp_path}/index.duckdb"', encoding="utf-8")
+    app.run()
+
+    assert "No index yet" in before
+    assert headline(app)["Cost, recorded (USD)"] == "$1.00"
+
+
 def test_pages_index_appears_while_the_page_waits(open_app: OpenApp, tmp_path: Path) -> None:
     """The page that waited shows the data as soon as it is there."""
     path = tmp_path / "later.duckdb"
@@ -248,6 +288,22 @@ def test_pages_page_file_run_alone_runs_the_app(
 
     assert not app.exception
     assert app.segmented_control(key="range")
+
+
+def test_pages_front_door_is_the_overview_and_keeps_the_filters(
+    monkeypatch: pytest.MonkeyPatch, real_path: RealPath
+) -> None:
+    """The address without a page leads to the Overview; what it says beside that goes along."""
+    monkeypatch.setenv("ANALYTICS_DB", str(real_path("json")))
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
+    app.query_params.update({"range": "all", "agent": ["build"]})
+
+    app.run()
+
+    assert not app.exception
+    assert app.title[0].value == "Overview"
+    assert app.segmented_control(key="range").value == "all"
+    assert app.multiselect(key="agent").value == ["build"]
 
 
 def test_pages_unknown_time_zone_is_utc(open_app: OpenApp, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -6,9 +6,8 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from indexer import bulk_loader
-from indexer.database import Database
-from indexer.publish import IndexReader, Publisher
+from indexer.publish import IndexReader
+from tests.indexing import index
 
 
 @pytest.fixture(scope="session")
@@ -22,10 +21,7 @@ def real_index(
         """Index the set unless that was done before, and return a connection."""
         if name not in readers:
             path = tmp_path_factory.mktemp(name) / "index.duckdb"
-            with Database.open(path) as database:
-                publisher = Publisher(database)
-                bulk_loader.load(database, publisher, bulk_loader.find_sources([data_set(name)]))
-                publisher.close()
+            index(path, data_set(name))
             readers[name] = IndexReader(path)
         return readers[name].connection()
 

@@ -33,9 +33,10 @@ _LOCAL_TIMES = """
     )
 """
 
+_WEEK = "(local_time::DATE - ((isodow(local_time) + 6 - $first_weekday) % 7)::INTEGER)"
 _KEYS = {
     "day": "strftime(local_time, '%Y-%m-%d')",
-    "week": "strftime(date_trunc('week', local_time), '%Y-%m-%d')",
+    "week": f"strftime({_WEEK}, '%Y-%m-%d')",
     "month": "strftime(local_time, '%Y-%m')",
     "provider": "coalesce(provider_id, 'unknown')",
     "model": "model",
@@ -61,7 +62,9 @@ _SUMS = """
     coalesce(sum(cache_write_tokens), 0)::BIGINT                   AS cache_write_tokens,
     coalesce(sum(total_tokens), 0)::BIGINT                         AS total_tokens,
     count(*) FILTER (cost_recorded_usd IS NULL)                    AS unrecorded_messages,
-    count(*) FILTER (is_usage_missing)                             AS missing_usage_messages
+    count(*) FILTER (is_usage_missing)                             AS missing_usage_messages,
+    sum(cost_list_usd)::DECIMAL(38, 12)                            AS cost_list_usd,
+    count(*) FILTER (cost_list_usd IS NULL AND total_tokens <> 0)  AS unpriced_messages
 """
 
 TOTALS = f"""
@@ -84,6 +87,8 @@ TOTALS = f"""
     sums AS (
         SELECT {_SUMS},
                coalesce(sum(total_tokens) FILTER (cost_recorded_usd IS NULL), 0)::BIGINT AS unrecorded_tokens,
+               coalesce(sum(total_tokens) FILTER (cost_list_usd IS NULL), 0)::BIGINT AS unpriced_tokens,
+               sum(cost_list_usd) FILTER (cost_recorded_usd = 0)::DECIMAL(38, 12) AS free_list_usd,
                min(created_at) AS first_at,
                max(created_at) AS last_at
         FROM scoped
@@ -125,9 +130,9 @@ ROWS = {by: _rows_sql(by) for by in _KEYS}
 SERIES = {
     dimension: f"""
         WITH {HITS}, {_SCOPED}, {_LOCAL_TIMES}
-        SELECT date_trunc($step, local_time)::TIMESTAMP AS step_at,
-               {_KEYS[dimension]}                       AS key,
-               sum(cost_recorded_usd)::DOUBLE           AS cost_usd
+        SELECT if($step = 'week', {_WEEK}, date_trunc($step, local_time))::TIMESTAMP AS step_at,
+               {_KEYS[dimension]}             AS key,
+               sum(cost_recorded_usd)::DOUBLE AS cost_usd
         FROM timed
         WHERE local_time IS NOT NULL AND cost_recorded_usd > 0
         GROUP BY 1, 2

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
@@ -20,7 +20,7 @@ from queries.costs import (
     cost_totals,
     per_session,
 )
-from queries.period import Period, Scope, days
+from queries.period import Period, Scope, days, local_midnight
 from tests.builders import assistant, copied, part, project, session, step_finish, tokens, usd, user
 from tests.conftest import DATA_SETS, OpenIndex, expected
 
@@ -171,6 +171,48 @@ def test_cost_rows_weeks_and_months_begin_on_monday_and_first(open_index: OpenIn
     assert months == [("2026-11", usd("3"))]
 
 
+@pytest.mark.parametrize(
+    ("tz", "first", "weekday", "hours"),
+    [
+        ("Europe/Berlin", date(2026, 3, 23), 0, 167),  # ends with the day of 23 hours
+        ("Europe/Berlin", date(2026, 3, 29), 6, 167),  # begins with it
+        ("Europe/Berlin", date(2026, 10, 19), 0, 169),
+        ("Europe/Berlin", date(2026, 10, 25), 6, 169),
+        ("America/Sao_Paulo", date(2018, 11, 4), 6, 167),  # its first hour does not exist
+        ("America/Sao_Paulo", date(2018, 10, 29), 0, 167),
+        ("America/Sao_Paulo", date(2018, 11, 3), 5, 167),  # the clock change is inside
+        ("Asia/Kathmandu", date(2026, 10, 22), 3, 168),
+    ],
+)
+def test_cost_rows_week_of_a_clock_change_holds_each_of_its_hours(
+    tz: str, first: date, weekday: int, hours: int, open_index: OpenIndex
+) -> None:
+    """One message a half hour, before, in and after the week; a chart has the same weeks, a click the same days."""
+    start = int(local_midnight(first, tz).replace(tzinfo=UTC).timestamp() * 1000)
+    moments = [start + step * 1_800_000 for step in (-1, *range(hours * 2 + 1))]
+    messages = [
+        assistant(f"msg_{number:03}", created=at, completed=at + 1, usage=tokens(input=1), cost=0.5)
+        for number, at in enumerate(moments)
+    ]
+    con = open_index(session(), *messages)
+    scope = Scope(tz=tz, first_weekday=weekday)
+    weeks = [first + timedelta(days=days) for days in (-7, 0, 7)]
+
+    rows = cost_rows(con, "week", scope)
+    points = cost_series(con, "agent", "week", scope)
+    chosen = cost_totals(con, replace(scope, period=days(first, first + timedelta(days=6), tz)))
+
+    assert [(row.key, row.messages) for row in rows] == [
+        (weeks[2].isoformat(), 1),
+        (weeks[1].isoformat(), hours * 2),
+        (weeks[0].isoformat(), 1),
+    ]
+    assert [(point.step_at.date(), point.cost_usd) for point in points] == list(
+        zip(weeks, (0.5, float(hours), 0.5), strict=True)
+    )
+    assert chosen.messages == hours * 2
+
+
 def test_cost_rows_unknown_time_is_a_row_of_its_own_and_named_when_left_out(open_index: OpenIndex) -> None:
     """`all` keeps a message without a time; a period leaves it out and the totals say so."""
     con = open_index(
@@ -193,7 +235,7 @@ def test_cost_totals_unrecorded_cost_is_none_and_counted_apart(open_index: OpenI
 
     found = cost_totals(con, Scope())
 
-    assert (found.cost_recorded_usd, found.cost_per_session_usd) == (None, None)
+    assert (found.cost_recorded_usd, per_session(found.cost_recorded_usd, found.sessions)) == (None, None)
     assert (found.unrecorded_messages, found.unrecorded_tokens, found.total_tokens) == (1, 15, 15)
     assert cost_rows(con, "model", Scope())[0].share is None
 

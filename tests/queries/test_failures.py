@@ -179,6 +179,15 @@ def test_failure_series_steps_are_local_days(open_index: OpenIndex) -> None:
     }
 
 
+def test_failure_series_weeks_begin_on_the_first_weekday(open_index: OpenIndex) -> None:
+    """2026 begins on a Thursday."""
+    con = open_index(*DOCS)
+
+    found = failure_series(con, "category", "week", Scope(first_weekday=6), ANY)
+
+    assert {point.step_at.isoformat() for point in found} == {"2025-12-28T00:00:00"}
+
+
 def test_failure_totals_one_cause_keeps_what_was_tried(open_index: OpenIndex) -> None:
     """A rate is of all answers and calls, whatever cause is asked for."""
     con = open_index(*DOCS)

@@ -17,6 +17,8 @@ BERLIN = "Europe/Berlin"
         (date(2026, 6, 1), BERLIN, 24),
         (date(2026, 10, 4), "Australia/Lord_Howe", 23.5),
         (date(2026, 4, 24), "Africa/Cairo", 23),  # midnight itself is skipped
+        (date(2018, 11, 4), "America/Sao_Paulo", 23),  # so here
+        (date(2018, 2, 17), "America/Sao_Paulo", 25),
     ],
 )
 def test_days_clock_change_gives_day_of_that_length(day: date, tz: str, hours: float) -> None:
@@ -25,6 +27,12 @@ def test_days_clock_change_gives_day_of_that_length(day: date, tz: str, hours: f
 
     assert period.start and period.end
     assert period.end - period.start == timedelta(hours=hours)
+
+
+def test_scope_how_weeks_and_days_are_cut_narrows_nothing() -> None:
+    """Neither is a filter."""
+    assert not Scope(tz=BERLIN, first_weekday=6).is_narrow
+    assert Scope(text="x").is_narrow
 
 
 def test_days_wrong_order_is_put_right() -> None:

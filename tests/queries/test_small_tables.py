@@ -9,7 +9,7 @@ from random import Random
 import duckdb
 import pytest
 
-from indexer import bulk_loader
+from indexer import bulk_loader, sample
 from indexer.database import Database
 from indexer.publish import IndexReader, Publisher
 from queries import costs, narrow
@@ -36,6 +36,8 @@ QUARTER = timedelta(minutes=15)
 def generated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Generated]:
     """Open the index of a generated history, by the name of its stores."""
     readers: dict[str, IndexReader] = {}
+    patch = pytest.MonkeyPatch()
+    patch.setenv("OPENCODE_CONFIG", str(sample.CONFIGURATION))  # prices of some of its models
 
     def open_stores(stores: str) -> duckdb.DuckDBPyConnection:
         """Write and index the history unless that was done before, and return a connection."""
@@ -46,6 +48,7 @@ def generated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Generated]:
         return readers[stores].connection()
 
     yield open_stores
+    patch.undo()
     for reader in readers.values():
         reader.close()
 
@@ -74,6 +77,7 @@ def random_scope(con: duckdb.DuckDBPyConnection, seed: int) -> Scope:
         models=_some(random, [*known.models, "unknown/unknown"]),
         projects=_some(random, projects),
         text=random.choice(["", "", "", "the"]),
+        first_weekday=random.randrange(7),
     )
 
 
@@ -181,7 +185,9 @@ def _without_hits(rows: list[SessionRow]) -> list[tuple[object, ...]]:
 
 def _plain_sessions(con: duckdb.DuckDBPyConnection, scope: Scope, fold: bool, sort: str) -> list[tuple[object, ...]]:
     """List sessions by the plain query."""
-    cursor = con.execute(plain.SESSIONS[sort], {**narrow.values(scope), "fold": fold, "limit": None, "offset": 0})
+    values = {**narrow.values(scope), "fold": fold, "limit": None, "offset": 0}
+    sql = plain.SESSIONS[sort]
+    cursor = con.execute(sql, {name: value for name, value in values.items() if f"${name}" in sql})
     columns = [column[0] for column in cursor.description or []]
     places = [columns.index(name) for name in _SESSION_FIELDS]
     return [tuple(row[place] for place in places) for row in cursor.fetchall()]

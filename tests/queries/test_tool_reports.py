@@ -104,6 +104,15 @@ def test_latency_series_steps_are_local_days(open_index: OpenIndex) -> None:
     assert START_MS == 1_767_225_600_000
 
 
+def test_latency_series_weeks_begin_on_the_first_weekday(open_index: OpenIndex) -> None:
+    """2026 begins on a Thursday."""
+    con = open_index(*DOCS)
+
+    found = latency_series(con, "bash", "week", Scope(first_weekday=6))
+
+    assert [(point.step_at.isoformat(), point.calls) for point in found] == [("2025-12-28T00:00:00", 3)]
+
+
 @pytest.mark.parametrize("name", SETS)
 @pytest.mark.parametrize("scope", SCOPES.values(), ids=SCOPES)
 def test_tool_reports_any_scope_adds_up(name: str, scope: Scope, real_index: RealIndex) -> None:

@@ -1,0 +1,146 @@
+"""A table as a file: CSV for spreadsheets, Parquet for databases and notebooks, JSON for programs; never rounded."""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+Cell = str | int | float | bool | Decimal | datetime | date | None
+Kind = type[str] | type[int] | type[float] | type[bool] | type[Decimal] | type[datetime] | type[date]
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows to be written.
+
+    Attributes:
+        columns: Name of each column to what its cells are, if they are not None.
+        rows: One cell per column.
+        tz: Zone of the times; they carry their offset.
+    """
+
+    columns: Mapping[str, Kind]
+    rows: Sequence[Sequence[Cell]]
+    tz: str = "UTC"
+
+
+@dataclass(frozen=True, slots=True)
+class FileFormat:
+    """A kind of file that a table can be written as."""
+
+    label: str
+    extension: str
+    mime: str
+    icon: str
+    write: Callable[[Table], bytes]
+
+
+def text(cell: Cell) -> str:
+    """Write one cell for a spreadsheet. Text that it would take for a formula gets a quote; numbers never do."""
+    match cell:
+        case None:
+            return ""
+        case bool():
+            return "true" if cell else "false"
+        case Decimal() | date():
+            return _exact(cell)
+        case str():
+            clean = _encodable(cell)
+            return f"'{clean}" if clean.startswith(_FORMULA) else clean
+        case _:
+            return repr(cell)
+
+
+def csv_bytes(table: Table) -> bytes:
+    """Write a table as CSV: UTF-8 with byte order mark, LF, quoted as RFC 4180 says."""
+    out = io.StringIO(newline="")
+    writer = csv.writer(out, lineterminator="\n", quoting=csv.QUOTE_MINIMAL)
+    writer.writerow(table.columns)
+    writer.writerows([text(cell) for cell in row] for row in table.rows)
+    return out.getvalue().encode("utf-8-sig")
+
+
+def json_bytes(table: Table) -> bytes:
+    """Write a table as JSON: UTF-8, a list with an object and a line per row.
+
+    Money is text, because readers of JSON make binary fractions of its numbers; so are times, as ISO 8601.
+    """
+    lines = ",\n".join(
+        json.dumps(dict(zip(table.columns, map(_json, row), strict=True)), ensure_ascii=False) for row in table.rows
+    )
+    return f"[\n{lines}\n]\n".encode()
+
+
+def parquet_bytes(table: Table) -> bytes:
+    """Write a table as Parquet. A column has the same type in every file, also without a value in it."""
+    kinds = _arrow_types(table.tz)
+    arrays = {
+        name: pa.array([_arrow(row[at]) for row in table.rows], kinds[kind])
+        for at, (name, kind) in enumerate(table.columns.items())
+    }
+    out = io.BytesIO()
+    pq.write_table(pa.table(arrays), out)
+    return out.getvalue()
+
+
+FORMATS = (
+    FileFormat("CSV", "csv", "text/csv", ":material/csv:", csv_bytes),
+    FileFormat("Parquet", "parquet", "application/vnd.apache.parquet", ":material/database:", parquet_bytes),
+    FileFormat("JSON", "json", "application/json", ":material/data_object:", json_bytes),
+)
+
+
+def _arrow_types(tz: str) -> dict[Kind, pa.DataType]:
+    """Return the type of a column of each kind."""
+    return {
+        str: pa.string(),
+        int: pa.int64(),
+        float: pa.float64(),
+        bool: pa.bool_(),
+        Decimal: pa.decimal128(38, 12),
+        datetime: pa.timestamp("us", tz),
+        date: pa.date32(),
+    }
+
+
+def _arrow(cell: Cell) -> Cell:
+    """Return what Arrow can hold of a cell."""
+    return _encodable(cell) if isinstance(cell, str) else cell
+
+
+def _json(cell: Cell) -> str | int | float | None:
+    """Return what JSON can hold of a cell."""
+    match cell:
+        case Decimal() | date():
+            return _exact(cell)
+        case float() if not math.isfinite(cell):
+            return None
+        case str():
+            return _encodable(cell)
+        case _:
+            return cell
+
+
+def _exact(cell: Decimal | date) -> str:
+    """Write money without an exponent, and a time as ISO 8601."""
+    match cell:
+        case Decimal():
+            return f"{cell:f}"
+        case datetime():
+            return cell.isoformat(timespec="milliseconds")
+        case _:
+            return cell.isoformat()
+
+
+def _encodable(words: str) -> str:
+    """Replace what UTF-8 cannot hold: a lone surrogate."""
+    return words.encode("utf-8", "replace").decode("utf-8")

@@ -1,0 +1,49 @@
+"""Indexes that the real indexer makes for tests."""
+
+import tempfile
+from functools import cache
+from pathlib import Path
+
+from indexer import bulk_loader
+from indexer.database import Database, private_folder
+from indexer.publish import Publisher
+
+
+def index(path: Path, *data_dirs: Path, is_sample: bool = False) -> Path:
+    """Run one full pass over data folders, into a new or an existing index, and publish it.
+
+    Args:
+        path: What readers open.
+        data_dirs: What is indexed.
+        is_sample: Whether the index holds the bundled sample data.
+
+    Returns:
+        The path.
+    """
+    if not private_folder(path).exists():
+        _lay_down_empty(path, is_sample)
+    with Database.open(path, is_sample=is_sample) as database:
+        publisher = Publisher(database)
+        bulk_loader.load(database, publisher, bulk_loader.find_sources(data_dirs))
+        database.set_phase("stopped", "test")
+        publisher.close()
+    return path
+
+
+def _lay_down_empty(path: Path, is_sample: bool) -> None:
+    """Put the working file of an empty index in place, as if the indexer had been stopped right after it made it.
+
+    Laying down the schema is a quarter of the work for the few documents of a test.
+    """
+    folder = private_folder(path)
+    folder.mkdir(mode=0o700, parents=True)
+    (folder / "work.duckdb").write_bytes(_empty_file(is_sample))
+
+
+@cache
+def _empty_file(is_sample: bool) -> bytes:
+    """Make an empty index and return its working file."""
+    with tempfile.TemporaryDirectory() as folder:
+        with Database.open(Path(folder) / "index.duckdb", is_sample=is_sample) as database:
+            file = database.work_path
+        return file.read_bytes()
