@@ -26,5 +26,7 @@ with st.container(border=True, key="activity_hours"):
     working.hours(hours, basis, scope)
 with st.container(border=True, key="activity_speeds"):
     working.speeds(scope)
-with st.container(border=True, key="activity_changes"):
-    working.changes(scope)
+with st.container(border=True, key="activity_projects"):
+    working.projects(scope)
+with st.container(border=True, key="activity_directories"):
+    working.directories(scope)

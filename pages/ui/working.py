@@ -88,33 +88,31 @@ def speeds(scope: Scope) -> None:
         st.caption(f"~ fewer than {model_speeds.FEW_ANSWERS} timed answers; how many is beside it. Not in the chart.")
 
 
-def changes(scope: Scope) -> None:
-    """List what was changed in the code, by project and by directory."""
-    projects = data.load(code_changes.project_changes, scope)
-    ask_projects = data.source(code_changes.project_changes, scope)
+def projects(scope: Scope) -> None:
+    """List what was changed in the code, by project."""
+    rows = data.load(code_changes.project_changes, scope)
+    ask = data.source(code_changes.project_changes, scope)
     with blocks.headed("Code changes, by project", _CHANGES):
-        export.offer_rows(
-            ask_projects, scope, "code-changes_by-project", "activity_projects_export", "Code changes by project"
-        )
-    styled, config = working_tables.projects(projects)
-    blocks.table(styled, config, tables.key("activity_projects_rows", scope, projects), "Code changes by project")
-    if any(row.unrecorded_sessions for row in projects):
+        export.offer_rows(ask, scope, "code-changes_by-project", "activity_projects_export", "Code changes by project")
+    styled, config = working_tables.projects(rows)
+    blocks.table(styled, config, tables.key("activity_projects_rows", scope, rows), "Code changes by project")
+    if any(row.unrecorded_sessions for row in rows):
         st.caption(
             "Unknown: sessions that edited files, and whose summary says that nothing changed, as OpenCode 1.18 writes "
             "it. The lines of the others are the least that changed."
         )
-    directories = data.load(code_changes.directory_changes, scope)
-    ask_directories = data.source(code_changes.directory_changes, scope)
+
+
+def directories(scope: Scope) -> None:
+    """List what was changed in the code, by directory: worktrees and clones apart."""
+    rows = data.load(code_changes.directory_changes, scope)
+    ask = data.source(code_changes.directory_changes, scope)
     with blocks.headed("Code changes, by directory", _DIRECTORIES):
         export.offer_rows(
-            ask_directories,
-            scope,
-            "code-changes_by-directory",
-            "activity_directories_export",
-            "Code changes by directory",
+            ask, scope, "code-changes_by-directory", "activity_directories_export", "Code changes by directory"
         )
-    styled, config = working_tables.directories(directories)
-    blocks.table(styled, config, tables.key("activity_folders_rows", scope, directories), "Code changes by directory")
+    styled, config = working_tables.directories(rows)
+    blocks.table(styled, config, tables.key("activity_directories_rows", scope, rows), "Code changes by directory")
 
 
 def _measure() -> str:
