@@ -4,12 +4,12 @@ import streamlit as st
 
 from pages.ui import blocks, data, display, export
 from queries import budgets as spending
-from queries import forecasts
+from queries import costs, forecasts
 from queries.forecasts import Budget, Limits
 from queries.period import Period, Scope
 
 _TITLES = {forecasts.MONTH: "This month", forecasts.WEEK: "This week", forecasts.FIVE_HOURS: "5-hour window"}
-_BASES = {"recorded": "as OpenCode recorded it", "list": "at list prices"}
+_BASES = {costs.RECORDED: "as OpenCode recorded it", costs.LIST: "at list prices"}
 _KEYS = "month_usd, week_usd and five_hours_usd of [budgets]"
 _METHOD = (
     "All that is spent counts, whatever the filters. The forecast is what is spent plus what the rest of the period "
@@ -28,22 +28,22 @@ def basis() -> str:
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key="basis_line"):
         st.markdown("**Costs**", width="content")
         chosen = st.segmented_control(
-            "Costs",
-            spending.BASES,
-            default=spending.BASES[0],
+            "Basis",
+            costs.BASES,
+            default=costs.RECORDED,
             required=True,
             key="basis",
             bind="query-params",
             label_visibility="collapsed",
         )
-    return str(chosen or spending.BASES[0])
+    return str(chosen or costs.RECORDED)
 
 
 def budgets(basis: str, scope: Scope) -> None:
     """Draw the budgets that are set, or say how one is set.
 
     Args:
-        basis: One of `queries.budgets.BASES`.
+        basis: One of `costs.BASES`.
         scope: Only how it cuts days and weeks.
     """
     limits = _limits()
@@ -123,7 +123,7 @@ def _card(budget: Budget, other: Budget, tz: str) -> None:
         st.caption(display.md(f"{display.usd(other.spent_usd)} {_BASES[other.basis]}"))
     if budget.uncounted_messages:
         messages = display.counted(budget.uncounted_messages, "message")
-        unknown = "no known list price" if budget.basis == "list" else "no recorded cost"
+        unknown = "no known list price" if budget.basis == costs.LIST else "no recorded cost"
         st.caption(f"Not in it: {messages} with {unknown}.")
 
 
@@ -135,4 +135,4 @@ def _limits() -> Limits:
 
 def _other(basis: str) -> str:
     """Return the basis that was not chosen."""
-    return next(each for each in spending.BASES if each != basis)
+    return next(each for each in costs.BASES if each != basis)

@@ -44,7 +44,7 @@ def hours(rows: Sequence[WeekHour], basis: str, scope: Scope) -> None:
 
     Args:
         rows: Of `load`.
-        basis: One of `queries.budgets.BASES`.
+        basis: One of `costs.BASES`.
         scope: The filters.
     """
     ask = data.source(activity.week_hours, scope)

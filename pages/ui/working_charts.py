@@ -17,7 +17,7 @@ def week(rows: Sequence[WeekHour], measure: str, basis: str, first_weekday: int)
     Args:
         rows: At most one for each hour.
         measure: messages, tokens or cost.
-        basis: Of costs; one of `queries.budgets.BASES`.
+        basis: Of costs; one of `costs.BASES`.
         first_weekday: On top; Monday is 0.
     """
     amounts = working_tables.grid(rows, measure, basis)

@@ -37,7 +37,7 @@ def grid(rows: Sequence[WeekHour], measure: str, basis: str) -> dict[tuple[int, 
     Args:
         rows: At most one for each hour.
         measure: messages, tokens or cost.
-        basis: Of costs; one of `queries.budgets.BASES`.
+        basis: Of costs; one of `costs.BASES`.
     """
     field = {"messages": "messages", "tokens": "total_tokens"}.get(measure, f"cost_{basis}_usd")
     amounts = ((row.weekday, row.hour, getattr(row, field)) for row in rows)
@@ -50,7 +50,7 @@ def week(rows: Sequence[WeekHour], measure: str, basis: str, first_weekday: int)
     Args:
         rows: At most one for each hour.
         measure: messages, tokens or cost.
-        basis: Of costs; one of `queries.budgets.BASES`.
+        basis: Of costs; one of `costs.BASES`.
         first_weekday: The first column; Monday is 0.
 
     Returns:
