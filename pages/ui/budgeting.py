@@ -119,7 +119,7 @@ def _card(budget: Budget, other: Budget, tz: str) -> None:
     st.text(expectation(budget))
     if words := period_words(budget, tz):
         st.caption(display.md(words))
-    if other.spent_usd != budget.spent_usd:
+    if other.spent_usd != budget.spent_usd and (other.spent_usd or not other.uncounted_messages):
         st.caption(display.md(f"{display.usd(other.spent_usd)} {_BASES[other.basis]}"))
     if budget.uncounted_messages:
         messages = display.counted(budget.uncounted_messages, "message")
