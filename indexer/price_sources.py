@@ -338,6 +338,15 @@ def genai_prices(model: ModelKey) -> list[Price]:
     ]
 
 
+def catalogue() -> list[ModelKey]:
+    """List the models that `genai-prices` has token prices of, as OpenCode would name them, in order."""
+    from genai_prices.data import providers
+
+    names = {theirs: ours for ours, theirs in _GENAI_IDS.items() if not ours.startswith("google-")}
+    keys = {(names.get(provider.id, provider.id), model.id) for provider in providers for model in provider.models}
+    return sorted(key for key in keys if any(price.input_usd for price in genai_prices(key)))
+
+
 @functools.cache
 def _genai_source() -> str:
     """Name the price list and its version."""

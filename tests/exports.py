@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from pages.ui.table_files import text
+from queries.table_files import text
 
 
 def read_back(data: bytes, extension: str) -> list[dict[str, Any]]:

@@ -25,9 +25,9 @@ FORBIDDEN_LIBRARIES = {
 OPENER = ("indexer.publish", "indexer.exceptions")
 # More for single modules: the only bridges between the parts.
 EXTRA = {
-    "pages.ui.data": (*OPENER, "indexer.settings", "indexer.settings_model"),  # one file for both
+    "pages.ui.data": (*OPENER, "indexer.settings", "indexer.settings_model", "indexer.price_sources"),  # of both
     "pages.ui.states": ("indexer.exceptions",),  # a page state for each of them
-    "queries.__main__": OPENER,
+    "queries.__main__": (*OPENER, "indexer.settings"),
     "indexer.benchmarks.cases": ("queries",),  # measures what the pages run
 }
 # How the two processes share DuckDB is the secret of these two.

@@ -182,8 +182,13 @@ def few(labels: Sequence[str]) -> list[str]:
     return [labels[index] for index in range(len(labels) - 1, -1, -every)][::-1]
 
 
+def _bar_text(cost_usd: float, share: float | None) -> str:
+    """Write what stands beside a bar."""
+    return display.usd(cost_usd) if share is None else f"{display.usd(cost_usd)} · {display.percent(share, 0)}"
+
+
 def cost_ranking(rows: Sequence[tuple[str, str, float, float | None]], ranks: Sequence[RankedKey] | None) -> go.Figure:
-    """Draw ranked bars: the dearest on top, each with its cost and share.
+    """Draw ranked bars: the dearest on top, each with its cost and its share, if it has one.
 
     Args:
         rows: Key, name, cost in USD and share; dearest first.
@@ -202,7 +207,7 @@ def cost_ranking(rows: Sequence[tuple[str, str, float, float | None]], ranks: Se
             width=min(0.65, 0.1 + 0.11 * len(rows)),
             y=[labels[index] for index in own],
             x=[rows[index][2] for index in own],
-            text=[f"{display.usd(rows[index][2])} · {display.percent(rows[index][3], 0)}" for index in own],
+            text=[_bar_text(rows[index][2], rows[index][3]) for index in own],
             textposition="outside",
             cliponaxis=False,
             hovertext=[

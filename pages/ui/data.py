@@ -7,6 +7,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
@@ -15,6 +16,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import duckdb
 import streamlit as st
 
+from indexer import price_sources
 from indexer import settings as settings_file
 from indexer.exceptions import IndexUnavailable, SettingsInvalid
 from indexer.publish import IndexReader, Snapshot
@@ -22,6 +24,7 @@ from indexer.settings_model import Settings
 from pages.ui import states
 from pages.ui.activity import BULK, Activity, Followed, condition, is_at_work
 from queries import health
+from queries.what_if import ListPrice
 
 log = logging.getLogger(__name__)
 
@@ -181,6 +184,33 @@ def settings() -> Settings:
         return _read_settings(settings_file.file_stamp())
     except SettingsInvalid:
         st.rerun(scope="app")
+
+
+def list_prices(model: str) -> list[ListPrice]:
+    """Return the list prices of a model, used or not: of the settings, OpenCode's own files or the public list.
+
+    Args:
+        model: `provider/model`.
+
+    Returns:
+        One row for each span of time, hours of the day and tier; none if no price is known.
+    """
+    return _list_prices(model, price_sources.stamp(is_sample=status().is_sample), status().is_sample)
+
+
+@st.cache_data(show_spinner=False, max_entries=256)
+def _list_prices(model: str, stamp: object, is_sample: bool) -> list[ListPrice]:
+    """Look a model up, once for each version of the files."""
+    provider, _, model_id = model.partition("/")
+    rows = price_sources.load(is_sample=is_sample).prices_of((provider, model_id))
+    names = [field.name for field in fields(ListPrice) if field.name != "model"]
+    return [ListPrice(model, *(getattr(row, name) for name in names)) for row in rows if row.input_usd is not None]
+
+
+@st.cache_data(show_spinner="Reading the public price list …", max_entries=1)
+def public_models() -> list[str]:
+    """Name the models of the public price list, `provider/model`."""
+    return ["/".join(key) for key in price_sources.catalogue()]
 
 
 def zone() -> str:

@@ -16,10 +16,10 @@ import pyarrow as pa
 import streamlit as st
 
 from pages.ui import display
-from pages.ui.exported_tables import zoned
-from pages.ui.table_files import FORMATS, Cell, Kind, Table, csv_bytes
+from queries.exported_tables import zoned
 from queries.failures import FailurePoint
 from queries.period import Period, Scope, local_day
+from queries.table_files import FORMATS, Cell, Kind, Table, csv_bytes
 from queries.tool_reports import LatencyPoint
 
 if TYPE_CHECKING:

@@ -11,7 +11,6 @@ from pages.ui import (
     data,
     display,
     export,
-    exported_tables,
     failure_tables,
     filters,
     frame,
@@ -20,7 +19,7 @@ from pages.ui import (
     tables,
     time_axis,
 )
-from queries import costs, failures, health, indexing
+from queries import costs, exported_tables, failures, health, indexing
 from queries.failures import Choice, EndedSpend, FailureExample, FailurePattern, FailureRow, FailureTotals
 from queries.period import Scope
 

@@ -6,8 +6,8 @@ from decimal import Decimal
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from pages.ui import blocks, data, display, export, exported_tables, filters, frame, links, listing, spend, tables
-from queries import costs, errors, overview, period, sessions, tools
+from pages.ui import blocks, data, display, export, filters, frame, links, listing, spend, tables
+from queries import costs, errors, exported_tables, overview, period, sessions, tools
 from queries.health import IndexStatus
 from queries.overview import Activity, Overview
 from queries.period import Period, Scope

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from pages.ui import activity, blocks, data, display, export, exported_tables, indexing_tables, states, tables
+from pages.ui import activity, blocks, data, display, export, indexing_tables, states, tables
 from pages.ui.activity import Activity, Followed
-from queries import health, indexing
+from queries import exported_tables, health, indexing
 from queries.indexing import DocumentProblem, Indexing, SourceState
 
 if TYPE_CHECKING:

@@ -4,11 +4,11 @@ from collections.abc import Callable
 
 import streamlit as st
 
-from pages.ui import data, display, exported_tables, links, tables
-from pages.ui.table_files import Table
-from queries import sessions
+from pages.ui import data, display, links, tables
+from queries import exported_tables, sessions
 from queries.period import Scope
 from queries.sessions import SessionsTotal
+from queries.table_files import Table
 
 PAGE_ROWS = 100
 

@@ -9,11 +9,11 @@ from typing import Literal
 import plotly.graph_objects as go
 import streamlit as st
 
-from pages.ui import charts, data, display, export, exported_tables, filters, links, tables, time_axis
-from pages.ui.table_files import Table
-from queries import costs, health
+from pages.ui import charts, data, display, export, filters, links, tables, time_axis
+from queries import costs, exported_tables, health
 from queries.costs import CostPoint, CostRow, CostTotals, UnpricedModel
 from queries.period import Scope
+from queries.table_files import Table
 
 NEVER_RECORDED = (
     "OpenCode itself never records some requests, so no number here holds them: those that name a session (titles), "

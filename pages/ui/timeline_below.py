@@ -12,7 +12,6 @@ from pages.ui import (
     data,
     display,
     export,
-    exported_tables,
     links,
     tables,
     timeline_bridge,
@@ -20,12 +19,12 @@ from pages.ui import (
     timeline_live,
     timeline_tables,
 )
-from pages.ui.table_files import Table
 from pages.ui.timeline_bridge import Place
 from pages.ui.timeline_live import Live
-from queries import session_figures, sessions
+from queries import exported_tables, session_figures, sessions
 from queries.session_figures import SessionFigures
 from queries.sessions import SessionDetail, SessionModel
+from queries.table_files import Table
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance

@@ -13,8 +13,8 @@ import pytest
 from playwright.sync_api import Browser
 
 from pages.ui import display
-from pages.ui.table_files import FORMATS
 from queries.costs import GROUPINGS
+from queries.table_files import FORMATS
 from tests.browser import running
 from tests.browser.received import Column, exact_sum
 from tests.browser.running import JsonObject

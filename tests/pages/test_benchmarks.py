@@ -11,8 +11,8 @@ from streamlit.testing.v1 import AppTest
 from indexer.benchmarks import results
 from indexer.benchmarks.results import Run
 from pages.ui import benchmark_charts, display, export
-from pages.ui.table_files import csv_bytes
 from queries.benchmarks import Comparison
+from queries.table_files import csv_bytes
 from tests import benchmark_runs as made
 from tests.benchmark_runs import FASTER, SEARCH, SLOWER
 from tests.builders import assistant, session, user, write_json_tree

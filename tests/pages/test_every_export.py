@@ -10,9 +10,9 @@ from streamlit.testing.v1.element_tree import Block
 
 from indexer.benchmarks import results
 from pages.ui import export
-from pages.ui.table_files import FORMATS, Cell, Kind, Table
 from queries.period import Scope
 from queries.sessions import session_rows
+from queries.table_files import FORMATS, Cell, Kind, Table
 from tests import benchmark_runs
 from tests.builders import assistant, damaged, part, session, user, write_json_tree
 from tests.exports import as_csv

@@ -11,12 +11,12 @@ import pyarrow as pa
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from pages.ui import export, exported_tables
-from pages.ui.table_files import FORMATS, FileFormat, Table, csv_bytes
-from queries import costs, sessions
+from pages.ui import export
+from queries import costs, exported_tables, sessions
 from queries.costs import CostRow
 from queries.failures import FailurePoint
 from queries.period import Period, Scope
+from queries.table_files import FORMATS, FileFormat, Table, csv_bytes
 from tests.builders import assistant, session, tokens
 from tests.conftest import OpenIndex
 from tests.exports import read_back
@@ -209,9 +209,9 @@ def _download() -> None:
     import streamlit as st
 
     from pages.ui import data, spend
-    from pages.ui.table_files import csv_bytes
     from queries import costs
     from queries.period import Scope
+    from queries.table_files import csv_bytes
 
     data.check()
     st.text(

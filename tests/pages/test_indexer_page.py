@@ -14,9 +14,10 @@ from streamlit.testing.v1 import AppTest
 from indexer.activity import Activity, Watched, take_retry_request, write_activity
 from indexer.database import Database
 from indexer.publish import IndexReader, Publisher
-from pages.ui import data, display, exported_tables, indexing
-from pages.ui.table_files import csv_bytes
+from pages.ui import data, display, indexing
+from queries import exported_tables
 from queries.indexing import DocumentProblem, Indexing
+from queries.table_files import csv_bytes
 from tests.builders import (
     Doc,
     answer,

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pages.ui.table_files import FORMATS, Cell, Kind, Table, csv_bytes, json_bytes, parquet_bytes, text
+from queries.table_files import FORMATS, Cell, Kind, Table, csv_bytes, json_bytes, parquet_bytes, text
 
 BOM = b"\xef\xbb\xbf"
 ZONE = "Asia/Kathmandu"

@@ -5,12 +5,12 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
-from pages.ui.table_files import Kind, Table
 from queries.costs import TIME_GROUPINGS, CostRow, per_session
 from queries.errors import ErrorEvent
 from queries.indexing import DocumentProblem
 from queries.overview import Activity
 from queries.sessions import SessionDetail, SessionModel, SessionRow
+from queries.table_files import Kind, Table
 from queries.tools import ToolSpeed
 
 _TOKENS: dict[str, Kind] = dict.fromkeys(

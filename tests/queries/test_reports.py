@@ -1,0 +1,138 @@
+"""`python -m queries costs`: the numbers of the Costs page in a terminal, and as files."""
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from indexer import sample
+from queries import costs
+from queries.period import Scope
+from tests.builders import START_MS, assistant, project, session, tokens, write_json_tree
+from tests.conftest import BuildIndex, OpenIndex
+
+ROOT = Path(__file__).resolve().parents[2]
+DAY_MS = 86_400_000
+
+
+def report(*options: str | Path, columns: int = 200) -> subprocess.CompletedProcess[str]:
+    """Print a report in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "queries", "costs", *map(str, options)],
+        cwd=ROOT,
+        env={**os.environ, "COLUMNS": str(columns), "TZ": "UTC"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.fixture
+def real(build_index: BuildIndex, data_set: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Index the real JSON tree, with the prices of its models."""
+    monkeypatch.setenv("OPENCODE_CONFIG", str(sample.CONFIGURATION))
+    return build_index(data_set("json"))
+
+
+def test_costs_files_add_up_to_the_totals(real: Path, open_index: OpenIndex, data_set: Callable[[str], Path]) -> None:
+    """CSV and JSON hold every row, exact."""
+    whole = costs.cost_totals(open_index(data_set("json")), Scope())
+
+    as_csv = report("--db", real, "--by", "session", "--csv")
+    as_json = report("--db", real, "--by", "model", "--json", "--basis", "list")
+
+    rows = list(csv.DictReader(io.StringIO(as_csv.stdout.lstrip("\ufeff"))))
+    assert sum(Decimal(row["cost_recorded_usd"] or 0) for row in rows) == whole.cost_recorded_usd
+    found = json.loads(as_json.stdout)
+    assert sum(Decimal(row["cost_list_usd"] or 0) for row in found) == whole.cost_list_usd
+    assert sum(row["total_tokens"] for row in found) == whole.total_tokens
+    assert sum(row["cost_list_share"] or 0 for row in found) == pytest.approx(1)
+
+
+def test_costs_table_ends_with_the_total_and_names_what_is_left_out(real: Path) -> None:
+    """As the Costs page does."""
+    printed = report("--db", real, "--by", "agent")
+
+    assert printed.returncode == 0
+    total = next(line for line in printed.stdout.splitlines() if line.strip().startswith("Total"))
+    assert total.split()[1:4] == ["12.2087", "11.9992", "100.0%"]
+    assert "Not counted twice: 9 fork copies (137,608 tokens)." in printed.stdout
+    assert "No list price: 16,393 tokens of acme/labs/free-7b." in printed.stdout
+
+
+def test_costs_filters_days_agents_and_projects(build_index: BuildIndex, tmp_path: Path) -> None:
+    """Days are local and both included; a project goes by its name or its id."""
+    docs = [
+        project(name="Shop"),
+        session(),
+        assistant(created=START_MS, completed=None, cost=1),
+        assistant("msg_3a", created=START_MS + DAY_MS, completed=None, cost=2, agent="plan"),
+        assistant("msg_4a", created=START_MS + 2 * DAY_MS, completed=None, cost=4),
+    ]
+    index = build_index(write_json_tree(tmp_path / "data", docs))
+
+    def days(*options: str) -> dict[str, str]:
+        """Return the recorded cost of each day."""
+        return {
+            row["day"]: row["cost_recorded_usd"] for row in json.loads(report("--db", index, "--json", *options).stdout)
+        }
+
+    second, third = "2026-01-02", "2026-01-03"
+    assert days("--since", second) == {third: "4.000000000000", second: "2.000000000000"}
+    assert days("--since", second, "--until", second) == {second: "2.000000000000"}
+    assert days("--agent", "plan", "--project", "Shop") == {second: "2.000000000000"}
+    assert days("--until", "2026-01-01", "--tz", "America/New_York") == {
+        "2026-01-01": "2.000000000000",
+        "2025-12-31": "1.000000000000",
+    }
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--by", "nothing"), "Invalid value for '--by'"),
+        (("--tz", "Mars/Base"), "is no time zone"),
+        (("--project", "none"), "no project is called none"),
+        (("--since", "yesterday"), "Invalid value for '--since'"),
+        (("--json", "--csv"), "exclude each other"),
+    ],
+)
+def test_costs_wrong_usage_is_told(
+    options: tuple[str, ...], said: str, build_index: BuildIndex, tmp_path: Path
+) -> None:
+    """With exit code 2."""
+    index = build_index(write_json_tree(tmp_path / "data", [session()]))
+
+    printed = report("--db", index, *options)
+
+    assert printed.returncode == 2
+    assert said in " ".join(printed.stderr.replace("│", " ").split())
+
+
+def test_costs_without_an_index_says_what_to_do(tmp_path: Path) -> None:
+    """With exit code 1."""
+    printed = report("--db", tmp_path / "none.duckdb")
+
+    assert printed.returncode == 1
+    assert "Build it with" in printed.stderr
+
+
+def test_costs_hostile_title_does_not_reach_the_terminal(build_index: BuildIndex, tmp_path: Path) -> None:
+    """Neither control characters nor markup, and no formula in CSV."""
+    docs = [session(title="=1+1\x1b]0;owned\x07[bold]x[/bold]"), assistant(usage=tokens(input=1), cost=1)]
+    index = build_index(write_json_tree(tmp_path / "data", docs))
+
+    printed = report("--db", index, "--by", "session")
+    as_csv = report("--db", index, "--by", "session", "--csv")
+
+    assert "\x1b" not in printed.stdout and "\x07" not in printed.stdout
+    assert "[bold]x[/bold]" in printed.stdout
+    assert "'=1+1" in as_csv.stdout

@@ -1,0 +1,98 @@
+"""The same requests on other models."""
+
+from collections.abc import Callable
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from indexer import sample
+from queries.costs import cost_rows, cost_totals
+from queries.period import Scope
+from queries.what_if import Alternative, ListPrice, alternatives
+from tests.builders import START_MS, Json, assistant, copied, session, step_finish, user
+from tests.conftest import OpenIndex
+
+MILLION = Decimal(1_000_000)
+DAY = datetime(2026, 1, 2)
+
+
+def price(model: str = "x/y", rate: str = "1", **fields: object) -> ListPrice:
+    """Make a price: USD a million tokens, the same for all kinds."""
+    each = Decimal(rate) / MILLION
+    open_ends = dict.fromkeys(("from_at", "until_at", "from_minute", "until_minute", "over_tokens", "upto_tokens"))
+    return ListPrice(model, **{**open_ends, **fields}, **dict.fromkeys(_RATES, each), request_usd=Decimal())  # type: ignore[arg-type]
+
+
+_RATES = ("input_usd", "output_usd", "reasoning_usd", "cache_read_usd", "cache_write_usd")
+
+
+def usage(sent: int = 1_000, output: int = 500, reasoning: int = 0, cached: int = 0) -> Json:
+    """Describe a request whose output does not contain its reasoning."""
+    total = sent + output + reasoning + cached
+    cache = {"read": cached, "write": 0}
+    return {"total": total, "input": sent, "output": output, "reasoning": reasoning, "cache": cache}
+
+
+def test_alternatives_price_each_request_by_its_time_and_size(open_index: OpenIndex) -> None:
+    """A long request costs the long price, a later one the newer price."""
+    con = open_index(
+        session(),
+        user(),
+        assistant(usage=usage(3_000, 0)),
+        assistant("msg_3a", created=START_MS + 86_400_000, completed=None, usage=usage(1_000, 0)),
+    )
+    prices = [
+        price(until_at=DAY, upto_tokens=2_000),
+        price(rate="10", until_at=DAY, over_tokens=2_000),
+        price(rate="100", from_at=DAY),
+    ]
+
+    found = alternatives(con, prices, Scope())
+
+    assert found == [Alternative("x/y", Decimal("0.03") + Decimal("0.1"), 2, 0)]
+
+
+def test_alternatives_without_a_price_at_the_time_are_counted_apart(open_index: OpenIndex) -> None:
+    """Never priced as 0."""
+    con = open_index(session(), user(), assistant(usage=usage()))
+
+    found = alternatives(con, [price("new/model", from_at=DAY), price()], Scope())
+
+    assert found == [Alternative("x/y", Decimal("0.0015"), 1, 0), Alternative("new/model", None, 1, 1)]
+
+
+def test_alternatives_steps_are_requests_and_copies_are_none(open_index: OpenIndex) -> None:
+    """Each step by its own size; what a fork copied was asked once."""
+    docs = [
+        user(),
+        assistant(usage=usage()),
+        step_finish("prt_1", usage(900, 0)),
+        step_finish("prt_2", usage(1_100, 0)),
+    ]
+    con = open_index(session(), *docs, session("ses_2", created=START_MS + 9), *copied(docs, "ses_2", "x"))
+
+    found = alternatives(con, [price(upto_tokens=1_000), price(rate="10", over_tokens=1_000)], Scope())
+
+    assert found == [Alternative("x/y", Decimal("0.0009") + Decimal("0.011"), 2, 0)]
+
+
+@pytest.mark.parametrize("name", ["json", "sqlite"])
+def test_alternatives_at_their_own_price_are_the_list_price(
+    name: str, open_index: OpenIndex, data_set: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The requests of one model on that very model cost what they cost."""
+    monkeypatch.setenv("OPENCODE_CONFIG", str(sample.CONFIGURATION))
+    con = open_index(data_set(name))
+    scope = Scope(models=("borealis/polar-opus",))
+    columns = "from_at, until_at, from_minute, until_minute, over_tokens, upto_tokens, input_usd, output_usd"
+    rows = con.execute(
+        f"SELECT {columns}, reasoning_usd, cache_read_usd, cache_write_usd, request_usd FROM prices "
+        "WHERE model_id = 'polar-opus'"
+    ).fetchall()
+
+    found = alternatives(con, [ListPrice("borealis/polar-opus", *row) for row in rows], scope)
+
+    assert [each.cost_list_usd for each in found] == [cost_totals(con, scope).cost_list_usd]
+    assert found[0].cost_list_usd == cost_rows(con, "model", scope)[0].cost_list_usd
