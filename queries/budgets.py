@@ -6,9 +6,8 @@ from decimal import Decimal
 
 import duckdb
 
+from queries.costs import LIST
 from queries.rows import fetch_rows
-
-BASES = ("recorded", "list")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +29,12 @@ class SpendQuarter:
     uncounted_list: int
 
     def cost_usd(self, basis: str) -> Decimal:
-        """Return the known cost on one of `BASES`; what is not known is counted by `uncounted`."""
-        return (self.cost_list_usd if basis == "list" else self.cost_recorded_usd) or Decimal(0)
+        """Return the known cost on one of `costs.BASES`; what is not known is counted by `uncounted`."""
+        return (self.cost_list_usd if basis == LIST else self.cost_recorded_usd) or Decimal(0)
 
     def uncounted(self, basis: str) -> int:
-        """Return the messages whose cost is not known on one of `BASES`."""
-        return self.uncounted_list if basis == "list" else self.uncounted_recorded
+        """Return the messages whose cost is not known on one of `costs.BASES`."""
+        return self.uncounted_list if basis == LIST else self.uncounted_recorded
 
 
 def spend_quarters(con: duckdb.DuckDBPyConnection, since: datetime) -> list[SpendQuarter]:

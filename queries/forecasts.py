@@ -64,7 +64,7 @@ class Budget:
 
     Attributes:
         name: One of `MONTH`, `WEEK`, `FIVE_HOURS`.
-        basis: One of `queries.budgets.BASES`.
+        basis: One of `costs.BASES`.
         limit_usd: What may be spent.
         start_at: When the period began, naive UTC. None: no 5-hour window is open.
         end_at: First moment after it.
@@ -104,7 +104,7 @@ class Ledger:
 
         Args:
             quarters: In order of time.
-            basis: One of `queries.budgets.BASES`.
+            basis: One of `costs.BASES`.
         """
         self.moments = [quarter.quarter_at for quarter in quarters]
         self._costs = list(accumulate((quarter.cost_usd(basis) for quarter in quarters), initial=Decimal(0)))
@@ -225,7 +225,7 @@ def budgets(
     Args:
         quarters: What was spent since `history_start`, in order of time.
         limits: The budgets.
-        basis: One of `queries.budgets.BASES`.
+        basis: One of `costs.BASES`.
         now: The present, naive UTC.
         tz: Zone of days, weeks and months.
         first_weekday: Begins a week, Monday 0.

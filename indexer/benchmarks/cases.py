@@ -12,10 +12,14 @@ import duckdb
 
 from indexer.benchmarks import story
 from queries import (
+    activity,
     benchmarks,
+    budgets,
+    code_changes,
     costs,
     errors,
     failures,
+    forecasts,
     health,
     indexing,
     narrow,
@@ -23,6 +27,7 @@ from queries import (
     session_dump,
     session_figures,
     sessions,
+    speeds,
     timeline,
     tool_reports,
     tools,
@@ -49,6 +54,7 @@ class Subjects:
         everything: No filter.
         month: The 30 days to the newest message.
         month_before: The 30 days before those.
+        history_at: Twelve weeks before the newest message: what budgets look back on.
         agent: The month of the most used agent.
         text: Everything that holds a word.
         biggest: The session with most events, and those below it.
@@ -59,6 +65,7 @@ class Subjects:
     everything: Scope
     month: Scope
     month_before: Period | None
+    history_at: datetime
     agent: Scope
     text: Scope
     biggest: "Subject"
@@ -136,6 +143,7 @@ def subjects(con: duckdb.DuckDBPyConnection) -> Subjects | None:
         everything=Scope(TZ),
         month=Scope(TZ, month),
         month_before=before(month, TZ, newest),
+        history_at=forecasts.history_start(newest, TZ),
         agent=Scope(TZ, month, agents=agents),
         text=Scope(TZ, text="timeout"),
         biggest=_subject(con, sized[0][0]),
@@ -238,6 +246,11 @@ CASES: tuple[Case, ...] = (
     *_scoped("Costs", costs.cost_rows, "by model, list prices", None, "model", after=(PAGE_ROWS, 0, costs.LIST)),
     *_scoped("Costs", costs.cost_series, "model by day, list prices", None, "model", "day", after=(costs.LIST,)),
     *_scoped("What if", what_if.alternatives, "three models", None, _THREE_MODELS),
+    Case("Activity", budgets.spend_quarters, "12 weeks", lambda found: (found.history_at,)),
+    *_scoped("Activity", activity.week_hours, "", None),
+    *_scoped("Activity", speeds.model_speeds, "", None),
+    *_scoped("Activity", code_changes.project_changes, "", None),
+    *_scoped("Activity", code_changes.directory_changes, "", None),
     *_scoped("Sessions", sessions.sessions_total, "", story.SESSIONS_TOTAL, after=(True,)),
     *_scoped("Sessions", sessions.session_rows, "newest", story.SESSION_ROWS, after=(True, "newest", PAGE_ROWS)),
     *_scoped("Sessions", sessions.session_rows, "cost", story.SESSION_ROWS, after=(True, "cost", PAGE_ROWS)),

@@ -16,6 +16,7 @@ APP = "OpenCode analytics"
 OVERVIEW = ROOT / "pages" / "overview.py"
 COSTS = ROOT / "pages" / "costs.py"
 WHAT_IF = ROOT / "pages" / "what_if.py"
+ACTIVITY = ROOT / "pages" / "activity.py"
 SESSIONS = ROOT / "pages" / "sessions.py"
 TIMELINE = ROOT / "pages" / "timeline.py"
 ERRORS = ROOT / "pages" / "errors.py"
@@ -68,6 +69,7 @@ def navigate() -> st.Page:
         st.Page(OVERVIEW, title="Overview", icon=":material/dashboard:", url_path="overview"),
         st.Page(COSTS, title="Costs", icon=":material/payments:", url_path="costs"),
         st.Page(WHAT_IF, title="What if", icon=":material/compare_arrows:", url_path="what-if"),
+        st.Page(ACTIVITY, title="Activity", icon=":material/calendar_month:", url_path="activity"),
         st.Page(SESSIONS, title="Sessions", icon=":material/forum:", url_path="sessions"),
         st.Page(TIMELINE, title="Timeline", icon=":material/view_timeline:", url_path=_TIMELINE_PATH),
         st.Page(ERRORS, title="Errors", icon=":material/error:", url_path="errors"),

@@ -97,6 +97,7 @@ def check(app: AppTest, offered: Offered) -> None:
     [
         ("overview", {}),
         *(("costs", {"by": by}) for by in ("day", "model", "project", "session")),
+        ("activity", {}),
         ("sessions", {"children": "true"}),
         ("sessions", {"q": "the"}),
         ("timeline", {}),

@@ -6,8 +6,8 @@ from datetime import datetime
 import duckdb
 import pytest
 
-from queries.budgets import BASES, SpendQuarter, spend_quarters
-from queries.costs import cost_totals
+from queries.budgets import SpendQuarter, spend_quarters
+from queries.costs import BASES, cost_totals
 from queries.period import Scope
 from tests.builders import START_MS, assistant, copied, session, tokens, usd, user
 from tests.conftest import DATA_SETS, OpenIndex

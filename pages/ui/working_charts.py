@@ -1,0 +1,122 @@
+"""Rows in, the charts of the Activity page out. No colours: the theme has them."""
+
+from collections.abc import Sequence
+
+import plotly.graph_objects as go
+
+from pages.ui import charts, display, working_tables
+from queries.activity import WeekHour
+from queries.speeds import ModelSpeed
+
+MODELS = 16
+
+
+def week(rows: Sequence[WeekHour], measure: str, basis: str, first_weekday: int) -> go.Figure:
+    """Draw a heat map: weekdays down, hours across. Hours without anything stay empty.
+
+    Args:
+        rows: At most one for each hour.
+        measure: messages, tokens or cost.
+        basis: Of costs; one of `costs.BASES`.
+        first_weekday: On top; Monday is 0.
+    """
+    amounts = working_tables.grid(rows, measure, basis)
+    order = working_tables.weekdays(first_weekday)
+    hours = [f"{hour:02d}" for hour in range(24)]
+    figure = go.Figure()
+    figure.add_heatmap(
+        x=hours,
+        y=[working_tables.WEEKDAYS[day] for day in order],
+        z=[[_drawn(amounts.get((day, hour))) for hour in range(24)] for day in order],
+        zmin=0,
+        xgap=2,
+        ygap=2,
+        hovertext=[
+            [
+                f"{working_tables.WEEKDAYS[day]} {hour:02d}:00 to {hour + 1:02d}:00<br>"
+                f"{working_tables.written(measure)(amounts.get((day, hour)))}"
+                for hour in range(24)
+            ]
+            for day in order
+        ],
+        hoverinfo="text",
+        showscale=False,
+    )
+    figure.update_layout(
+        height=460,
+        margin={"l": 4, "r": 4, "t": 8, "b": 4},
+        xaxis={
+            "type": "category",
+            "title": None,
+            "tickmode": "array",
+            "tickvals": hours[::3],
+            "tickangle": 0,
+            "showgrid": False,
+            "fixedrange": True,
+        },
+        yaxis={
+            "type": "category",
+            "title": None,
+            "autorange": "reversed",
+            "showgrid": False,
+            "automargin": True,
+            "fixedrange": True,
+            "ticksuffix": " ",
+        },
+        hovermode="closest",
+    )
+    return figure
+
+
+def speeds(rows: Sequence[ModelSpeed]) -> go.Figure:
+    """Draw a bar from the 10th to the 90th percentile for each model, and a mark at the median.
+
+    Args:
+        rows: Those with timed answers; the first is on top.
+    """
+    labels = [charts.safe(display.one_line(row.model, 30)) for row in rows]
+    hover = [
+        f"{label}<br>p10 {display.count(row.p10)} · median {display.count(row.p50)} · p90 {display.count(row.p90)} "
+        f"tokens/s<br>{display.counted(row.timed_answers, 'timed answer')}"
+        for label, row in zip(labels, rows, strict=True)
+    ]
+    figure = go.Figure()
+    figure.add_bar(
+        orientation="h",
+        y=labels,
+        base=[row.p10 for row in rows],
+        x=[(row.p90 or 0.0) - (row.p10 or 0.0) for row in rows],
+        width=0.5,
+        hovertext=hover,
+        hoverinfo="text",
+    )
+    figure.add_scatter(
+        x=[row.p50 for row in rows],
+        y=labels,
+        mode="markers",
+        marker={"symbol": "line-ns-open", "size": 14, "line": {"width": 3}},
+        hovertext=hover,
+        hoverinfo="text",
+    )
+    figure.update_layout(
+        height=max(170, 60 + 24 * len(rows)),
+        margin={"l": 4, "r": 16, "t": 8, "b": 4},
+        showlegend=False,
+        xaxis={"title": None, "rangemode": "tozero", "nticks": 6, "ticksuffix": "/s", "fixedrange": True},
+        yaxis={
+            "type": "category",
+            "categoryorder": "array",
+            "categoryarray": labels[::-1],
+            "title": None,
+            "automargin": True,
+            "fixedrange": True,
+            "ticksuffix": " ",
+        },
+        hovermode="closest",
+    )
+    return figure
+
+
+def _drawn(amount: object) -> float | None:
+    """Return an amount as it is drawn: nothing leaves the place empty."""
+    return float(amount) if isinstance(amount, (int, float)) and amount else None
