@@ -32,6 +32,7 @@ _OF_PROJECTS = """
 IN_SESSION = f"""
     {_if_set("projects", "len($projects::VARCHAR[]) = 0", _OF_PROJECTS)}
     AND {_if_set("text", "$text = ''", "session_id IN (SELECT session_id FROM hits)")}
+    AND {_if_set("one_session", "$one_session = ''", "session_id = $one_session")}
 """
 
 MODEL = "coalesce(provider_id, 'unknown') || '/' || coalesce(model_id, 'unknown')"
@@ -125,4 +126,5 @@ def values(scope: Scope) -> dict[str, object]:
         "projects": list(scope.projects),
         "text": scope.text,
         "first_weekday": scope.first_weekday,
+        "one_session": scope.session_id,
     }

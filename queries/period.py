@@ -38,6 +38,7 @@ class Scope:
         projects: Project ids, `unknown` for sessions that name none. Empty: all.
         text: Part of a title, prompt or answer, any case. Empty: all.
         first_weekday: Weeks begin on it; Monday is 0. Leaves nothing out.
+        session_id: One session, without its child sessions. Empty: all.
     """
 
     tz: str = "UTC"
@@ -47,6 +48,7 @@ class Scope:
     projects: tuple[str, ...] = ()
     text: str = ""
     first_weekday: int = 0
+    session_id: str = ""
 
     @property
     def is_narrow(self) -> bool:

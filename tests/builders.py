@@ -91,7 +91,7 @@ def session(
     updated: int | None = None,
     **fields: Any,
 ) -> Doc:
-    """Make a session; `parentID` and `title` are given as fields."""
+    """Make a session; `parentID`, `title` and its own sums (`cost` and `tokens`) are given as fields."""
     body = {
         "id": session_id,
         "projectID": project_id,
@@ -310,7 +310,8 @@ def _row(doc: Doc) -> tuple[str, dict[str, object]]:
     if doc.kind == "session":
         names = {"project_id": "projectID", "parent_id": "parentID", "fork_session_id": "forkSessionID"}
         names |= {name: name for name in ("slug", "directory", "title", "version")}
-        return "session", {"id": doc.id, **{column: body.get(name) for column, name in names.items()}, **stamps}
+        sums = {"cost": body.get("cost", 0), "tokens_input": body.get("tokens", {}).get("input", 0)}
+        return "session", {"id": doc.id, **{column: body.get(name) for column, name in names.items()}, **sums, **stamps}
     left_out = ("id", "sessionID", "messageID")
     text = _text(Doc(doc.kind, "", "", "", {name: value for name, value in body.items() if name not in left_out}), None)
     data = text.decode("utf-8", "surrogateescape") if doc.raw is None else doc.raw

@@ -1,0 +1,110 @@
+"""How far the recorded data can be trusted, by the client that wrote it."""
+
+from dataclasses import dataclass
+
+import duckdb
+
+from queries import narrow
+from queries.ledger_lines import ROUNDING_USD, USED
+from queries.period import Scope
+from queries.rows import fetch_rows
+
+
+@dataclass(frozen=True, slots=True)
+class VersionQuality:
+    """The messages of the sessions that one version of the client created. Fork copies are left out.
+
+    Attributes:
+        client_version: None: not recorded.
+        sessions: With a counting message.
+        messages: Counting messages.
+        agreeing: Those whose tokens and cost are what their steps add up to, and whose recorded total fits them.
+        with_usage: Those whose usage is recorded.
+        priced: Those whose list price is known, or that used no tokens.
+        readable: Those of which every document, parts included, could be read in full.
+        good: Those for which all four hold.
+    """
+
+    client_version: str | None
+    sessions: int
+    messages: int
+    agreeing: int
+    with_usage: int
+    priced: int
+    readable: int
+    good: int
+
+    @property
+    def score(self) -> float:
+        """Return the share of messages about which nothing is in doubt, 0 to 1."""
+        return self.good / self.messages
+
+    @property
+    def agreeing_share(self) -> float:
+        """Return the share of messages whose sums agree."""
+        return self.agreeing / self.messages
+
+    @property
+    def usage_share(self) -> float:
+        """Return the share of messages whose usage is recorded."""
+        return self.with_usage / self.messages
+
+    @property
+    def priced_share(self) -> float:
+        """Return the share of messages whose list price is known."""
+        return self.priced / self.messages
+
+    @property
+    def readable_share(self) -> float:
+        """Return the share of messages that could be read in full."""
+        return self.readable / self.messages
+
+
+def version_quality(con: duckdb.DuckDBPyConnection, scope: Scope) -> list[VersionQuality]:
+    """Rate the data of each version of the client.
+
+    Args:
+        con: The index, open for reading.
+        scope: What to look at.
+
+    Returns:
+        One row per version with a counting message, newest version first, those that name none last.
+    """
+    return fetch_rows(con, narrow.narrowed(_QUALITY, scope), narrow.values(scope), VersionQuality)
+
+
+_COUNTERS = ("input_tokens", "output_tokens", "reasoning_tokens", "cache_read_tokens", "cache_write_tokens")
+_IS_SUM = " AND ".join(f"coalesce(m.{name} = steps.{name}, TRUE)" for name in _COUNTERS)
+_QUALITY = f"""
+    WITH {narrow.HITS}, {USED},
+    steps AS (
+        SELECT message_id, {", ".join(f"sum(p.{name}) AS {name}" for name in _COUNTERS)},
+               CASE WHEN count(p.cost_recorded_usd) = count(*) THEN sum(p.cost_recorded_usd) END AS cost_usd
+        FROM counted m JOIN parts p USING (message_id)
+        WHERE m.step_count > 0 AND NOT m.is_usage_missing AND p.part_type = 'step-finish' AND NOT p.is_orphan
+          AND (p.deleted_at IS NULL OR p.deleted_at >= m.deleted_at)
+        GROUP BY message_id
+    ),
+    judged AS (
+        SELECT m.session_id,
+               NOT is_total_mismatch AND {_IS_SUM}
+                   AND coalesce(abs(m.cost_recorded_usd - steps.cost_usd) <= {ROUNDING_USD}, TRUE) AS agrees,
+               NOT is_usage_missing                              AS has_usage,
+               cost_list_usd IS NOT NULL OR total_tokens = 0     AS is_priced,
+               doubted.owner_id IS NULL                          AS is_readable
+        FROM counted m LEFT JOIN steps USING (message_id)
+             LEFT JOIN (SELECT DISTINCT owner_id FROM documents) doubted ON doubted.owner_id = m.message_id
+    )
+    SELECT client_version,
+           count(DISTINCT session_id)                                            AS sessions,
+           count(*)                                                              AS messages,
+           count(*) FILTER (agrees)                                              AS agreeing,
+           count(*) FILTER (has_usage)                                           AS with_usage,
+           count(*) FILTER (is_priced)                                           AS priced,
+           count(*) FILTER (is_readable)                                         AS readable,
+           count(*) FILTER (agrees AND has_usage AND is_priced AND is_readable)  AS good
+    FROM judged JOIN (SELECT session_id, client_version FROM sessions) USING (session_id)
+    GROUP BY client_version
+    ORDER BY try_cast(regexp_extract_all(client_version, '\\d+') AS BIGINT[]) DESC NULLS LAST,
+             client_version DESC NULLS LAST
+"""
