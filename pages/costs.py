@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from pages.ui import data, export, filters, frame, spend, states
+from pages.ui import data, export, filters, frame, links, spend, states
 from queries import costs
 
 frame.ensure()
@@ -21,6 +21,7 @@ filters.warn_unknown()
 by, basis = spend.chosen()
 spend.figures(totals, basis)
 spend.left_out(totals, data.load(costs.unpriced_models, scope))
+links.why()
 
 spend.choices()
 view = spend.view(by, basis, scope, totals)

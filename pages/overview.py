@@ -21,6 +21,7 @@ if not found.now.sessions:
 
 filters.warn_unknown()
 glance.figures(found, scope)
+links.why()
 
 left, right = st.columns([3, 2], gap="medium")
 with left.container(border=True, height="stretch", key="overview_cost"):

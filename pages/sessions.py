@@ -30,6 +30,7 @@ if not total.sessions:
 
 filters.warn_unknown()
 st.text(listing.summary(total, scope, fold), width="stretch")
+links.why()
 with st.container(key="sessions_table"):
     listing.table(scope, fold, sort, total)
 st.caption("Tick a row to open its timeline. " + display.md(listing.explanation(scope, fold)))

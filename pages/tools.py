@@ -20,6 +20,7 @@ if not totals.calls + totals.unfinished_calls:
 
 filters.warn_unknown()
 calling.figures(totals)
+links.why()
 with st.container(border=True, key="tools_table"):
     calling.tools(scope)
 chosen = calling.choose(scope)

@@ -39,7 +39,14 @@ def table(styled: Styler, config: Mapping[str, Any], key: str, alt: str) -> None
     )
 
 
-def openable(styled: Styler, config: Mapping[str, Any], key: str, alt: str, open_row: Callable[[], None]) -> int | None:
+def openable(
+    styled: Styler,
+    config: Mapping[str, Any],
+    key: str,
+    alt: str,
+    open_row: Callable[[], None],
+    ticked: int | None = None,
+) -> int | None:
     """Draw a table whose ticked row opens something.
 
     Args:
@@ -48,6 +55,7 @@ def openable(styled: Styler, config: Mapping[str, Any], key: str, alt: str, open
         key: Its key; another one for other rows.
         alt: What it is.
         open_row: What a tick does.
+        ticked: Number of the row that is ticked at first.
 
     Returns:
         Number of the ticked row. None: none is.
@@ -62,6 +70,7 @@ def openable(styled: Styler, config: Mapping[str, Any], key: str, alt: str, open
         alt=alt,
         selection_mode="single-row",
         on_select=open_row,
+        selection_default=None if ticked is None else {"selection": {"rows": [ticked]}},
     )
     rows = shown["selection"]["rows"]
     return int(rows[0]) if rows else None

@@ -40,6 +40,7 @@ def draw(scope: Scope) -> None:
     ended = data.load(failures.ended_spend, scope, choice)
     _figures(totals, ended, choice)
     _left_out(totals, choice)
+    links.why()
     if not totals.errors and not ended:
         st.text("Nothing failed here.")
         return

@@ -17,6 +17,7 @@ OVERVIEW = ROOT / "pages" / "overview.py"
 COSTS = ROOT / "pages" / "costs.py"
 WHAT_IF = ROOT / "pages" / "what_if.py"
 ACTIVITY = ROOT / "pages" / "activity.py"
+LEDGER = ROOT / "pages" / "ledger.py"
 SESSIONS = ROOT / "pages" / "sessions.py"
 TIMELINE = ROOT / "pages" / "timeline.py"
 ERRORS = ROOT / "pages" / "errors.py"
@@ -24,7 +25,7 @@ TOOLS = ROOT / "pages" / "tools.py"
 BENCHMARKS = ROOT / "pages" / "benchmarks.py"
 INDEXER = ROOT / "pages" / "indexer.py"
 
-_TIMELINE_PATH = "timeline"
+_LEDGER_PATH, _TIMELINE_PATH = "ledger", "timeline"
 _BENCHMARKS_PATH, _INDEXER_PATH = _ABOUT_INDEX = "benchmarks", "indexer"
 _in_frame = contextvars.ContextVar("in_frame", default=False)
 
@@ -68,8 +69,9 @@ def navigate() -> st.Page:
     shown = [
         st.Page(OVERVIEW, title="Overview", icon=":material/dashboard:", url_path="overview"),
         st.Page(COSTS, title="Costs", icon=":material/payments:", url_path="costs"),
-        st.Page(WHAT_IF, title="What if", icon=":material/compare_arrows:", url_path="what-if"),
+        st.Page(WHAT_IF, title="What if", icon=":material/compare_arrows:", url_path="what_if"),
         st.Page(ACTIVITY, title="Activity", icon=":material/calendar_month:", url_path="activity"),
+        st.Page(LEDGER, title="Why this number", icon=":material/fact_check:", url_path=_LEDGER_PATH),
         st.Page(SESSIONS, title="Sessions", icon=":material/forum:", url_path="sessions"),
         st.Page(TIMELINE, title="Timeline", icon=":material/view_timeline:", url_path=_TIMELINE_PATH),
         st.Page(ERRORS, title="Errors", icon=":material/error:", url_path="errors"),
@@ -91,7 +93,13 @@ def is_about_index(page: st.Page) -> bool:
 
 def has_filters(page: st.Page) -> bool:
     """Tell whether the filter bar stands over a page: not over the index itself, nor over one session."""
-    return page.url_path not in (_TIMELINE_PATH, *_ABOUT_INDEX)
+    is_of_session = page.url_path == _LEDGER_PATH and ledger_session() is not None
+    return page.url_path not in (_TIMELINE_PATH, *_ABOUT_INDEX) and not is_of_session
+
+
+def ledger_session() -> str | None:
+    """Return the session that the address names, if any: the ledger is of that one then, whatever the filters."""
+    return st.query_params.get("session", "").strip() or None
 
 
 @contextmanager

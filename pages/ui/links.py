@@ -80,6 +80,20 @@ def way(label: str, icon: str, key: str, session_id: str | None) -> None:
     )
 
 
+def why(session_id: str | None = None) -> None:
+    """Draw the way from a total to its ledger. The filters come along by themselves.
+
+    Args:
+        session_id: The session that the total is of. None: it is of what the filters leave.
+    """
+    st.page_link(
+        frame.LEDGER,
+        label="Why this number?",
+        icon=":material/fact_check:",
+        query_params=address(session_id) if session_id else None,
+    )
+
+
 def address(session_id: str, part: str | None = None) -> dict[str, str]:
     """Return the parameters of a session, or of one event in it, in the Timeline's address."""
     return {"session": session_id} if part is None else {"session": session_id, "part": part}

@@ -155,6 +155,7 @@ def _ways(head: SessionHead) -> None:
     links.way("All sessions", "arrow_back", "timeline_all", None)
     for label, session_id, icon in _related(head):
         links.way(label, icon, f"timeline_{icon}", session_id)
+    links.why(head.session_id)
 
 
 def _related(head: SessionHead) -> list[tuple[str, str, str]]:

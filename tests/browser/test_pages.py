@@ -11,8 +11,9 @@ from tests.browser import running
 from tests.browser.conftest import ARTIFACTS
 from tests.browser.visit import LOOKS, visiting
 
-# Every page, so a new one is tested from its first day; its heading is its name.
+# Every page, so a new one is tested from its first day; its heading is its name, but for those named here.
 PAGES = sorted(path.stem for path in (running.ROOT / "pages").glob("[a-z]*.py"))
+HEADINGS = {"ledger": "Why this number", "sql": "SQL", "what_if": "What if"}
 
 
 def test_pages_the_first_ones_are_found() -> None:
@@ -23,7 +24,7 @@ def test_pages_the_first_ones_are_found() -> None:
 @pytest.mark.parametrize("name", PAGES)
 def test_page_fresh_server_deep_link_is_sound(browser: Browser, index_of: Callable[[str], Path], name: str) -> None:
     """No exception, no console error, no request off this machine, no accessibility violation; screenshots are kept."""
-    screenshots = ARTIFACTS / "screenshots"
+    screenshots, heading = ARTIFACTS / "screenshots", HEADINGS.get(name, name.capitalize())
     with running.dashboard(index_of("json")) as base:
         for theme, size in LOOKS:  # the first one is the server's first request, too
             with visiting(browser, base, size=size, theme=theme) as visit:
@@ -32,8 +33,8 @@ def test_page_fresh_server_deep_link_is_sound(browser: Browser, index_of: Callab
                 violations = Axe().run(visit.page, options={"runOnly": ["wcag2a", "wcag2aa"]})
 
                 assert not visit.has_exception(), visit.text()
-                assert visit.page.get_by_test_id("stHeading").first.inner_text() == name.capitalize()
-                assert visit.page.title() == f"{name.capitalize()} · OpenCode analytics"
+                assert visit.page.get_by_test_id("stHeading").first.inner_text() == heading
+                assert visit.page.title() == f"{heading} · OpenCode analytics"
                 assert visit.errors == []
                 assert visit.foreign == []
                 assert violations.response["violations"] == [], violations.generate_report()

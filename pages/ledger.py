@@ -1,0 +1,28 @@
+"""Why this number: what every total is made of, and whether the sources that know it agree."""
+
+import streamlit as st
+
+from pages.ui import data, filters, frame, ledger, links, states
+
+frame.ensure()
+links.go()
+
+scope = ledger.scope()
+if not ledger.heading(scope):
+    st.stop()
+status = data.status()
+if status.is_partial:
+    states.partial(status, data.doing(status))
+
+lines = ledger.load(scope)
+if ledger.is_empty(lines):
+    filters.nothing_matches("answers")
+    st.stop()
+
+filters.warn_unknown()
+ledger.figures(lines)
+ledger.checks(lines, scope)
+ledger.rows(lines, scope)
+ledger.bridge(lines, scope)
+ledger.left_out(lines)
+ledger.quality(scope)
