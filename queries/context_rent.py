@@ -1,0 +1,231 @@
+"""Context rent: what the output of a tool cost after it had arrived, since every later request sent it again.
+
+An estimate, at list prices. OpenCode records how much each request read from the cache, not what of; so:
+
+- What entered the context between two requests of a session is how much longer the second one is, its own answer left
+  out. The outputs of the calls in between share it by their bytes, at most a token for two bytes: what is over came
+  with a prompt.
+- The request after the call sends the output for the first time, which is no rent. Each further one reads it from the
+  cache, until the prefix collapses or the session is compacted.
+- If a request read fewer tokens from the cache than its context holds of outputs, each is taken to be read in part.
+
+So the rents of one request are at most what it paid for cache reads; the rest is the *remainder*: the system's prompt,
+yours, and answers.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+import duckdb
+
+from queries import narrow
+from queries.period import Scope
+from queries.request_chain import CHAINED
+from queries.rows import fetch_row
+
+_BYTES_A_TOKEN = 2  # at least; what is denser than that is no text
+
+
+@dataclass(frozen=True, slots=True)
+class RentTotals:
+    """What requests of a scope read from caches, and how much of it were outputs of tools.
+
+    Attributes:
+        requests: Those that sent anything.
+        cache_read_tokens: All that they read.
+        rent_tokens: Outputs of tools among them.
+        cache_read_list_usd: What the cache reads cost at list prices. None: no price is known.
+        rent_list_usd: What the outputs among them cost: the rents of all outputs together.
+        unpriced_tokens: Cache reads without a known price: in no amount.
+    """
+
+    requests: int
+    cache_read_tokens: int
+    rent_tokens: int
+    cache_read_list_usd: Decimal | None
+    rent_list_usd: Decimal | None
+    unpriced_tokens: int
+
+    @property
+    def remainder_list_usd(self) -> Decimal | None:
+        """Return what the other cache reads cost. None: no price is known."""
+        if self.cache_read_list_usd is None or self.rent_list_usd is None:
+            return None
+        return self.cache_read_list_usd - self.rent_list_usd
+
+
+@dataclass(frozen=True, slots=True)
+class ToolRent:
+    """The rents of all outputs of one tool.
+
+    Attributes:
+        outputs: Outputs that were read again.
+        tokens: Their size.
+        reads: How often they were read again, added up.
+        rent_list_usd: None: no price is known.
+    """
+
+    tool_name: str
+    outputs: int
+    output_bytes: int
+    tokens: int
+    reads: int
+    rent_list_usd: Decimal | None
+
+
+@dataclass(frozen=True, slots=True)
+class OutputRent:
+    """The rent of one output.
+
+    Attributes:
+        part_id: The call, in the timeline too.
+        target: Program of a command; files, one a line. None: it names nothing.
+        called_at: When its message was created, naive UTC. None: unknown.
+        tokens: Its size.
+        reads: Requests that read it again.
+        rent_list_usd: None: no price is known.
+    """
+
+    part_id: str
+    session_id: str
+    session_title: str | None
+    tool_name: str
+    target: str | None
+    called_at: datetime | None
+    output_bytes: int
+    tokens: int
+    reads: int
+    rent_list_usd: Decimal | None
+
+
+@dataclass(frozen=True, slots=True)
+class ContextRent:
+    """What cache reads of a scope cost, and for what.
+
+    Attributes:
+        totals: All of it.
+        tools: One row per tool of which an output was read again: dearest first, unpriced last, then by size and name.
+            Their rents add up to that of the totals.
+        outputs: Single outputs that were read again: dearest first, unpriced last, then by size and call.
+    """
+
+    totals: RentTotals
+    tools: list[ToolRent]
+    outputs: list[OutputRent]
+
+
+def context_rent(con: duckdb.DuckDBPyConnection, scope: Scope, limit: int | None = None) -> ContextRent:
+    """Split what cache reads cost into rents and the remainder.
+
+    Args:
+        con: The index, open for reading.
+        scope: What to look at: the requests that read, whenever the call was.
+        limit: Outputs at most. None: all.
+
+    Returns:
+        The rents; totals of zeros and None, and no rows, if nothing matches.
+    """
+    found = fetch_row(con, narrow.narrowed(_RENT, scope), {**narrow.values(scope), "limit": limit}, _Found)
+    return ContextRent(
+        RentTotals(**found.totals),
+        [ToolRent(**row) for row in found.tools],
+        [OutputRent(**row) for row in found.outputs],
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """The three answers of one query, columns by name."""
+
+    totals: dict[str, Any]
+    tools: list[dict[str, Any]]
+    outputs: list[dict[str, Any]]
+
+
+# A call belongs to the request that made it: of several of one message, the first that ended after the call; after the
+# last one, to that.
+_RENTED = f"""
+    {CHAINED},
+    step_ends AS (SELECT message_id, list(position) AS places FROM steps GROUP BY message_id),
+    outputs AS (
+        SELECT part_id, session_number, tool_name, target, message_at AS called_at, output_bytes,
+               1 + number - greatest(coalesce(len(list_filter(places, lambda place: place > position)), 0) - 1, 0)
+                   AS enters_at
+        FROM parts JOIN events USING (message_id) LEFT JOIN step_ends USING (message_id)
+        WHERE part_type = 'tool' AND output_bytes > 0 AND is_last IS DISTINCT FROM false
+          AND (parts.deleted_at IS NULL OR parts.deleted_at >= events.deleted_at)
+    ),
+    together AS (
+        SELECT session_number, enters_at AS number, sum(output_bytes)::BIGINT AS bytes FROM outputs GROUP BY ALL
+    ),
+    entered AS (
+        SELECT session_number, number, stretch, is_counted, cache_read_tokens, cache_read_usd, bytes,
+               coalesce(context_tokens - prior_context_tokens - prior_answer_tokens, 0) AS grown_tokens,
+               least(greatest(grown_tokens, 0), coalesce(bytes, 0) // {_BYTES_A_TOKEN})::BIGINT AS entered_tokens
+        FROM chained LEFT JOIN together USING (session_number, number)
+    ),
+    held AS (
+        SELECT *, coalesce(sum(entered_tokens) OVER earlier, 0)::BIGINT AS held_tokens,
+               least(held_tokens, cache_read_tokens)                    AS rent_tokens
+        FROM entered
+        WINDOW earlier AS (
+            PARTITION BY session_number, stretch ORDER BY number ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+        )
+    )
+"""
+
+# What an output costs is its tokens times what a token of all that was held then cost at each later request: sums of
+# whole columns, where every output with every later request would be millions of pairs.
+_RENTS = f"""
+    {_RENTED},
+    later AS (
+        SELECT session_number, number, entered_tokens / bytes AS tokens_a_byte,
+               count(*) FILTER (is_counted AND rent_tokens > 0) OVER later AS reads,
+               sum(rent_tokens / held_tokens * cache_read_usd::DOUBLE) FILTER (is_counted AND rent_tokens > 0)
+                   OVER later AS token_usd
+        FROM held
+        WINDOW later AS (
+            PARTITION BY session_number, stretch ORDER BY number ROWS BETWEEN 1 FOLLOWING AND UNBOUNDED FOLLOWING
+        )
+    ),
+    rents AS (
+        SELECT outputs.*, reads, output_bytes * tokens_a_byte AS tokens, tokens * token_usd AS rent_usd
+        FROM outputs JOIN later ON later.session_number = outputs.session_number AND later.number = enters_at
+        WHERE reads > 0 AND tokens_a_byte > 0
+    )
+"""
+
+# One query for all three: each would need the same chain of requests, which is what takes the time.
+_RENT = f"""
+    WITH {narrow.HITS}, {_RENTS},
+    totals AS (
+        SELECT count(*)                                                 AS requests,
+               coalesce(sum(cache_read_tokens), 0)::BIGINT              AS cache_read_tokens,
+               coalesce(sum(rent_tokens), 0)::BIGINT                    AS rent_tokens,
+               sum(cache_read_tokens * cache_read_usd)::DECIMAL(38, 12) AS cache_read_list_usd,
+               sum(rent_tokens * cache_read_usd)::DECIMAL(38, 12)       AS rent_list_usd,
+               coalesce(sum(cache_read_tokens) FILTER (cache_read_usd IS NULL), 0)::BIGINT AS unpriced_tokens
+        FROM held WHERE is_counted
+    ),
+    tools AS (
+        SELECT tool_name, count(*) AS outputs, sum(output_bytes)::BIGINT AS output_bytes,
+               round(sum(tokens))::BIGINT AS tokens, sum(reads)::BIGINT AS reads,
+               sum(rent_usd)::DECIMAL(38, 12) AS rent_list_usd
+        FROM rents GROUP BY tool_name
+    ),
+    dearest AS (
+        SELECT * FROM rents ORDER BY rent_usd DESC NULLS LAST, tokens DESC, part_id LIMIT $limit::BIGINT
+    ),
+    named AS (
+        SELECT part_id, session_id, nullif(trim(title), '') AS session_title, tool_name, target, called_at,
+               output_bytes, round(tokens)::BIGINT AS tokens, reads, rent_usd::DECIMAL(38, 12) AS rent_list_usd
+        FROM dearest JOIN chosen USING (session_number) LEFT JOIN sessions USING (session_id)
+    )
+    SELECT (SELECT totals FROM totals) AS totals,
+           (SELECT coalesce(list(tools ORDER BY rent_list_usd DESC NULLS LAST, tokens DESC, tool_name), [])
+            FROM tools) AS tools,
+           (SELECT coalesce(list(named ORDER BY rent_list_usd DESC NULLS LAST, tokens DESC, part_id), [])
+            FROM named) AS outputs
+"""
