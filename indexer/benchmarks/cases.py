@@ -15,7 +15,9 @@ from queries import (
     activity,
     benchmarks,
     budgets,
+    cache,
     code_changes,
+    context_rent,
     costs,
     data_quality,
     errors,
@@ -257,6 +259,15 @@ CASES: tuple[Case, ...] = (
     *_scoped("Why this number", ledger.ledger_rows, "cost of steps", None, "cost_steps", after=(PAGE_ROWS,)),
     *_scoped("Why this number", ledger.unpriced_models, "", None),
     *_scoped("Why this number", data_quality.version_quality, "", None),
+    *_scoped("Cache", cache.cache_totals, "", None),
+    *(case for by in cache.DIMENSIONS for case in _scoped("Cache", cache.cache_rows, f"by {by}", None, by)),
+    *(
+        case
+        for by in cache.DIMENSIONS
+        for case in _scoped("Cache", cache.cache_series, f"{by} by day", None, by, "day")
+    ),
+    *_scoped("Cache", cache.collapses, "", None, after=(PAGE_ROWS,)),
+    *_scoped("Cache", context_rent.context_rent, "", None, after=(PAGE_ROWS,)),
     *_scoped("Sessions", sessions.sessions_total, "", story.SESSIONS_TOTAL, after=(True,)),
     *_scoped("Sessions", sessions.session_rows, "newest", story.SESSION_ROWS, after=(True, "newest", PAGE_ROWS)),
     *_scoped("Sessions", sessions.session_rows, "cost", story.SESSION_ROWS, after=(True, "cost", PAGE_ROWS)),

@@ -1,7 +1,7 @@
 """Rows in, Plotly figure out. No colours: the theme gives the nth series its nth colour, light or dark."""
 
 import html
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import Protocol
@@ -9,6 +9,7 @@ from typing import Protocol
 import plotly.graph_objects as go
 
 from pages.ui import display
+from queries.cache import CachePoint
 from queries.costs import CostPoint, RankedKey
 from queries.failures import FailurePoint
 
@@ -23,6 +24,7 @@ CONFIG = {
     "scrollZoom": False,
 }
 _HEIGHT = 300
+_SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "circle-open")  # told apart without colour
 
 
 class Timed(Protocol):
@@ -120,6 +122,56 @@ def errors_over_time(
     """Draw stacked bars: failures per step; see `_over_time`."""
     figure = _over_time(points, axis, step, ranks, {}, today, display.count)
     return figure.update_yaxes(tickformat=",d")
+
+
+def hits_over_time(
+    points: Sequence[CachePoint], axis: Sequence[datetime], step: str, ranks: Sequence[RankedKey], today: date
+) -> go.Figure:
+    """Draw lines: of what was sent in a step, the share that was read from caches. Where nothing was sent is a gap.
+
+    Args:
+        points: What was sent and read per step and key.
+        axis: Every step to draw.
+        step: hour, day, week or month.
+        ranks: Places of all keys: place n has colour n, whatever the filters.
+        today: In the viewer's zone; named as such.
+
+    Returns:
+        Seven series in the order of their colours, those without a value hidden from the legend.
+    """
+    labels = axis_labels(axis, step, today)
+    figure = go.Figure()
+    for (name, keys), symbol in zip(_slots(ranks), _SYMBOLS, strict=True):
+        own = [point for point in points if point.key in keys]
+        sent, read = Counter[datetime](), Counter[datetime]()
+        for point in own:
+            sent[point.step_at] += point.sent_tokens
+            read[point.step_at] += point.cache_read_tokens
+        label = safe(name)
+        figure.add_scatter(
+            x=labels,
+            y=[read[at] / sent[at] if sent[at] else None for at in axis],
+            mode="lines+markers",
+            name=label,
+            marker={"size": 7, "symbol": symbol},
+            showlegend=bool(own),
+            hovertext=[
+                f"{at_label}<br>{label}: {display.percent(read[at] / sent[at])} of {display.tokens(sent[at])} tokens"
+                if sent[at]
+                else ""
+                for at_label, at in zip(labels, axis, strict=True)
+            ],
+            hoverinfo="text",
+        )
+    figure.update_layout(
+        height=_HEIGHT + 40,
+        margin={"l": 4, "r": 4, "t": 8, "b": 4},
+        legend={"orientation": "h", "y": -0.16, "x": 0, "yanchor": "top", "title": None},
+        xaxis={"type": "category", "title": None, "tickangle": 0, "automargin": True, "fixedrange": True},
+        yaxis={"title": None, "range": [0, 1.04], "tickformat": ".0%", "automargin": True, "fixedrange": True},
+        hovermode="closest",
+    )
+    return figure.update_xaxes(tickmode="array", tickvals=few(labels))
 
 
 def _over_time(

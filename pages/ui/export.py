@@ -16,6 +16,7 @@ import pyarrow as pa
 import streamlit as st
 
 from pages.ui import display
+from queries.cache import CachePoint
 from queries.exported_tables import zoned
 from queries.failures import FailurePoint
 from queries.period import Period, Scope, local_day
@@ -134,7 +135,9 @@ def rows_table(rows: Sequence["DataclassInstance"], tz: str, derived: Sequence[s
     return Table(columns, [[*_cells(row, zone), *(getattr(row, name) for name in derived)] for row in rows], tz)
 
 
-def course_table(rows: Sequence[FailurePoint] | Sequence[LatencyPoint], step: str, tz: str) -> Table:
+def course_table(
+    rows: Sequence[CachePoint] | Sequence[FailurePoint] | Sequence[LatencyPoint], step: str, tz: str
+) -> Table:
     """Return a course over time: the start of each step, the zone it is local to, then the other fields.
 
     Args:

@@ -18,6 +18,7 @@ COSTS = ROOT / "pages" / "costs.py"
 WHAT_IF = ROOT / "pages" / "what_if.py"
 ACTIVITY = ROOT / "pages" / "activity.py"
 LEDGER = ROOT / "pages" / "ledger.py"
+CACHE = ROOT / "pages" / "cache.py"
 SESSIONS = ROOT / "pages" / "sessions.py"
 TIMELINE = ROOT / "pages" / "timeline.py"
 ERRORS = ROOT / "pages" / "errors.py"
@@ -72,6 +73,7 @@ def navigate() -> st.Page:
         st.Page(WHAT_IF, title="What if", icon=":material/compare_arrows:", url_path="what_if"),
         st.Page(ACTIVITY, title="Activity", icon=":material/calendar_month:", url_path="activity"),
         st.Page(LEDGER, title="Why this number", icon=":material/fact_check:", url_path=_LEDGER_PATH),
+        st.Page(CACHE, title="Cache", icon=":material/cached:", url_path="cache"),
         st.Page(SESSIONS, title="Sessions", icon=":material/forum:", url_path="sessions"),
         st.Page(TIMELINE, title="Timeline", icon=":material/view_timeline:", url_path=_TIMELINE_PATH),
         st.Page(ERRORS, title="Errors", icon=":material/error:", url_path="errors"),
