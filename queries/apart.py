@@ -30,7 +30,7 @@ def ask(index: Path, query: str, max_s: float = console.MAX_S) -> Answer | Refus
     with _one:
         try:
             run = subprocess.run(
-                [sys.executable, "-m", "queries", str(index), str(max_s)],
+                [sys.executable, "-m", "queries.query_process", str(index), str(max_s)],
                 cwd=_ROOT,
                 env={name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ},
                 input=query.encode("utf-8", "replace"),

@@ -28,6 +28,7 @@ EXTRA = {
     "pages.ui.data": (*OPENER, "indexer.settings", "indexer.settings_model", "indexer.price_sources"),  # of both
     "pages.ui.states": ("indexer.exceptions",),  # a page state for each of them
     "queries.__main__": (*OPENER, "indexer.settings"),
+    "queries.query_process": OPENER,
     "indexer.benchmarks.cases": ("queries",),  # measures what the pages run
 }
 # How the two processes share DuckDB is the secret of these two.
