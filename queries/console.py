@@ -14,8 +14,9 @@ from dataclasses import dataclass
 
 import duckdb
 import pyarrow
+import pyarrow.compute
 
-MAX_QUERY_CHARS = 10_000
+MAX_QUERY_CHARS = 5_000  # of any script: percent-encoded, servers and browsers take it as an address
 MAX_ROWS = 10_000
 MAX_BYTES = 16 << 20
 MAX_S = 10.0
@@ -163,7 +164,19 @@ def _fetch(found: duckdb.DuckDBPyRelation, max_rows: int, max_bytes: int) -> tup
             break
     rows = pyarrow.Table.from_batches(batches, reader.schema)
     is_cut = rows.num_rows > max_rows or rows.nbytes > max_bytes
-    return rows.slice(0, max_rows), is_cut
+    first = rows.slice(0, max_rows)
+    return pyarrow.table([_holdable(column) for column in first.columns], names=first.column_names), is_cut
+
+
+def _holdable(column: pyarrow.ChunkedArray) -> pyarrow.ChunkedArray:
+    """Turn times that Python cannot hold, such as infinity, into text, with all others of their column."""
+    if not pyarrow.types.is_temporal(column.type):
+        return column
+    try:
+        pyarrow.compute.min_max(column).as_py()
+    except (ValueError, OverflowError):
+        return column.cast(pyarrow.string())
+    return column
 
 
 @contextmanager

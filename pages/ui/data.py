@@ -16,14 +16,15 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import duckdb
 import streamlit as st
 
-from indexer import price_sources
+from indexer import price_sources, publish
 from indexer import settings as settings_file
 from indexer.exceptions import IndexUnavailable, SettingsInvalid
 from indexer.publish import IndexReader, Snapshot
 from indexer.settings_model import Settings
 from pages.ui import states
 from pages.ui.activity import BULK, Activity, Followed, condition, is_at_work
-from queries import health
+from queries import apart, console, contract, health
+from queries.contract import Table
 from queries.what_if import ListPrice
 
 log = logging.getLogger(__name__)
@@ -168,6 +169,16 @@ def newest_source(query: Query[Asked, Answer], *args: Asked.args, **kwargs: Aske
         return _run(snapshot, lambda con: query(con, *args, **kwargs))
 
     return run
+
+
+def ask_apart(query: str) -> console.Answer | console.Refusal:
+    """Run a query of the user's own on the newest published revision, in a process of its own. Not cached."""
+    return apart.ask(_index().reader.path, query)
+
+
+def tables() -> list[Table]:
+    """Return what the index holds, and what it means."""
+    return load(contract.tables, publish.contract())
 
 
 def status() -> health.IndexStatus:

@@ -23,11 +23,12 @@ SESSIONS = ROOT / "pages" / "sessions.py"
 TIMELINE = ROOT / "pages" / "timeline.py"
 ERRORS = ROOT / "pages" / "errors.py"
 TOOLS = ROOT / "pages" / "tools.py"
+SQL = ROOT / "pages" / "sql.py"
 BENCHMARKS = ROOT / "pages" / "benchmarks.py"
 INDEXER = ROOT / "pages" / "indexer.py"
 
 _LEDGER_PATH, _TIMELINE_PATH = "ledger", "timeline"
-_BENCHMARKS_PATH, _INDEXER_PATH = _ABOUT_INDEX = "benchmarks", "indexer"
+_SQL_PATH, _BENCHMARKS_PATH, _INDEXER_PATH = _ABOUT_INDEX = "sql", "benchmarks", "indexer"
 _in_frame = contextvars.ContextVar("in_frame", default=False)
 
 # Wider than Streamlit's own block, tighter on a phone. Colours are never set here: a theme switch does not rerun.
@@ -43,6 +44,7 @@ _STYLE = """
 [data-testid="stTab"][aria-selected="true"] p { color: inherit; font-weight: 600; }
 .st-key-timeline_name [data-testid="stHeading"] :is(h1) { padding: 0; overflow-wrap: anywhere; }
 .st-key-timeline_kpis [data-testid="stMetricValue"] { font-size: 1.4rem; }
+.st-key-query textarea { font-family: var(--st-code-font, monospace); }
 [data-testid="stMetricValue"] { font-variant-numeric: tabular-nums; }
 /* Every export is called by its table, for those who do not see that it stands beside it. */
 [data-testid="stPopoverButton"] em { position: absolute; width: 1px; height: 1px; overflow: hidden;
@@ -78,6 +80,7 @@ def navigate() -> st.Page:
         st.Page(TIMELINE, title="Timeline", icon=":material/view_timeline:", url_path=_TIMELINE_PATH),
         st.Page(ERRORS, title="Errors", icon=":material/error:", url_path="errors"),
         st.Page(TOOLS, title="Tools", icon=":material/build:", url_path="tools"),
+        st.Page(SQL, title="SQL", icon=":material/database:", url_path=_SQL_PATH),
         st.Page(BENCHMARKS, title="Benchmarks", icon=":material/speed:", url_path=_BENCHMARKS_PATH),
         st.Page(INDEXER, title="Indexer", icon=":material/sync:", url_path=_INDEXER_PATH),
     ]

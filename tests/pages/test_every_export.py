@@ -10,6 +10,7 @@ from streamlit.testing.v1.element_tree import Block
 
 from indexer.benchmarks import results
 from pages.ui import export
+from queries.examples import EXAMPLES, Example
 from queries.period import Scope
 from queries.sessions import session_rows
 from queries.table_files import FORMATS, Cell, Kind, Table
@@ -166,6 +167,18 @@ def test_benchmarks_every_table_has_an_export(
     assert exports_in(history.main) == ["benchmark_history_export"]
     check(page, offered)
     check(history, offered)
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.name)
+def test_sql_every_table_has_an_export(
+    example: Example, open_app: OpenApp, real_path: RealPath, offered: Offered
+) -> None:
+    """The result of a query, and the description of a table."""
+    app = open_app(real_path("sqlite"), page="sql", tz=ZONE, query=example.sql)
+    next(button for button in app.button if button.label == "Run").click().run()
+
+    assert len(app.dataframe) == 2
+    check(app, offered)
 
 
 def test_is_of_a_kind_is_meant_exactly() -> None:

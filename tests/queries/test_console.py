@@ -289,7 +289,7 @@ def test_answer_long_query_is_refused(con: duckdb.DuckDBPyConnection) -> None:
     """No address could hold it."""
     found = console.answer(con, f"SELECT '{'x' * console.MAX_QUERY_CHARS}'")
 
-    assert reason(found) == "The query has 10,009 characters; 10,000 are the limit."
+    assert reason(found) == "The query has 5,009 characters; 5,000 are the limit."
 
 
 @pytest.mark.parametrize(

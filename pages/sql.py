@@ -1,0 +1,16 @@
+"""SQL: ask the index anything, read-only."""
+
+import streamlit as st
+
+from pages.ui import frame, sql_console
+
+frame.ensure()
+
+frame.heading("SQL", "Read-only, over the index")
+left, right = st.columns([5, 3], gap="large")
+with left:
+    query = sql_console.editor()
+    if outcome := sql_console.outcome(query):
+        sql_console.show(outcome)
+with right:
+    sql_console.tables()
