@@ -3,6 +3,7 @@
 import gc
 import json
 import logging
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -399,4 +400,5 @@ def _configure_log(verbose: bool, normally: int = logging.INFO) -> None:
 
 
 if __name__ == "__main__":
+    os.umask(0o077)  # DuckDB makes its files for everyone, and they hold what was said in sessions
     main()

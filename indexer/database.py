@@ -11,7 +11,7 @@ import shlex
 import shutil
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -197,7 +197,7 @@ class Database:
         folder = private_folder(path)
         _refuse_foreign(path)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             folder.mkdir(mode=0o700, exist_ok=True)
             folder.chmod(0o700)
         except OSError as error:
@@ -998,6 +998,8 @@ def _wal(file: Path) -> Path:
 
 
 def _move(file: Path, target: Path) -> None:
-    """Move a file, if there is one."""
+    """Move a file, if there is one, to where others may look: it is for its owner alone from then on."""
     if file.exists():
+        with suppress(PermissionError):  # another user's file, who decides about it
+            file.chmod(0o600)
         os.replace(file, target)

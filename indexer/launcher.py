@@ -101,6 +101,7 @@ class Child:
             stderr=subprocess.STDOUT,
             encoding="utf-8",
             errors="replace",
+            umask=0o077,  # what they write is for nobody else
             start_new_session=True,  # else Ctrl-C in a terminal reaches all three at once, and they end in any order
         )
         child = cls(name, process)

@@ -10,6 +10,7 @@ and swaps the link `FILE` to it. DuckDB follows the link and finds the WAL besid
 FILE` works at any time. A published file never changes; who has it open keeps it, even after its folder is gone.
 """
 
+import functools
 import itertools
 import logging
 import os
@@ -830,6 +831,12 @@ def _open(path: Path, *, spills: bool = True) -> Snapshot:
                 raise
 
 
+@functools.cache
+def _temporary_folder() -> tempfile.TemporaryDirectory[str]:
+    """Make a folder for this process that only its owner may enter: DuckDB's temporary files are for everyone."""
+    return tempfile.TemporaryDirectory(prefix="opencode-analytics-")
+
+
 def _open_file(file: Path, path: Path, key: str, spills: bool) -> Snapshot:
     """Open one published file for reading.
 
@@ -843,7 +850,7 @@ def _open_file(file: Path, path: Path, key: str, spills: bool) -> Snapshot:
         IndexUnavailable: It is none of ours, of another version, or damaged.
     """
     folder = private_folder(path)
-    spill = (folder if folder.is_dir() else Path(tempfile.gettempdir())) / f"spill-{uuid.uuid4().hex}"
+    spill = (folder if folder.is_dir() else Path(_temporary_folder().name)) / f"spill-{uuid.uuid4().hex}"
     try:
         con = attach(file, path, "READ_ONLY", READER_SETTINGS | {"temp_directory": str(spill) if spills else ""})
     except (IndexDamaged, IndexUnwritable) as error:  # what the writer does about its own file
