@@ -6,7 +6,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -23,6 +23,7 @@ from indexer.benchmarks.generated import LEAST_PARTS as LEAST_GENERATED_PARTS
 from indexer.bulk_loader import BulkResult
 from indexer.database import SCHEMA_VERSION, Database, MigrationResult
 from indexer.exceptions import AnotherIndexerRuns, IndexUnavailable, SettingsInvalid
+from indexer.exclusion import Exclusion
 from indexer.publish import IndexReader, Publisher
 from indexer.status import report
 from indexer.totals import read_totals
@@ -95,9 +96,9 @@ def bulk(
     """Read everything once, then exit. Run it again at any time: only what changed is written."""
     _configure_log(verbose)
     _stop_on_signals()
-    folders = _folders(data)
+    folders, excluded = _folders(data), _excluded(sample)
     try:
-        with _explained(), _open(db, sample) as (database, publisher), _progress() as progress:
+        with _explained(), _open(db, sample, excluded) as (database, publisher), _progress() as progress:
             code = _report(service.read_once(database, publisher, folders, progress))
     except KeyboardInterrupt:
         log.info("interrupted: what was read is kept, the next start goes on")
@@ -112,7 +113,7 @@ def run(
     """Read everything, then follow every change until stopped with Ctrl-C."""
     _configure_log(verbose)
     _stop_on_signals()
-    folders = _folders(data)
+    folders, excluded = _folders(data), _excluded(sample)
 
     def ready(result: BulkResult) -> None:
         """Tell that from now on nothing has to be done."""
@@ -121,7 +122,7 @@ def run(
 
     with _explained():
         gc.set_threshold(_COLLECT_AFTER)
-        service.keep_following(settings.index_path(db), lambda: _open(db, sample), folders, _progress, ready)
+        service.keep_following(settings.index_path(db), lambda: _open(db, sample, excluded), folders, _progress, ready)
     log.info("stopped")
 
 
@@ -289,6 +290,12 @@ def _folders(data: list[Path] | None) -> list[Path]:
     return folders
 
 
+def _excluded(sample: bool) -> Sequence[str]:
+    """Return what the settings leave out; nothing of the sample, which is nobody's."""
+    projects = settings.load().exclude.projects
+    return () if sample else projects
+
+
 def _report(result: BulkResult) -> int:
     """Tell what a full pass found; return the exit code."""
     log.info(
@@ -305,9 +312,10 @@ def _report(result: BulkResult) -> int:
 
 
 @contextmanager
-def _open(db: Path | None, sample: bool) -> Iterator[tuple[Database, Publisher]]:
+def _open(db: Path | None, sample: bool, excluded: Sequence[str]) -> Iterator[tuple[Database, Publisher]]:
     """Open the index for writing; publish and close it at the end, however that comes."""
     with Database.open(settings.index_path(db), is_sample=sample) as database:
+        database.exclusion = Exclusion(excluded)
         publisher = Publisher(database)
         try:
             yield database, publisher

@@ -57,6 +57,8 @@ class Activity:
         next_comparison_at_ms: When everything is compared with the sources next. None: not planned.
         last_comparison_ms: How long the last such comparison took. None: there was none yet.
         problem: What is wrong and being retried, for a person, such as a full disk. None: nothing.
+        excluded_projects: Projects that the settings leave out, as far as they were found.
+        excluded_sessions: Sessions of those, and of folders that are left out.
     """
 
     pid: int
@@ -70,6 +72,8 @@ class Activity:
     next_comparison_at_ms: int | None
     last_comparison_ms: int | None
     problem: str | None
+    excluded_projects: int = 0
+    excluded_sessions: int = 0
 
     def is_heard(self, now_ms: int) -> bool:
         """Tell whether its heartbeat is younger than 30 s.

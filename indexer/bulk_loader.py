@@ -9,6 +9,7 @@ from indexer.batch import replace_table_rows
 from indexer.database import Database
 from indexer.documents import Document
 from indexer.publish import Publisher
+from indexer.purge import purge_indexed
 from indexer.rows import DocumentRow
 from indexer.sources import Source
 from indexer.storages import Storage, find_sources, now_ms, open_storages, record_storages
@@ -65,6 +66,7 @@ def load(
     """
     if database.phase != "bulk":
         database.set_phase("bulk", f"reading {len(sources)} source{'' if len(sources) == 1 else 's'}")
+    purge_indexed(database)
     prices.bring_up_to_date(database)
     storages = open_storages(database, sources)
     try:

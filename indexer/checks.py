@@ -21,6 +21,7 @@ from indexer.activity import Activity, is_running, read_activity
 from indexer.comparison import SAMPLE, Comparison, compare
 from indexer.database import attach, check_schema, contents, private_folder
 from indexer.exceptions import IndexForeign, IndexMissing, IndexNewer, IndexOlder, IndexUnavailable
+from indexer.exclusion import Exclusion, narrowed
 from indexer.invariants import DELETED_TEXTS, DERIVED, REFERENCES, broken, number
 from indexer.kept_spend import Unusable, kept_spend_path
 from indexer.publish import IndexReader
@@ -456,7 +457,9 @@ def _check_sources(place: Place, reader: IndexReader, sample: int | None) -> lis
 def _compare(place: Place, reader: IndexReader, sample: int | set[str] | None) -> Comparison:
     """Compare the newest revision with OpenCode's data as it is now."""
     with closing(reader.refresh().cursor()) as con:
-        return compare(con, find_sources(place.data_dirs or ()), sample=sample)
+        state = con.execute("SELECT is_sample FROM sync_state").fetchone()
+        excluded = () if state and state[0] else settings.load().exclude.projects
+        return compare(con, narrowed(find_sources(place.data_dirs or ()), Exclusion(excluded)), sample=sample)
 
 
 def _await_revision(reader: IndexReader, deadline: float) -> None:

@@ -33,6 +33,7 @@ from indexer.exceptions import (
     IndexUnavailable,
     IndexUnwritable,
 )
+from indexer.exclusion import Exclusion
 from indexer.hot_sessions import HotSessions
 
 log = logging.getLogger(__name__)
@@ -108,6 +109,7 @@ class Database:
         lock: Held during a transaction and while publishing.
         hot: What the last live changes left in memory; forgotten when a transaction fails.
         price_sources: What is known of list prices.
+        exclusion: What the settings leave out; nothing, until whoever opened the index sets it.
         in_transaction: Whether a transaction is open right now.
         is_usable: Whether the connection still works. False after a failed checkpoint, or when the file was moved
             away: close it, and open the index anew.
@@ -129,6 +131,7 @@ class Database:
         self.hot = HotSessions()
         self.price_sources = price_sources.PriceSources()
         self._price_stamp: object = None
+        self.exclusion = Exclusion()
         self._exchanging = threading.RLock()  # taken after `lock`, never before
         self._cleanup = ExitStack()
         if not self.work_path.exists():

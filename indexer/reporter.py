@@ -133,6 +133,8 @@ class Reporter:
             next_comparison_at_ms=self._next_comparison_at_ms,
             last_comparison_ms=self._last_comparison_ms,
             problem=self._publisher.problem,
+            excluded_projects=len(self._database.exclusion.projects),
+            excluded_sessions=len(self._database.exclusion.sessions),
         )
 
 
@@ -147,4 +149,6 @@ def _without_time(activity: Activity) -> tuple[object, ...]:
         activity.watched,
         activity.next_comparison_at_ms,
         activity.problem,
+        activity.excluded_projects,
+        activity.excluded_sessions,
     )

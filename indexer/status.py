@@ -99,6 +99,12 @@ class Report:
     writer: Writer
     checks: tuple[Check, ...]
 
+    @property
+    def excluded(self) -> dict[str, int]:
+        """Count what the settings left out when an indexer ran last; zeros if none did."""
+        said = self.writer.activity
+        return {"projects": said.excluded_projects if said else 0, "sessions": said.excluded_sessions if said else 0}
+
     def as_json(self) -> dict[str, object]:
         """Return everything as JSON values; times are ISO 8601 in UTC, those of the activity ms since 1970."""
         status = self.status.as_json() if self.status else {"path": self.path}
@@ -109,6 +115,7 @@ class Report:
             "is_running": self.writer.is_there,
             "pid": self.writer.pid,
             "activity": activity,
+            "excluded": self.excluded,
             "problems": problems,
         }
 
@@ -118,6 +125,9 @@ class Report:
             yield "index", f"{self.path} cannot be read"
         else:
             yield from self.status.lines()
+        if any(self.excluded.values()):
+            projects, sessions = self.excluded["projects"], self.excluded["sessions"]
+            yield "excluded", f"{projects:,} projects, {sessions:,} sessions: the settings leave them out"
         yield from _writer_lines(self.writer)
         for check in self.checks:
             if check.state == PROBLEM or (check.state == NOTE and check.remedy):

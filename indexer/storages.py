@@ -11,6 +11,7 @@ import duckdb
 
 from indexer.database import Database
 from indexer.exceptions import SourceUnusable
+from indexer.exclusion import narrowed
 from indexer.json_values import clean, printable
 from indexer.rows import EpochMs
 from indexer.settings import database_files
@@ -96,13 +97,15 @@ def open_storages(database: Database, sources: Sequence[Source], data_dirs: Sequ
             reader tells that it is gone.
 
     Returns:
-        Newest generation first in each data folder. What they hold is listed by `take_inventory`.
+        Newest generation first in each data folder. What they hold is listed by `take_inventory`, without what the
+        settings leave out.
     """
     now = now_ms()
     missing = {clean(str(folder)): folder for folder in data_dirs}
     for source in sources:
         missing.pop(clean(str(source.data_dir)), None)
-    every = (*_emptied(database, sources), *_vanished(database, missing), *sources)
+    found = [*_emptied(database, sources), *_vanished(database, missing), *sources]
+    every = narrowed(found, database.exclusion)
     storages = [Storage(source, _source_id(database, source, now)) for source in every]
     for older in storages:
         older.newer = [

@@ -78,7 +78,7 @@ def survey(indexed: Indexed, storages: Sequence[Storage], *, is_trusting: bool, 
         inventory = take_inventory(storage, with_stamps=with_stamps)
         if storage.problem:
             continue
-        if not (is_trusting or isinstance(storage.source, JsonTree) or _is_same_file(storage, found, indexed)):
+        if not (is_trusting or storage.source.kind == JsonTree.kind or _is_same_file(storage, found, indexed)):
             inventory.stamps["message"].clear()
         inventories.append((storage, inventory))
         found.problems[storage.source_id] = inventory.problems

@@ -28,6 +28,7 @@ from indexer.parsers import (
     parse_session,
     unreadable,
 )
+from indexer.purge import purge
 from indexer.resolve import MessageCopy, best_parse, is_newer, newest_message
 from indexer.rows import DocumentRow, EpochMs, ProjectRow, SessionRow, StampRow
 from indexer.session_messages import parse_session_message
@@ -110,6 +111,7 @@ def apply(
     if not any(storage.problem for storage in storages):
         database.hot.listings |= listings
     database.hot.doubt(written, gone)
+    purge(database)  # sessions that have moved to where nothing is indexed
     done.postponed = update.postponed
     done.is_everything_due = is_used != [storage.is_used for storage in storages]
     return done

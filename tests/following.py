@@ -13,6 +13,7 @@ import pytest
 from indexer import live, service, watcher, watching
 from indexer.bulk_loader import BulkResult, Progress
 from indexer.database import Database
+from indexer.exclusion import Exclusion
 from indexer.live import Follower
 from indexer.publish import IndexReader, Publisher
 from tests.agreement import differences, fresh_index
@@ -44,19 +45,23 @@ class Following:
         failure: What ended it, if it was not stopped.
     """
 
-    def __init__(self, index: Path, data_dirs: Sequence[Path], progress: Progress | None = None) -> None:
+    def __init__(
+        self, index: Path, data_dirs: Sequence[Path], progress: Progress | None = None, excluded: Sequence[str] = ()
+    ) -> None:
         """Prepare.
 
         Args:
             index: What readers open.
             data_dirs: What to follow.
             progress: Called by the full pass between two of its transactions.
+            excluded: What the settings leave out.
         """
         self.index = index
         self.data_dirs = data_dirs
         self.result: BulkResult | None = None
         self.failure: BaseException | None = None
         self._progress = progress or (lambda done, total: None)
+        self._excluded = excluded
         self._is_wanted = True
         self._followers: list[Follower] = []
         self._fresh = 0
@@ -129,6 +134,7 @@ class Following:
         """Follow until stopped."""
         try:
             with Database.open(self.index) as database:
+                database.exclusion = Exclusion(self._excluded)
                 publisher = Publisher(database)
                 try:
                     service.follow(database, publisher, self.data_dirs, self._show_progress, self._note_result)
@@ -165,13 +171,15 @@ class Following:
 
 
 @contextmanager
-def following(index: Path, *data_dirs: Path, progress: Progress | None = None) -> Iterator[Following]:
+def following(
+    index: Path, *data_dirs: Path, progress: Progress | None = None, excluded: Sequence[str] = ()
+) -> Iterator[Following]:
     """Follow data folders; nothing has begun yet when it is handed out.
 
     What an indexer does every few seconds is done several times a second. The comparison of everything keeps its
     interval of a minute, so that it heals nothing within a test unless it is asked for.
     """
-    made = Following(index, data_dirs, progress)
+    made = Following(index, data_dirs, progress, excluded)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(service, "Follower", made.take_over)
         patch.setattr(live, "IDLE_S", 0.1)

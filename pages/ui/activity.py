@@ -44,6 +44,8 @@ class Activity:
         next_comparison_at: When everything is compared again. None: not planned.
         last_comparison_ms: How long the last such comparison took. None: there was none yet.
         problem: What is wrong and being retried. None: nothing.
+        excluded_projects: Projects that the settings leave out.
+        excluded_sessions: Sessions of those, and of folders that are left out.
     """
 
     at: datetime
@@ -57,6 +59,8 @@ class Activity:
     next_comparison_at: datetime | None
     last_comparison_ms: int | None
     problem: str | None
+    excluded_projects: int = 0
+    excluded_sessions: int = 0
 
     def delay(self, now: datetime) -> timedelta:
         """Return how long the oldest noticed change waits to be shown; zero if none does.

@@ -257,6 +257,8 @@ def activity() -> Activity | None:
         next_comparison_at=None if said.next_comparison_at_ms is None else _utc(said.next_comparison_at_ms),
         last_comparison_ms=said.last_comparison_ms,
         problem=said.problem,
+        excluded_projects=said.excluded_projects,
+        excluded_sessions=said.excluded_sessions,
     )
 
 

@@ -113,7 +113,7 @@ def _tick(interval: int) -> None:
     heard = said if said and activity.is_at_work(does) else None
     _state(found, does, said, now)
     _figures(found, heard, now)
-    _sources(heard)
+    _sources(heard, said)
     _problems(found, does, now)
     _history()
 
@@ -284,11 +284,12 @@ def _time_left(found: Indexing, earlier: Indexing | None, now: datetime) -> str:
     return f"{_length(left[0])} to {_length(left[-1])} left, as the pace varies"
 
 
-def _sources(heard: Activity | None) -> None:
-    """List where the indexer looked, and how each place is followed.
+def _sources(heard: Activity | None, said: Activity | None) -> None:
+    """List where the indexer looked, how each place is followed, and how much of it the settings leave out.
 
     Args:
         heard: What the indexer says. None: there is none.
+        said: What it said last.
     """
     tz = data.zone()
     rows, followed = data.load(indexing.source_states, tz), heard.followed if heard else ()
@@ -313,6 +314,11 @@ def _sources(heard: Activity | None) -> None:
             st.text(display.one_line(reason if path in reason else f"{path}: {reason}", 1_000))
         if any(row.kind == "sqlite_v2" for row in rows):
             st.caption(f":material/info: {display.md(UNCHECKED)}")
+        if said and (said.excluded_projects or said.excluded_sessions):
+            st.caption(
+                f":material/visibility_off: {display.counted(said.excluded_projects, 'project')} and "
+                f"{display.counted(said.excluded_sessions, 'session')} are left out by the settings."
+            )
 
 
 def _reasons(rows: Sequence[SourceState], followed: Sequence[Followed]) -> list[tuple[str, str]]:
