@@ -82,6 +82,16 @@ def indexed(folder: Path, *docs: Doc, phase: str = "stopped", message: str = "te
     return path
 
 
+def test_indexer_says_how_much_the_settings_leave_out(open_app: OpenApp, tmp_path: Path) -> None:
+    """Counts, and no names."""
+    path = indexed(tmp_path)
+    say(path, excluded_projects=1, excluded_sessions=12)
+
+    app = open_app(path, page="indexer")
+
+    assert "1 project and 12 sessions are left out by the settings." in texts(app)
+
+
 def shown(app: AppTest) -> str:
     """Return everything that can be read, progress too."""
     return "\n".join([texts(app), *(str(bar.proto.text) for bar in app.get("progress"))])
