@@ -72,10 +72,10 @@ def navigate() -> st.Page:
     shown = [
         st.Page(OVERVIEW, title="Overview", icon=":material/dashboard:", url_path="overview"),
         st.Page(COSTS, title="Costs", icon=":material/payments:", url_path="costs"),
-        st.Page(WHAT_IF, title="What if", icon=":material/compare_arrows:", url_path="what_if"),
-        st.Page(ACTIVITY, title="Activity", icon=":material/calendar_month:", url_path="activity"),
         st.Page(LEDGER, title="Why this number", icon=":material/fact_check:", url_path=_LEDGER_PATH),
+        st.Page(WHAT_IF, title="What if", icon=":material/compare_arrows:", url_path="what_if"),
         st.Page(CACHE, title="Cache", icon=":material/cached:", url_path="cache"),
+        st.Page(ACTIVITY, title="Activity", icon=":material/calendar_month:", url_path="activity"),
         st.Page(SESSIONS, title="Sessions", icon=":material/forum:", url_path="sessions"),
         st.Page(TIMELINE, title="Timeline", icon=":material/view_timeline:", url_path=_TIMELINE_PATH),
         st.Page(ERRORS, title="Errors", icon=":material/error:", url_path="errors"),
