@@ -13,6 +13,7 @@ PICTURES = {
     "costs-light": ("/costs?range=all&by=model", "light"),
     "costs-dark": ("/costs?range=all&by=model", "dark"),
     "sessions-light": ("/sessions?range=all&agent=build", "light"),
+    "ledger-light": ("/ledger?range=all", "light"),
 }
 
 
