@@ -28,6 +28,7 @@ BROWSER_ARGUMENTS = (
     "--disable-sync",
     "--no-first-run",
     "--disable-quic",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE localhost, EXCLUDE 127.0.0.1",  # also what no page asks for
     "--process-per-site",  # a new tab has the scripts that another one compiled
 )
 # Every data set of tests/data, by the name that tests use: its archive, and the OpenCode data folder in it.
