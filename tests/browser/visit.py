@@ -134,13 +134,16 @@ class Visit:
         return metric.get_by_test_id("stMetricValue").inner_text()
 
     def _note_console(self, message: ConsoleMessage) -> None:
-        """Keep errors, but for the two requests that every deep link of Streamlit fails."""
+        """Keep errors, but for the two answers 404 by which Streamlit learns that a deep link is no base path.
+
+        Nothing can be set against them: its script asks below the address it was opened at first, then at the root.
+        """
         address = message.location.get("url", "")
-        if message.type == "error" and not self._is_known(address):
+        if message.type == "error" and not ("status of 404" in message.text and self._is_known(address)):
             self.errors.append(f"{message.text} ({address})")
 
     def _is_known(self, address: str) -> bool:
-        """Tell whether an address is one of the two below the page's own path that do not exist."""
+        """Tell whether an address is one of the two below a page's own path that do not exist."""
         return re.fullmatch(re.escape(self.base) + r"/\w+/_stcore/(health|host-config)", address) is not None
 
     def _note_socket(self, socket: WebSocket) -> None:
