@@ -299,8 +299,8 @@ _COLLAPSED = f"""
     )
 """
 
-# One query for both: each would need the same chain of requests, which is what takes the time. A request is the step
-# that its message has in the timeline at the same place.
+# One query for both: each would need the same chain of requests, which is what takes the time. A request is the
+# step of the timeline that began last before it ended; else its message has one.
 _COLLAPSES = f"""
     WITH {narrow.HITS}, {CHAINED}, {_COLLAPSED},
     causes AS (
@@ -317,20 +317,20 @@ _COLLAPSES = f"""
         QUALIFY place <= $limit::BIGINT OR $limit::BIGINT IS NULL
     ),
     traces AS (
-        SELECT message_id, any_value(exchange_id) AS exchange_id, min_by(trace_id, position) AS first_id,
-               list(trace_id ORDER BY position)
-                   FILTER (kind IN ('step', 'compaction') AND input_tokens IS NOT NULL) AS steps
-        FROM exchange_traces WHERE message_id IN (SELECT message_id FROM listed) GROUP BY message_id
+        SELECT request_id, any_value(exchange_id) AS exchange_id,
+               coalesce(max(trace_id) FILTER (kind = 'step' AND trace_id <= request_id),
+                        min_by(trace_id, (kind <> 'step', position))) AS trace_id
+        FROM exchange_traces JOIN listed USING (message_id) GROUP BY request_id
     ),
     dearest AS (
         SELECT place, {{
             'at': listed.created_at, 'session_id': session_id, 'session_title': nullif(trim(title), ''),
-            'trace_id': coalesce(steps[coalesce(number_in_message, 1)], first_id), 'exchange': exchanges.number,
+            'trace_id': trace_id, 'exchange': exchanges.number,
             'cause': cause, 'gap_ms': gap_ms, 'agent': listed.agent, 'prior_agent': prior_agent, 'model': model,
             'prior_model': prior_model, 'prior_cached_tokens': prior_cached_tokens,
             'cache_read_tokens': listed.cache_read_tokens, 'lost_tokens': lost_tokens, 'bill_list_usd': bill_list_usd
         }} AS one
-        FROM listed JOIN chosen USING (session_number) LEFT JOIN traces USING (message_id)
+        FROM listed JOIN chosen USING (session_number) LEFT JOIN traces USING (request_id)
              LEFT JOIN sessions USING (session_id) LEFT JOIN exchanges USING (exchange_id)
     )
     SELECT (SELECT coalesce(list(causes ORDER BY list_position($causes::VARCHAR[], cause)), []) FROM causes) AS causes,

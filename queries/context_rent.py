@@ -148,13 +148,15 @@ class _Found:
 # last one, to that.
 _RENTED = f"""
     {CHAINED},
-    step_ends AS (SELECT message_id, list(position) AS places FROM steps GROUP BY message_id),
+    several AS (
+        SELECT message_id, list(request_id) AS ends FROM events
+        WHERE message_id IN (SELECT message_id FROM events WHERE NOT is_last) GROUP BY message_id
+    ),
     outputs AS (
         SELECT part_id, session_number, tool_name, target, message_at AS called_at, output_bytes,
-               1 + number - greatest(coalesce(len(list_filter(places, lambda place: place > position)), 0) - 1, 0)
-                   AS enters_at
-        FROM parts JOIN events USING (message_id) LEFT JOIN step_ends USING (message_id)
-        WHERE part_type = 'tool' AND output_bytes > 0 AND is_last IS DISTINCT FROM false
+               1 + number - greatest(coalesce(len(list_filter(ends, lambda id: id > part_id)), 0) - 1, 0) AS enters_at
+        FROM parts JOIN events USING (message_id) LEFT JOIN several USING (message_id)
+        WHERE part_type = 'tool' AND output_bytes > 0 AND is_last
           AND (parts.deleted_at IS NULL OR parts.deleted_at >= events.deleted_at)
     ),
     together AS (

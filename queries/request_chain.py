@@ -12,8 +12,9 @@ CACHE_MINUTES = 5  # how long they keep it unused
 
 # Every request of the sessions in scope, so that the first one in a period has one before it; `is_counted` are those in
 # scope. Requests that sent nothing that is known are left out, as if they had not been. What a message without one did
-# comes after the request before it. Order: as in the timeline; places inside a message are needed only where it has
-# several requests, as those of old clients have. Sessions have numbers, which are sorted faster than their ids.
+# comes after the request before it. Order: as in the timeline, but by id inside a message: the places of parts would
+# be read of all parts, for the few messages of old clients that have several requests. Sessions and requests are
+# numbered, since numbers are sorted and joined faster than ids.
 CHAINED = f"""
     {narrow.SLICED},
     chosen AS (
@@ -30,34 +31,24 @@ CHAINED = f"""
         FROM priced_requests
         WHERE session_id IN (SELECT session_id FROM chosen) AND context_tokens > 0
     ),
-    ends AS (
-        SELECT part_id AS request_id, position FROM parts
-        WHERE part_type = 'step-finish' AND message_id IN (SELECT message_id FROM messages WHERE step_count > 1)
-    ),
-    steps AS (
-        SELECT request_number, message_id, position,
-               row_number() OVER (PARTITION BY message_id ORDER BY position) AS number_in_message,
-               row_number() OVER (PARTITION BY message_id ORDER BY position DESC) = 1 AS is_last
-        FROM ends JOIN sent USING (request_id)
-    ),
     answers AS (
         SELECT message_id, session_number, created_at AS message_at, is_summary, deleted_at,
                if(session_id IN (SELECT session_id FROM messages WHERE seq IS NULL), 0, seq) AS place
         FROM messages JOIN chosen USING (session_id) WHERE role <> 'user'
     ),
     events AS (
-        SELECT session_number, message_id, message_at, deleted_at, is_summary, request_number, number_in_message,
-               is_last,
+        SELECT session_number, message_id, message_at, deleted_at, is_summary, request_number, request_id,
+               lead(message_id) OVER in_order IS DISTINCT FROM message_id AS is_last,
                count(request_number) OVER in_order        AS number,
                count(*) FILTER (is_summary) OVER in_order AS summaries
-        FROM answers LEFT JOIN sent USING (message_id) LEFT JOIN steps USING (request_number)
+        FROM answers LEFT JOIN sent USING (message_id)
         WINDOW in_order AS (
-            PARTITION BY session_number ORDER BY place, message_at NULLS LAST, message_id, position
+            PARTITION BY session_number ORDER BY place, message_at NULLS LAST, message_id, request_id
             ROWS UNBOUNDED PRECEDING
         )
     ),
     linked AS (
-        SELECT session_number, number, number_in_message, sent.*,
+        SELECT session_number, number, sent.*,
                lag(created_at) OVER in_order     AS prior_at,
                lag(agent) OVER in_order          AS prior_agent,
                lag(model) OVER in_order          AS prior_model,

@@ -141,14 +141,15 @@ def broken_down(by: str, scope: Scope) -> None:
 def collapsed(scope: Scope, found: Collapses) -> None:
     """List where the cached prefix collapsed; a ticked row opens its event."""
     ask = data.source(cache.collapses, scope)
-    title = "Collapses of the cached prefix"
+    title, by_cause = "Collapses of the cached prefix", "Collapses by likely cause"
     with blocks.headed(title, _COLLAPSE_MEANING):
+        export.offer_rows(lambda: ask().causes, scope, "cache-collapses_by-cause", "cache_causes_export", by_cause)
         export.offer_rows(lambda: ask().dearest, scope, "cache-collapses", "cache_collapses_export", title)
     if not found.count:
         st.text("No request found its prefix gone.")
         return
     styled, config = cache_tables.causes(found.causes)
-    blocks.table(styled, config, tables.key("cache_causes_table", scope, found.causes), "Collapses by likely cause")
+    blocks.table(styled, config, tables.key("cache_causes_table", scope, found.causes), by_cause)
     places = [(row.session_id, row.trace_id) for row in found.dearest]
     key = tables.key("cache_collapses_table", scope, places)
     styled, config = cache_tables.collapses(found.dearest, scope.tz)

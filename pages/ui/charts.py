@@ -154,6 +154,7 @@ def hits_over_time(
             mode="lines+markers",
             name=label,
             marker={"size": 7, "symbol": symbol},
+            cliponaxis=False,
             showlegend=bool(own),
             hovertext=[
                 f"{at_label}<br>{label}: {display.percent(read[at] / sent[at])} of {display.tokens(sent[at])} tokens"
