@@ -146,7 +146,7 @@ def table(found: list[Alternative], totals: CostTotals, scope: Scope) -> None:
         "Cost": tables.number("Cost at list prices", "All requests of the filters at this model's prices, USD."),
         "Difference": tables.number(
             "Against own models",
-            "To what the requests cost at the list prices of their own models, USD. A dash: the price of one is unknown.",
+            "To what the requests cost at list prices of their own models, USD. A dash: one of these is unknown.",
         ),
         "Unpriced": tables.number("Requests without price", "Of times for which no price of this model is known."),
         **{
