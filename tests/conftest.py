@@ -1,5 +1,6 @@
 """Fixtures shared by all tests: the real data sets, and an index of any storage."""
 
+import fcntl
 import json
 import os
 import tarfile
@@ -29,6 +30,7 @@ DATA_SETS = {
 
 MOST_CORES = 7  # more processes would want more memory than a small machine has
 
+Once = Callable[[str, Callable[[Path], object]], Path]
 BuildIndex = Callable[..., Path]
 OpenIndex = Callable[..., duckdb.DuckDBPyConnection]
 
@@ -55,23 +57,55 @@ def no_settings_of_this_machine(tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 
 @pytest.fixture(scope="session")
-def data_set(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Unpack a real data set (a name in `DATA_SETS`) once and return its data folder. Never write to it."""
-    unpacked: dict[str, Path] = {}
+def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
+    """Fill a folder by a function, once for all processes of this run; both by name. Never write to it afterwards."""
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:  # has a folder of its own in that of all
+        root = root.parent
+
+    def filled(name: str, fill: Callable[[Path], object]) -> Path:
+        """Return the folder."""
+        folder = root / f"once-{name}"
+        with (root / f"once-{name}.lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not os.fstat(lock.fileno()).st_size:
+                folder.mkdir()
+                fill(folder)
+                lock.write("filled")
+        return folder
+
+    return filled
+
+
+@pytest.fixture(scope="session")
+def data_set(once: Once) -> Callable[[str], Path]:
+    """Unpack a real data set (a name in `DATA_SETS`) and return its data folder. Never write to it."""
 
     def unpack(name: str) -> Path:
         """Return the data folder of a set."""
         archive, folder = DATA_SETS[name]
-        if archive not in unpacked:
-            target = tmp_path_factory.mktemp(archive)
+
+        def extract(target: Path) -> None:
+            """Unpack the archive."""
             with tarfile.open(DATA / f"{archive}.tar.gz") as tar:
                 if hasattr(tarfile, "data_filter"):  # not in every 3.11; the archives are our own
                     tar.extraction_filter = tarfile.data_filter
                 tar.extractall(target)
-            unpacked[archive] = target
-        return unpacked[archive] / folder
+
+        return once(archive, extract) / folder
 
     return unpack
+
+
+@pytest.fixture(scope="session")
+def real_path(once: Once, data_set: Callable[[str], Path]) -> Callable[[str], Path]:
+    """Return the path of the index of a real data set. Never write to it."""
+
+    def path_of(name: str) -> Path:
+        """Index the set unless that was done before."""
+        return once(f"index-{name}", lambda folder: index(folder / "index.duckdb", data_set(name))) / "index.duckdb"
+
+    return path_of
 
 
 @pytest.fixture

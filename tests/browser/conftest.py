@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import Browser
 
 from tests.browser import running
+from tests.conftest import Once
 
 REQUIRED = bool(os.environ.get("REQUIRE_BROWSER"))
 ARTIFACTS = running.ROOT / "artifacts"
@@ -30,14 +31,11 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="package")
-def index_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Index a data set once, whoever asks for it."""
-    built: dict[str, Path] = {}
+def index_of(once: Once) -> Callable[[str], Path]:
+    """Index a data set by the command line, once, whoever asks for it."""
 
     def index(name: str) -> Path:
         """Return the index of a data set."""
-        if name not in built:
-            built[name] = running.index_of(name, tmp_path_factory.mktemp(name.replace("/", "-")))
-        return built[name]
+        return once(f"commanded-{name}", lambda folder: running.index_of(name, folder)) / "index.duckdb"
 
     return index

@@ -50,26 +50,11 @@ def own_main() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def no_cache() -> Iterator[None]:
-    """Let no test see the answers of another."""
+def no_cache(no_retries: None) -> Iterator[None]:
+    """Let no test see the answers of another, nor wait for files that nobody rewrites."""
     yield
     st.cache_data.clear()
     st.cache_resource.clear()
-
-
-@pytest.fixture(scope="session")
-def real_path(data_set: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Return the path of the index of a real data set, made once."""
-    made: dict[str, Path] = {}
-
-    def path_of(name: str) -> Path:
-        """Index the set unless that was done before."""
-        if name not in made:
-            made[name] = tmp_path_factory.mktemp(f"pages-{name}") / "index.duckdb"
-            index(made[name], data_set(name))
-        return made[name]
-
-    return path_of
 
 
 @pytest.fixture

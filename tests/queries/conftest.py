@@ -1,4 +1,4 @@
-"""Indexes of the real data sets, made once for all tests of queries."""
+"""Indexes of the real data sets, open for all tests of queries."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -7,22 +7,17 @@ import duckdb
 import pytest
 
 from indexer.publish import IndexReader
-from tests.indexing import index
 
 
 @pytest.fixture(scope="session")
-def real_index(
-    data_set: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Callable[[str], duckdb.DuckDBPyConnection]]:
+def real_index(real_path: Callable[[str], Path]) -> Iterator[Callable[[str], duckdb.DuckDBPyConnection]]:
     """Open the index of a real data set, by its name in `DATA_SETS`."""
     readers: dict[str, IndexReader] = {}
 
     def open_set(name: str) -> duckdb.DuckDBPyConnection:
-        """Index the set unless that was done before, and return a connection."""
+        """Open the index unless that was done before, and return a connection."""
         if name not in readers:
-            path = tmp_path_factory.mktemp(name) / "index.duckdb"
-            index(path, data_set(name))
-            readers[name] = IndexReader(path)
+            readers[name] = IndexReader(real_path(name))
         return readers[name].connection()
 
     yield open_set
