@@ -21,6 +21,7 @@ _NAMES = (
         SELECT (provider_id, model_id) FROM messages WHERE provider_id IS NOT NULL AND model_id IS NOT NULL
     )
     """,
+    "DELETE FROM prices WHERE (vendor, model_id) NOT IN (SELECT (vendor, model_id) FROM models)",
     "DELETE FROM tools WHERE tool_name NOT IN (SELECT tool_name FROM parts WHERE tool_name IS NOT NULL)",
 )
 
