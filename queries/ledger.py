@@ -95,20 +95,6 @@ class LedgerRow:
         return self.this_value - self.other_value
 
 
-@dataclass(frozen=True, slots=True)
-class UnpricedModel:
-    """A model whose list price is not known.
-
-    Attributes:
-        model: `provider/model`.
-        total_tokens: Every token once.
-    """
-
-    model: str
-    messages: int
-    total_tokens: int
-
-
 def ledger(con: duckdb.DuckDBPyConnection, scope: Scope) -> list[LedgerLine]:
     """Add up every line of the ledger.
 
@@ -144,11 +130,6 @@ def ledger_rows(
         return []
     values = {**narrow.values(scope), "limit": limit, "offset": offset}
     return fetch_rows(con, narrow.narrowed(_ROWS[key], scope), values, LedgerRow)
-
-
-def unpriced_models(con: duckdb.DuckDBPyConnection, scope: Scope) -> list[UnpricedModel]:
-    """Name the models whose list price is not known, most tokens first. Empty: the price of each is known."""
-    return fetch_rows(con, narrow.narrowed(_UNPRICED, scope), narrow.values(scope), UnpricedModel)
 
 
 def _line(key: str, sums: _Sums | None) -> LedgerLine:
@@ -251,11 +232,3 @@ def _rows(key: str) -> str:
 _LEDGER = _all(list(LINES))
 _LEDGER_IN_PARTS = _all([key for key, line in LINES.items() if not line.needs_whole_sessions])
 _ROWS = {key: _rows(key) for key in LINES}
-
-_UNPRICED = f"""
-    WITH {narrow.HITS}, {USED}
-    SELECT detail AS model, count(*) AS messages, sum(this_value)::BIGINT AS total_tokens
-    FROM ({LINES["unpriced"].rows})
-    GROUP BY detail
-    ORDER BY total_tokens DESC, model
-"""

@@ -259,7 +259,6 @@ CASES: tuple[Case, ...] = (
     *_scoped("Activity", code_changes.directory_changes, "", None),
     *_scoped("Why this number", ledger.ledger, "", None),
     *_scoped("Why this number", ledger.ledger_rows, "cost of steps", None, "cost_steps", after=(PAGE_ROWS,)),
-    *_scoped("Why this number", ledger.unpriced_models, "", None),
     *_scoped("Why this number", data_quality.version_quality, "", None),
     *_scoped("Cache", cache.cache_totals, "", None),
     *(case for by in cache.DIMENSIONS for case in _scoped("Cache", cache.cache_rows, f"by {by}", None, by)),

@@ -8,7 +8,8 @@ from pandas.io.formats.style import Styler
 from pages.ui import blocks, data, display, export, filters, frame, ledger_tables, ledger_words, links, spend, tables
 from pages.ui.ledger_words import BRIDGE, CHECKS, LEFT_OUT, WORDS
 from pages.ui.tables import Config
-from queries import data_quality, ledger, sessions
+from queries import costs, data_quality, ledger, sessions
+from queries.costs import UnpricedModel
 from queries.ledger import LedgerLine
 from queries.period import Scope
 
@@ -76,7 +77,7 @@ def figures(lines: Lines) -> None:
     tokens.metric("Tokens", display.tokens(_number(used)), border=True, help="Every token once.")
     listed.metric(
         "List price (USD)",
-        display.usd(priced.this_value),
+        display.usd(priced.this_value if priced.this_value or not lines["unpriced"].rows else None),
         border=True,
         help="What the tokens cost at the prices of their day; models without a known price are not in it.",
     )
@@ -101,7 +102,7 @@ def bridge(lines: Lines, scope: Scope) -> None:
     with st.container(border=True, key="ledger_bridge"):
         blocks.headed("Recorded cost and list price")
         _table("ledger_bridge_rows", "From the recorded cost to the list price", shown, ledger_tables.bridge)
-        unpriced = data.load(ledger.unpriced_models, scope)
+        unpriced = data.load(costs.unpriced_models, scope)
         if unpriced:
             st.text(f"Without a known list price: {', '.join(_unpriced(row) for row in unpriced)}.")
 
@@ -222,9 +223,9 @@ def _number(line: LedgerLine) -> int:
     return int(line.this_value or 0)
 
 
-def _unpriced(row: ledger.UnpricedModel) -> str:
+def _unpriced(row: UnpricedModel) -> str:
     """Name a model whose list price is not known."""
-    used = display.tokens(row.total_tokens)
+    used = display.tokens(row.tokens)
     return f"{display.one_line(row.model, 60)} ({display.counted(row.messages, 'answer')}, {used} tokens)"
 
 

@@ -1,6 +1,8 @@
 """Each line of the ledger adds up another stored source, and leads to exactly the row that is wrong."""
 
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
@@ -11,7 +13,7 @@ import pytest
 
 from indexer.publish import IndexReader
 from queries import costs
-from queries.ledger import LedgerLine, LedgerRow, UnpricedModel, ledger, ledger_rows, unpriced_models
+from queries.ledger import LedgerLine, LedgerRow, ledger, ledger_rows
 from queries.ledger_lines import LINES
 from queries.period import Period, Scope
 from tests.builders import (
@@ -51,22 +53,33 @@ DOCS: tuple[Doc, ...] = (
 )
 
 Tampered = Callable[[str], duckdb.DuckDBPyConnection]
+Opened = Callable[[Path], duckdb.DuckDBPyConnection]
 
 
 @pytest.fixture
-def tampered(tmp_path: Path, build_index: BuildIndex) -> Iterator[Tampered]:
-    """Index the documents as OpenCode's database, change one stored number, and open the index."""
+def reader_of() -> Iterator[Opened]:
+    """Open indexes by their paths."""
     readers: list[IndexReader] = []
+
+    def open_path(path: Path) -> duckdb.DuckDBPyConnection:
+        """Open an index."""
+        readers.append(IndexReader(path))
+        return readers[-1].connection()
+
+    yield open_path
+    for reader in readers:
+        reader.close()
+
+
+@pytest.fixture
+def tampered(tmp_path: Path, build_index: BuildIndex, reader_of: Opened) -> Tampered:
+    """Index the documents as OpenCode's database, change one stored number, and open the index."""
 
     def tamper(sql: str) -> duckdb.DuckDBPyConnection:
         """Open the index after a statement has run on it."""
-        path = build_index(write_sqlite(tmp_path / "opencode", DOCS))
-        readers.append(IndexReader(change(path, sql)))
-        return readers[-1].connection()
+        return reader_of(change(build_index(write_sqlite(tmp_path / "opencode", DOCS)), sql))
 
-    yield tamper
-    for reader in readers:
-        reader.close()
+    return tamper
 
 
 def lines(con: duckdb.DuckDBPyConnection, scope: Scope = ALL) -> dict[str, LedgerLine]:
@@ -232,6 +245,25 @@ def test_ledger_fork_copies_are_in_opencodes_sums_alone(tmp_path: Path, open_ind
     assert [row.message_id for row in ledger_rows(con, "copies_cost", ALL)] == ["msg_2a_copy"]
 
 
+def test_ledger_deleted_message_counts_here_and_not_in_opencodes_sums(
+    tmp_path: Path, build_index: BuildIndex, reader_of: Opened
+) -> None:
+    """OpenCode takes it off its own sums: both sides of the comparison leave it out."""
+    data = write_sqlite(tmp_path / "opencode", DOCS)
+    build_index(data)
+    with closing(sqlite3.connect(data / "opencode.db")) as client, client:
+        client.execute("DELETE FROM message WHERE id = 'msg_3a'")
+        client.execute("DELETE FROM part WHERE message_id = 'msg_3a'")
+        client.execute("UPDATE session SET cost = 0.5, tokens_input = 200 WHERE id = 'ses_1'")
+    con = reader_of(build_index(data))
+
+    found = lines(con)
+
+    assert red(con) == set()
+    assert (found["recorded"].this_value, found["cost_opencode"].this_value) == (usd("1"), usd("0.75"))
+    assert [row.message_id for row in ledger_rows(con, "deleted", ALL)] == ["msg_3a"]
+
+
 def test_ledger_missing_usage_and_unrecorded_cost_are_lines_of_their_own(open_index: OpenIndex) -> None:
     """Unknown, not free: no sum turns red over them."""
     missing = assistant("msg_3a", usage=tokens(), cost=0, created=START_MS + 6_000, completed=START_MS + 7_000)
@@ -245,12 +277,14 @@ def test_ledger_missing_usage_and_unrecorded_cost_are_lines_of_their_own(open_in
     assert (found["usage_missing"].rows, found["recorded"].this_value) == (1, None)
 
 
-def test_unpriced_models_are_named(open_index: OpenIndex) -> None:
-    """With what they used."""
+def test_ledger_model_without_a_price_is_in_no_list_price(open_index: OpenIndex) -> None:
+    """With what it used, and what was recorded for it."""
     con = open_index(session(), user(), assistant(usage=STEP))
 
-    assert unpriced_models(con, ALL) == [UnpricedModel("acme/nova", 1, 120)]
-    assert lines(con)["recorded_unpriced"].this_value == usd("0.25")
+    found = lines(con)
+
+    assert (found["unpriced"].this_value, found["recorded_unpriced"].this_value) == (usd("120"), usd("0.25"))
+    assert [row.detail for row in ledger_rows(con, "unpriced", ALL)] == ["acme/nova"]
 
 
 def test_ledger_message_of_unknown_time_is_left_out_by_a_period_alone(open_index: OpenIndex) -> None:
