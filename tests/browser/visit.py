@@ -20,6 +20,7 @@ LOCAL = {"localhost", "127.0.0.1", "::1"}
 SETTLED = '[data-testid="stApp"][data-test-script-state="notRunning"]'
 TIMEOUT_MS = 60_000  # a machine with other work to do may need long; only a failing test waits to the end
 POLL_MS = 20
+_ROW_PX = 35 * 14 / 16  # of a table, in the font size of the theme
 # One profile per time zone, which a profile cannot change: with an empty cache every tab would load Streamlit's
 # scripts again, and most of the time of a short test would be theirs.
 _profiles: WeakKeyDictionary[Browser, dict[str, BrowserContext]] = WeakKeyDictionary()
@@ -91,7 +92,7 @@ class Visit:
             key: How the key of the table begins, or of what it is in.
             row: From 0.
         """
-        place = Position(x=16, y=52 + 35 * row)
+        place = Position(x=16, y=round((1.5 + row) * _ROW_PX))
         around = self.page.locator(f'[class*="st-key-{key}"]')
         table = around.get_by_test_id("stDataFrame").first
         table.scroll_into_view_if_needed()
