@@ -13,7 +13,8 @@ from queries.costs import UnpricedModel
 from queries.ledger import LedgerLine
 from queries.period import Scope
 
-ROWS = 100
+ROWS, NAMED_MODELS = 100, 8
+_SKELETON_PX = 620  # of the totals and the first table
 Lines = Mapping[str, LedgerLine]
 _LINE = "line"
 _Layout = Callable[[Sequence[LedgerLine]], tuple[Styler, Config]]
@@ -59,8 +60,9 @@ def heading(scope: Scope) -> bool:
 
 
 def load(scope: Scope) -> Lines:
-    """Add every line up."""
-    return {line.key: line for line in data.load(ledger.ledger, scope)}
+    """Add every line up: of a million parts, that may take a second or two."""
+    with st.skeleton(height=_SKELETON_PX):
+        return {line.key: line for line in data.load(ledger.ledger, scope)}
 
 
 def is_empty(lines: Lines) -> bool:
@@ -104,7 +106,7 @@ def bridge(lines: Lines, scope: Scope) -> None:
         _table("ledger_bridge_rows", "From the recorded cost to the list price", shown, ledger_tables.bridge)
         unpriced = data.load(costs.unpriced_models, scope)
         if unpriced:
-            st.text(f"Without a known list price: {', '.join(_unpriced(row) for row in unpriced)}.")
+            st.text(_without_price(unpriced))
 
 
 def left_out(lines: Lines) -> None:
@@ -223,10 +225,15 @@ def _number(line: LedgerLine) -> int:
     return int(line.this_value or 0)
 
 
-def _unpriced(row: UnpricedModel) -> str:
-    """Name a model whose list price is not known."""
-    used = display.tokens(row.tokens)
-    return f"{display.one_line(row.model, 60)} ({display.counted(row.messages, 'answer')}, {used} tokens)"
+def _without_price(models: Sequence[UnpricedModel]) -> str:
+    """Name the models whose list price is not known."""
+    named = [
+        f"{display.one_line(row.model, 60)} "
+        f"({display.counted(row.messages, 'answer')}, {display.tokens(row.tokens)} tokens)"
+        for row in models[:NAMED_MODELS]
+    ]
+    more = f" and {display.count(len(models) - NAMED_MODELS)} more" if len(models) > NAMED_MODELS else ""
+    return f"Without a known list price: {', '.join(named)}{more}."
 
 
 def _shown(shown: int, line: LedgerLine) -> str:
