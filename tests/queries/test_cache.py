@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from datetime import datetime
 from decimal import Decimal
+from pathlib import Path
 
 import duckdb
 import pytest
@@ -20,7 +21,19 @@ from queries.cache import (
 )
 from queries.costs import cost_totals
 from queries.period import Period, Scope
-from tests.builders import START_MS, Doc, copied, session, step_finish, tokens, user
+from tests.builders import (
+    START_MS,
+    Doc,
+    answer,
+    copied,
+    project,
+    row,
+    session,
+    step_finish,
+    tokens,
+    user,
+    write_session_messages,
+)
 from tests.conftest import OpenIndex
 from tests.priced import MINUTE_MS, prices, request
 from tests.queries.test_costs import SCOPES, SETS
@@ -254,6 +267,29 @@ def test_collapses_step_of_a_message_is_named(open_index: OpenIndex) -> None:
     (row,) = collapses(con, ALL).dearest
 
     assert (row.trace_id, row.exchange, row.gap_ms) == ("prt_2", 1, 0)
+
+
+def test_collapses_third_generation_is_ordered_by_seq(open_index: OpenIndex, tmp_path: Path) -> None:
+    """Whatever the clock said: the second answer found the prefix of the first, the third did not."""
+    folder = write_session_messages(
+        tmp_path / "opencode",
+        [
+            project(),
+            session(version="2.0.4"),
+            row("msg_1", "user", 1, text="Go"),
+            answer("msg_2", 2, usage=tokens(cache_write=9_000), time=_at(3)),
+            answer("msg_3", 3, usage=tokens(cache_read=9_000), time=_at(2)),
+            answer("msg_4", 4, usage=tokens(input=9_000), time=_at(1)),
+        ],
+    )
+    con = open_index(folder)
+
+    assert [(row.trace_id, row.lost_tokens) for row in collapses(con, ALL).dearest] == [("msg_4:step", 9_000)]
+
+
+def _at(minute: int) -> dict[str, int]:
+    """Make the times of an answer."""
+    return {"created": START_MS + minute * MINUTE_MS, "completed": START_MS + minute * MINUTE_MS + 500}
 
 
 def test_collapses_limit_keeps_the_dearest_and_all_causes(open_index: OpenIndex) -> None:

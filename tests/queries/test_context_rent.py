@@ -8,7 +8,7 @@ import pytest
 
 from queries.context_rent import ContextRent, context_rent
 from queries.period import Period, Scope
-from tests.builders import START_MS, Doc, session, step_finish, tokens, user
+from tests.builders import START_MS, Doc, copied, session, step_finish, tokens, user
 from tests.conftest import OpenIndex
 from tests.priced import output, prices, request
 
@@ -138,6 +138,25 @@ def test_context_rent_call_of_an_aborted_answer_is_sent_by_the_next(open_index: 
     )
 
     assert by_output(context_rent(con, ALL)) == {"prt_1": (1_000, 1, 1_000)}
+
+
+def test_context_rent_fork_pays_for_what_it_reads_itself(open_index: OpenIndex) -> None:
+    """What the copied requests read was paid in the first session."""
+    con = open_index(
+        *GROWING,
+        session("ses_2", created=START_MS + 10 * 60_000),
+        *copied(GROWING[1:], "ses_2", "c"),
+        request(11, read=14_600, session_id="ses_2"),
+    )
+
+    found = {row.part_id: (row.session_id, row.tokens, row.reads) for row in context_rent(con, ALL).outputs}
+
+    assert found == {
+        "prt_1": ("ses_1", 1_000, 2),
+        "prt_2": ("ses_1", 3_000, 2),
+        "prt_1c": ("ses_2", 1_000, 1),
+        "prt_2c": ("ses_2", 3_000, 1),
+    }
 
 
 def test_context_rent_period_counts_the_reads_in_it(open_index: OpenIndex) -> None:
