@@ -23,7 +23,7 @@ import duckdb
 from queries import narrow
 from queries.period import Scope
 from queries.request_chain import CHAINED
-from queries.rows import fetch_row
+from queries.rows import fetch_row, fetch_rows
 
 _BYTES_A_TOKEN = 2  # at least; what is denser than that is no text
 
@@ -35,25 +35,25 @@ class RentTotals:
     Attributes:
         requests: Those that sent anything.
         cache_read_tokens: All that they read.
-        rent_tokens: Outputs of tools among them.
+        estimated_rent_tokens: Outputs of tools among them.
         cache_read_list_usd: What the cache reads cost at list prices. None: no price is known.
-        rent_list_usd: What the outputs among them cost: the rents of all outputs together.
+        estimated_rent_list_usd: What the outputs among them cost: the rents of all outputs together.
         unpriced_tokens: Cache reads without a known price: in no amount.
     """
 
     requests: int
     cache_read_tokens: int
-    rent_tokens: int
+    estimated_rent_tokens: int
     cache_read_list_usd: Decimal | None
-    rent_list_usd: Decimal | None
+    estimated_rent_list_usd: Decimal | None
     unpriced_tokens: int
 
     @property
     def remainder_list_usd(self) -> Decimal | None:
         """Return what the other cache reads cost. None: no price is known."""
-        if self.cache_read_list_usd is None or self.rent_list_usd is None:
+        if self.cache_read_list_usd is None or self.estimated_rent_list_usd is None:
             return None
-        return self.cache_read_list_usd - self.rent_list_usd
+        return self.cache_read_list_usd - self.estimated_rent_list_usd
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,17 +62,17 @@ class ToolRent:
 
     Attributes:
         outputs: Outputs that were read again.
-        tokens: Their size.
+        estimated_tokens: Their size.
         reads: How often they were read again, added up.
-        rent_list_usd: None: no price is known.
+        estimated_rent_list_usd: None: no price is known.
     """
 
     tool_name: str
     outputs: int
     output_bytes: int
-    tokens: int
+    estimated_tokens: int
     reads: int
-    rent_list_usd: Decimal | None
+    estimated_rent_list_usd: Decimal | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +83,9 @@ class OutputRent:
         part_id: The call, in the timeline too.
         target: Program of a command; files, one a line. None: it names nothing.
         called_at: When its message was created, naive UTC. None: unknown.
-        tokens: Its size.
+        estimated_tokens: Its size.
         reads: Requests that read it again.
-        rent_list_usd: None: no price is known.
+        estimated_rent_list_usd: None: no price is known.
     """
 
     part_id: str
@@ -95,9 +95,36 @@ class OutputRent:
     target: str | None
     called_at: datetime | None
     output_bytes: int
-    tokens: int
+    estimated_tokens: int
     reads: int
-    rent_list_usd: Decimal | None
+    estimated_rent_list_usd: Decimal | None
+
+
+@dataclass(frozen=True, slots=True)
+class StepRent:
+    """What one request paid for cache reads, and for what.
+
+    Attributes:
+        request_id: Its step, else its message.
+        requested_at: When its message was created, naive UTC. None: unknown.
+        agent: `unknown` where none is recorded.
+        model: `provider/model`.
+        cache_read_list_usd: None, as the other amounts: no price is known.
+        estimated_rent_tokens: Outputs of tools among what it read.
+        estimated_rent_list_usd: What those cost.
+        remainder_list_usd: What the other cache reads cost; both add up to `cache_read_list_usd`.
+    """
+
+    request_id: str
+    session_id: str
+    requested_at: datetime | None
+    agent: str
+    model: str
+    cache_read_tokens: int
+    estimated_rent_tokens: int
+    cache_read_list_usd: Decimal | None
+    estimated_rent_list_usd: Decimal | None
+    remainder_list_usd: Decimal | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +160,19 @@ def context_rent(con: duckdb.DuckDBPyConnection, scope: Scope, limit: int | None
         [ToolRent(**row) for row in found.tools],
         [OutputRent(**row) for row in found.outputs],
     )
+
+
+def step_rents(con: duckdb.DuckDBPyConnection, scope: Scope) -> list[StepRent]:
+    """Split what each request paid for cache reads into the rents of outputs and the remainder.
+
+    Args:
+        con: The index, open for reading.
+        scope: What to look at: the requests that read.
+
+    Returns:
+        One row per request that read from a cache, by session, in order. They add up to the totals of `context_rent`.
+    """
+    return fetch_rows(con, narrow.narrowed(_STEPS, scope), narrow.values(scope), StepRent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +218,18 @@ _RENTED = f"""
     )
 """
 
+_STEPS = f"""
+    WITH {narrow.HITS}, {_RENTED}
+    SELECT request_id, session_id, created_at AS requested_at, agent, model, chained.cache_read_tokens,
+           rent_tokens AS estimated_rent_tokens,
+           (chained.cache_read_tokens * chained.cache_read_usd)::DECIMAL(38, 12) AS cache_read_list_usd,
+           (rent_tokens * chained.cache_read_usd)::DECIMAL(38, 12)               AS estimated_rent_list_usd,
+           cache_read_list_usd - estimated_rent_list_usd                         AS remainder_list_usd
+    FROM held JOIN chained USING (session_number, number) JOIN chosen USING (session_number)
+    WHERE chained.is_counted AND chained.cache_read_tokens > 0
+    ORDER BY session_id, number
+"""
+
 # What an output costs is its tokens times what a token of all that was held then cost at each later request: sums of
 # whole columns, where every output with every later request would be millions of pairs.
 _RENTS = f"""
@@ -199,22 +251,24 @@ _RENTS = f"""
     )
 """
 
+_DEAREST = "estimated_rent_list_usd DESC NULLS LAST, estimated_tokens DESC"
+
 # One query for all three: each would need the same chain of requests, which is what takes the time.
 _RENT = f"""
     WITH {narrow.HITS}, {_RENTS},
     totals AS (
         SELECT count(*)                                                 AS requests,
                coalesce(sum(cache_read_tokens), 0)::BIGINT              AS cache_read_tokens,
-               coalesce(sum(rent_tokens), 0)::BIGINT                    AS rent_tokens,
+               coalesce(sum(rent_tokens), 0)::BIGINT                    AS estimated_rent_tokens,
                sum(cache_read_tokens * cache_read_usd)::DECIMAL(38, 12) AS cache_read_list_usd,
-               sum(rent_tokens * cache_read_usd)::DECIMAL(38, 12)       AS rent_list_usd,
+               sum(rent_tokens * cache_read_usd)::DECIMAL(38, 12)       AS estimated_rent_list_usd,
                coalesce(sum(cache_read_tokens) FILTER (cache_read_usd IS NULL), 0)::BIGINT AS unpriced_tokens
         FROM held WHERE is_counted
     ),
     tools AS (
         SELECT tool_name, count(*) AS outputs, sum(output_bytes)::BIGINT AS output_bytes,
-               round(sum(tokens))::BIGINT AS tokens, sum(reads)::BIGINT AS reads,
-               sum(rent_usd)::DECIMAL(38, 12) AS rent_list_usd
+               round(sum(tokens))::BIGINT AS estimated_tokens, sum(reads)::BIGINT AS reads,
+               sum(rent_usd)::DECIMAL(38, 12) AS estimated_rent_list_usd
         FROM rents GROUP BY tool_name
     ),
     dearest AS (
@@ -222,12 +276,11 @@ _RENT = f"""
     ),
     named AS (
         SELECT part_id, session_id, nullif(trim(title), '') AS session_title, tool_name, target, called_at,
-               output_bytes, round(tokens)::BIGINT AS tokens, reads, rent_usd::DECIMAL(38, 12) AS rent_list_usd
+               output_bytes, round(tokens)::BIGINT AS estimated_tokens, reads,
+               rent_usd::DECIMAL(38, 12) AS estimated_rent_list_usd
         FROM dearest JOIN chosen USING (session_number) LEFT JOIN sessions USING (session_id)
     )
     SELECT (SELECT totals FROM totals) AS totals,
-           (SELECT coalesce(list(tools ORDER BY rent_list_usd DESC NULLS LAST, tokens DESC, tool_name), [])
-            FROM tools) AS tools,
-           (SELECT coalesce(list(named ORDER BY rent_list_usd DESC NULLS LAST, tokens DESC, part_id), [])
-            FROM named) AS outputs
+           (SELECT coalesce(list(tools ORDER BY {_DEAREST}, tool_name), []) FROM tools) AS tools,
+           (SELECT coalesce(list(named ORDER BY {_DEAREST}, part_id), []) FROM named) AS outputs
 """

@@ -269,6 +269,7 @@ CASES: tuple[Case, ...] = (
     ),
     *_scoped("Cache", cache.collapses, "", None, after=(PAGE_ROWS,)),
     *_scoped("Cache", context_rent.context_rent, "", None, after=(PAGE_ROWS,)),
+    Case("Cache", context_rent.step_rents, "30 days", lambda found: (found.month,)),
     *_scoped("Sessions", sessions.sessions_total, "", story.SESSIONS_TOTAL, after=(True,)),
     *_scoped("Sessions", sessions.session_rows, "newest", story.SESSION_ROWS, after=(True, "newest", PAGE_ROWS)),
     *_scoped("Sessions", sessions.session_rows, "cost", story.SESSION_ROWS, after=(True, "cost", PAGE_ROWS)),

@@ -130,10 +130,10 @@ def _change(row: Collapse) -> str:
 def tool_rents(rows: Sequence[ToolRent]) -> tuple[Styler, Config]:
     """Lay out the rents of tools."""
     frame = pd.DataFrame({"Tool": [display.one_line(row.tool_name, 60) for row in rows]})
-    frame["Rent"] = tables.money(row.rent_list_usd for row in rows)
+    frame["Rent"] = tables.money(row.estimated_rent_list_usd for row in rows)
     frame["Outputs"] = tables.ints(row.outputs for row in rows)
     frame["Size"] = tables.ints(row.output_bytes for row in rows)
-    frame["Tokens"] = tables.ints(row.tokens for row in rows)
+    frame["Tokens"] = tables.ints(row.estimated_tokens for row in rows)
     frame["Reads"] = tables.ints(row.reads for row in rows)
     config: Config = {
         "Tool": st.column_config.TextColumn(width=170),
@@ -153,10 +153,10 @@ def output_rents(rows: Sequence[OutputRent], tz: str) -> tuple[Styler, Config]:
         rows: What to show.
         tz: Zone of the times.
     """
-    frame = pd.DataFrame({"Rent": tables.money(row.rent_list_usd for row in rows)})
+    frame = pd.DataFrame({"Rent": tables.money(row.estimated_rent_list_usd for row in rows)})
     frame["Tool"] = [display.one_line(row.tool_name, 60) for row in rows]
     frame["Works on"] = [display.one_line(row.target, 120) or None for row in rows]
-    frame["Tokens"] = tables.ints(row.tokens for row in rows)
+    frame["Tokens"] = tables.ints(row.estimated_tokens for row in rows)
     frame["Reads"] = tables.ints(row.reads for row in rows)
     frame["Size"] = tables.ints(row.output_bytes for row in rows)
     frame["Called"] = tables.times((row.called_at for row in rows), tz)

@@ -77,7 +77,7 @@ def figures(found: Found) -> None:
     )
     rent.metric(
         "Context rent (estimate, list, USD)",
-        display.usd(found.rent.totals.rent_list_usd),
+        display.usd(found.rent.totals.estimated_rent_list_usd),
         border=True,
         height="stretch",
         help=f"What re-reading old tool outputs cost. {_RENT_MEANING}",
@@ -161,17 +161,19 @@ def collapsed(scope: Scope, found: Collapses) -> None:
 def rents(scope: Scope, found: ContextRent) -> None:
     """List what outputs cost after they had arrived; a ticked row opens its call."""
     ask = data.source(context_rent.context_rent, scope)
+    steps = data.source(context_rent.step_rents, scope)
     title = "Context rent: what tool outputs cost after they arrived"
     with blocks.headed(title, _RENT_MEANING):
         export.offer_rows(lambda: ask().tools, scope, "context-rent_by-tool", "cache_tool_rents_export", "Rent by tool")
         export.offer_rows(lambda: ask().outputs, scope, "context-rent", "cache_output_rents_export", "Rent by output")
+        export.offer_rows(steps, scope, "context-rent_by-request", "cache_step_rents_export", "Rent by request")
     if not found.outputs:
         st.text("No tool output was read from a cache again.")
         return
     totals = found.totals
     st.text(
         f"Estimate, at list prices: of {display.usd(totals.cache_read_list_usd, 4)} for cache reads, "
-        f"{display.usd(totals.rent_list_usd, 4)} re-read tool outputs; the remainder, "
+        f"{display.usd(totals.estimated_rent_list_usd, 4)} re-read tool outputs; the remainder, "
         f"{display.usd(totals.remainder_list_usd, 4)}, re-read prompts and answers."
     )
     styled, config = cache_tables.tool_rents(found.tools)

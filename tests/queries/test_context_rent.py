@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pytest
 
-from queries.context_rent import ContextRent, context_rent
+from queries.context_rent import ContextRent, context_rent, step_rents
 from queries.period import Period, Scope
 from tests.builders import START_MS, Doc, copied, session, step_finish, tokens, user
 from tests.conftest import OpenIndex
@@ -36,9 +36,9 @@ def by_output(found: ContextRent) -> dict[str, tuple[int, int, float | None]]:
     """Return tokens, re-reads and rent in millionths of each output."""
     return {
         row.part_id: (
-            row.tokens,
+            row.estimated_tokens,
             row.reads,
-            None if row.rent_list_usd is None else float(row.rent_list_usd / MILLIONTH),
+            None if row.estimated_rent_list_usd is None else float(row.estimated_rent_list_usd / MILLIONTH),
         )
         for row in found.outputs
     }
@@ -52,7 +52,7 @@ def test_context_rent_growth_is_shared_by_bytes_and_paid_by_later_requests(open_
 
     assert by_output(found) == {"prt_2": (3_000, 2, 6_000), "prt_1": (1_000, 2, 2_000)}
     assert [(row.tool_name, row.outputs, row.reads) for row in found.tools] == [("read", 1, 2), ("bash", 1, 2)]
-    assert (found.totals.cache_read_tokens, found.totals.rent_tokens) == (38_700, 8_000)
+    assert (found.totals.cache_read_tokens, found.totals.estimated_rent_tokens) == (38_700, 8_000)
     assert found.totals.remainder_list_usd == 30_700 * MILLIONTH
 
 
@@ -107,7 +107,7 @@ def test_context_rent_unpriced_reads_are_unknown(open_index: OpenIndex) -> None:
     found = context_rent(con, ALL)
 
     assert by_output(found) == {"prt_1": (1_000, 1, None)}
-    assert (found.totals.rent_list_usd, found.totals.remainder_list_usd, found.totals.unpriced_tokens) == (
+    assert (found.totals.estimated_rent_list_usd, found.totals.remainder_list_usd, found.totals.unpriced_tokens) == (
         *(None, None),
         5_000,
     )
@@ -149,7 +149,7 @@ def test_context_rent_fork_pays_for_what_it_reads_itself(open_index: OpenIndex) 
         request(11, read=14_600, session_id="ses_2"),
     )
 
-    found = {row.part_id: (row.session_id, row.tokens, row.reads) for row in context_rent(con, ALL).outputs}
+    found = {row.part_id: (row.session_id, row.estimated_tokens, row.reads) for row in context_rent(con, ALL).outputs}
 
     assert found == {
         "prt_1": ("ses_1", 1_000, 2),
@@ -175,7 +175,12 @@ def test_context_rent_nothing_matches_is_empty(open_index: OpenIndex) -> None:
 
     found = context_rent(con, Scope(agents=("no such agent",)))
 
-    assert (found.tools, found.outputs, found.totals.requests, found.totals.rent_list_usd) == ([], [], 0, None)
+    assert (found.tools, found.outputs, found.totals.requests, found.totals.estimated_rent_list_usd) == (
+        [],
+        [],
+        0,
+        None,
+    )
 
 
 QUARTER_MINUTES = 15
@@ -187,24 +192,29 @@ def test_context_rent_of_each_step_adds_up_to_its_cache_reads(seed: int, open_in
     """Whatever a session did: rents and the remainder are what the step paid for cache reads, nobody less than 0."""
     con = open_index(session(), user(), *_any_session(random.Random(seed)))
     rents: dict[str, Decimal] = {}
+    steps = {step.request_id: step for step in step_rents(con, ALL)}
 
-    for step in range(STEPS):
-        found = context_rent(con, _quarter(step))
-        paid = [row.rent_list_usd or Decimal() for row in found.outputs]
+    for number in range(STEPS):
+        found = context_rent(con, _quarter(number))
+        paid = [row.estimated_rent_list_usd or Decimal() for row in found.outputs]
         remainder, cost = found.totals.remainder_list_usd, found.totals.cache_read_list_usd
+        step = steps.get(f"msg_{number:03}")  # none where nothing was read
+        assert (remainder, cost) == ((step.remainder_list_usd, step.cache_read_list_usd) if step else (0, 0))
         assert remainder is not None and cost is not None
         assert remainder >= 0 and all(rent >= 0 for rent in paid)
         assert abs(sum(paid) + remainder - cost) < EXACT
         assert cost == found.totals.cache_read_tokens * MILLIONTH
         for row in found.outputs:
-            rents[row.part_id] = rents.get(row.part_id, Decimal()) + (row.rent_list_usd or 0)
+            rents[row.part_id] = rents.get(row.part_id, Decimal()) + (row.estimated_rent_list_usd or 0)
 
     whole = context_rent(con, ALL)
     assert whole.outputs
-    assert all(abs((row.rent_list_usd or Decimal()) - rents.pop(row.part_id)) < EXACT for row in whole.outputs)
+    assert all(
+        abs((row.estimated_rent_list_usd or Decimal()) - rents.pop(row.part_id)) < EXACT for row in whole.outputs
+    )
     assert not rents
-    tools = sum((row.rent_list_usd or Decimal() for row in whole.tools), Decimal())
-    assert abs(tools - (whole.totals.rent_list_usd or Decimal())) < EXACT
+    tools = sum((row.estimated_rent_list_usd or Decimal() for row in whole.tools), Decimal())
+    assert abs(tools - (whole.totals.estimated_rent_list_usd or Decimal())) < EXACT
 
 
 def _any_session(rng: random.Random) -> list[Doc]:
