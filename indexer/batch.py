@@ -162,7 +162,8 @@ def write_batch(database: Database, batch: Batch, now: EpochMs) -> bool:
 
 def _price(database: Database, batch: Batch) -> None:
     """Tell what the messages of a batch cost at list prices."""
-    known = database.hot.names.setdefault("prices", {*prices.known(database.con)})
+    names = database.hot.names
+    known = names.get("prices") or names.setdefault("prices", {*prices.known(database.con)})
     if new := prices.models_of(batch.messages) - known:
         prices.ensure(database.con, database.price_sources, new)
         known |= new

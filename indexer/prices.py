@@ -1,7 +1,7 @@
 """What requests cost at list prices: the table `prices`, and `cost_list_usd` of every message. Added up in SQL."""
 
 import logging
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import astuple, fields
 from decimal import Decimal
 from typing import TYPE_CHECKING
@@ -24,36 +24,24 @@ _REQUESTS = pyarrow.schema(
     [
         *((name, pyarrow.string()) for name in ("message_id", "provider_id", "model_id")),
         ("created_at", pyarrow.timestamp("ms")),
-        ("is_usage_missing", pyarrow.bool_()),
+        ("minute", pyarrow.int64()),
+        ("sent", pyarrow.int64()),
         *((f"{name}_tokens", pyarrow.int64()) for name in _COUNTERS),
     ]
 )
+_DAY_MS, _MINUTE_MS = 86_400_000, 60_000
 
 # The condition and the sum are those of the view `priced_requests` (schema.sql), for requests that are not written yet.
-_HOLDS = """
-    p.vendor = r.provider_id AND p.model_id = r.model_id
-    AND (p.from_at IS NULL OR r.created_at >= p.from_at) AND (p.until_at IS NULL OR r.created_at < p.until_at)
-    AND (p.from_minute IS NULL OR hour(r.created_at) * 60 + minute(r.created_at) >= p.from_minute)
-    AND (p.until_minute IS NULL OR hour(r.created_at) * 60 + minute(r.created_at) < p.until_minute)
-    AND (p.over_tokens IS NULL OR r.input_tokens + r.cache_read_tokens + r.cache_write_tokens > p.over_tokens)
-    AND (p.upto_tokens IS NULL OR r.input_tokens + r.cache_read_tokens + r.cache_write_tokens <= p.upto_tokens)
-"""
-_IS_BLANK = """
-    (r.input_tokens = 0 AND r.output_tokens = 0 AND r.reasoning_tokens = 0 AND r.cache_read_tokens = 0
-     AND r.cache_write_tokens = 0)
-"""
-_LIST_USD = f"""
-    CASE WHEN {_IS_BLANK} THEN 0
-    ELSE r.input_tokens * p.input_usd + r.cache_read_tokens * p.cache_read_usd
-         + r.cache_write_tokens * p.cache_write_usd + (r.output_tokens - r.reasoning_in_output_tokens) * p.output_usd
-         + r.reasoning_tokens * p.reasoning_usd + p.request_usd
-    END::DECIMAL(38, 12)
-"""
-# A message costs what its requests cost; if the price of one is not known, nor is that of the message. Unknown, not
-# free, is also what ended without any usage.
-_OF_MESSAGES = """
-    SELECT message_id, CASE WHEN count(cost_list_usd) = count(*) AND NOT bool_and(is_blank AND is_usage_missing)
-                       THEN sum(cost_list_usd)::DECIMAL(38, 12) END AS cost_list_usd
+_UNWRITTEN = """
+    SELECT r.message_id,
+           (r.input_tokens * p.input_usd + r.cache_read_tokens * p.cache_read_usd
+            + r.cache_write_tokens * p.cache_write_usd + (r.output_tokens - r.reasoning_in_output_tokens) * p.output_usd
+            + r.reasoning_tokens * p.reasoning_usd + p.request_usd)::DECIMAL(38, 12)
+    FROM unwritten r LEFT JOIN prices p
+      ON p.vendor = r.provider_id AND p.model_id = r.model_id
+     AND (p.from_at IS NULL OR r.created_at >= p.from_at) AND (p.until_at IS NULL OR r.created_at < p.until_at)
+     AND (p.from_minute IS NULL OR r.minute >= p.from_minute) AND (p.until_minute IS NULL OR r.minute < p.until_minute)
+     AND (p.over_tokens IS NULL OR r.sent > p.over_tokens) AND (p.upto_tokens IS NULL OR r.sent <= p.upto_tokens)
 """
 
 
@@ -83,8 +71,11 @@ def models_of(messages: Iterable[MessageRow]) -> set[ModelKey]:
 
 def costs_of(
     con: duckdb.DuckDBPyConnection, messages: Sequence[MessageRow], parts: Iterable[PartRow]
-) -> dict[str, Decimal]:
+) -> dict[str, Decimal | None]:
     """Price messages that are about to be written.
+
+    A message costs what its requests cost; if the price of one is not known, nor is that of the message. Unknown, not
+    free, is also what ended without any usage.
 
     Args:
         con: The index; the prices of all their models are in it.
@@ -92,41 +83,52 @@ def costs_of(
         parts: All their parts.
 
     Returns:
-        Message id to list price, USD; without those whose price is not known.
+        Message id to list price, USD; None, or no entry, where it is not known.
     """
-    unwritten = _requests(messages, parts)  # DuckDB finds it by its name, which no table must have
-    if not unwritten.num_rows:
-        return {}
-    rows = con.execute(
-        f"""
-        {_OF_MESSAGES}
-        FROM (
-            SELECT r.message_id, r.is_usage_missing, {_IS_BLANK} AS is_blank, {_LIST_USD} AS cost_list_usd
-            FROM unwritten r LEFT JOIN prices p ON {_HOLDS}
-        )
-        GROUP BY message_id HAVING cost_list_usd IS NOT NULL
-        """
-    ).fetchall()
-    return dict(rows)
+    requests = list(_requests(messages, parts))
+    costs: dict[str, Decimal | None] = {
+        message.message_id: Decimal() for message, _ in requests if not message.is_usage_missing
+    }
+    used = [_columns(message, each) for message, each in requests if _has_tokens(each)]
+    if not used:
+        return costs
+    arrays = [
+        pyarrow.array(column, field.type) for column, field in zip(zip(*used, strict=True), _REQUESTS, strict=True)
+    ]
+    unwritten = pyarrow.Table.from_arrays(arrays, schema=_REQUESTS)  # noqa: F841 (DuckDB finds it by its name)
+    for message_id, cost in con.execute(_UNWRITTEN).fetchall():
+        before = costs.get(message_id, Decimal())
+        costs[message_id] = None if cost is None or before is None else before + cost
+    return costs
 
 
-def _requests(messages: Iterable[MessageRow], parts: Iterable[PartRow]) -> pyarrow.Table:
-    """List the requests of messages, as the view `requests` does of those that are written."""
+def _requests(
+    messages: Iterable[MessageRow], parts: Iterable[PartRow]
+) -> Iterator[tuple[MessageRow, MessageRow | PartRow]]:
+    """List the requests of messages, as the view `requests` does of those that are written: a step, or the message."""
     steps: dict[str, list[PartRow]] = {}
     for part in parts:
         if part.part_type == "step-finish" and not part.is_orphan:
             steps.setdefault(part.message_id, []).append(part)
-    rows = []
     for message in messages:
-        if message.has_usage:
-            named = (message.message_id, message.provider_id, message.model_id, message.created_at)
-            of_message = steps.get(message.message_id, ()) if message.step_count else (message,)
-            for each in of_message:
-                counters = (getattr(each, f"{name}_tokens") for name in _COUNTERS)
-                rows.append((*named, message.is_usage_missing, *counters))
-    columns = zip(*rows, strict=True) if rows else ([] for _ in _REQUESTS)
-    arrays = [pyarrow.array(column, field.type) for column, field in zip(columns, _REQUESTS, strict=True)]
-    return pyarrow.Table.from_arrays(arrays, schema=_REQUESTS)
+        if message.has_usage and message.step_count:
+            yield from ((message, step) for step in steps.get(message.message_id, ()))
+        elif message.has_usage:
+            yield message, message
+
+
+def _has_tokens(request: MessageRow | PartRow) -> bool:
+    """Tell whether a request used anything."""
+    return any(getattr(request, f"{name}_tokens") for name in _COUNTERS)
+
+
+def _columns(message: MessageRow, request: MessageRow | PartRow) -> tuple[object, ...]:
+    """Return what the price of a request depends on."""
+    at = message.created_at
+    counters = [getattr(request, f"{name}_tokens") or 0 for name in _COUNTERS]
+    sent = counters[0] + counters[4] + counters[5]
+    minute = None if at is None else at % _DAY_MS // _MINUTE_MS
+    return message.message_id, message.provider_id, message.model_id, at, minute, sent, *counters
 
 
 def fill(con: duckdb.DuckDBPyConnection, session_ids: Collection[str]) -> None:
@@ -209,7 +211,7 @@ def _insert(con: duckdb.DuckDBPyConnection, prices: Sequence[Price]) -> None:
 
 
 def _reprice(con: duckdb.DuckDBPyConnection, condition: str) -> set[str]:
-    """Price messages of the index anew.
+    """Price messages of the index anew, as `costs_of` does.
 
     Args:
         con: The index, inside a transaction.
@@ -221,10 +223,14 @@ def _reprice(con: duckdb.DuckDBPyConnection, condition: str) -> set[str]:
     rows = con.execute(
         f"""
         WITH priced AS (
-            {_OF_MESSAGES}
+            SELECT message_id,
+                   CASE WHEN count(cost_list_usd) = count(*) AND NOT bool_and(is_blank AND is_usage_missing)
+                        THEN sum(cost_list_usd)::DECIMAL(38, 12) END AS cost_list_usd
             FROM (
-                SELECT message_id, is_usage_missing, {_IS_BLANK} AS is_blank, cost_list_usd
-                FROM priced_requests r WHERE {condition}
+                SELECT message_id, is_usage_missing, cost_list_usd,
+                       input_tokens = 0 AND output_tokens = 0 AND reasoning_tokens = 0 AND cache_read_tokens = 0
+                       AND cache_write_tokens = 0 AS is_blank
+                FROM priced_requests WHERE {condition}
             )
             GROUP BY message_id
         )
