@@ -21,6 +21,7 @@ if not found.totals.requests:
 filters.warn_unknown()
 caching.figures(found)
 caching.left_out(found)
+links.why()
 by = caching.grouping()
 with st.container(border=True, key="cache_over_time"):
     caching.over_time(by, scope, found.totals)

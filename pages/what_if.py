@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from pages.ui import comparing, data, filters, frame
+from pages.ui import comparing, data, filters, frame, links
 from queries import costs
 
 frame.ensure()
@@ -23,5 +23,6 @@ if not chosen:
     st.stop()
 found = comparing.compare(chosen, scope)
 comparing.figures(totals, found)
+links.why()
 comparing.chart(found, totals)
 comparing.table(found, totals, scope)

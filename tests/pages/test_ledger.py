@@ -126,7 +126,7 @@ def test_ledger_models_without_a_price_are_named(open_app: OpenApp) -> None:
     assert "Without a known list price: acme/![x](y) (1 answer, 10 tokens)." in [text.value for text in app.text]
 
 
-@pytest.mark.parametrize("page", ["overview", "costs", "sessions", "errors", "tools"])
+@pytest.mark.parametrize("page", ["overview", "costs", "cache", "sessions", "errors", "tools"])
 def test_ledger_totals_of_other_pages_lead_there(
     open_app: OpenApp, real_path: Callable[[str], Path], page: str
 ) -> None:
@@ -136,6 +136,14 @@ def test_ledger_totals_of_other_pages_lead_there(
     (way,) = ways(app)
     assert way.page.endswith("ledger")
     assert not way.query_string
+
+
+def test_ledger_what_if_leads_there(open_app: OpenApp, real_path: Callable[[str], Path]) -> None:
+    """Its headline is of the same requests."""
+    app = open_app(real_path("sqlite"), page="what_if", range="all", compare=["anthropic/claude-sonnet-4-5"])
+
+    assert not app.exception
+    assert len(ways(app)) == 1
 
 
 def test_ledger_timeline_leads_to_that_of_its_session(open_app: OpenApp, healthy: Path) -> None:
