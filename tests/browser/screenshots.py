@@ -1,9 +1,11 @@
 """Takes the README's screenshots from the sample data: `make screenshots`."""
 
+import os
 import sys
 import tempfile
 from pathlib import Path
 
+from indexer import sample
 from tests.browser import running
 from tests.browser.visit import WIDE, visiting
 
@@ -27,6 +29,7 @@ def main() -> int:
     if executable is None:
         print(f"No browser found; looked for {', '.join(running.BROWSERS)}.", file=sys.stderr)
         return 1
+    os.environ["OPENCODE_CONFIG"] = str(sample.CONFIGURATION)  # the prices of the models in the sample
     with (
         tempfile.TemporaryDirectory() as scratch,
         running.browser(executable) as browser,
