@@ -8,7 +8,7 @@ from pathlib import Path
 from playwright.sync_api import Browser
 
 from tests.browser import running
-from tests.browser.test_pages import PAGES
+from tests.browser.test_pages import HEADINGS, PAGES
 from tests.browser.visit import visiting
 from tests.no_network import Blocked
 
@@ -26,7 +26,7 @@ def test_pages_without_network_are_whole_and_try_nothing(
         for name in PAGES:
             visit.open(f"/{name}?range=all")
             assert not visit.has_exception(), name
-            assert visit.page.get_by_test_id("stHeading").first.inner_text() == name.capitalize()
+            assert visit.page.get_by_test_id("stHeading").first.inner_text() == HEADINGS.get(name, name.capitalize())
         visit.open("/sessions?range=all")
         rows = list(csv.DictReader(io.StringIO(visit.download("CSV").decode("utf-8-sig"))))
         visit.open(f"/timeline?session={rows[0]['session_id']}")
