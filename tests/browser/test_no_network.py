@@ -28,7 +28,7 @@ def test_pages_without_network_are_whole_and_try_nothing(
             assert not visit.has_exception(), name
             assert visit.page.get_by_test_id("stHeading").first.inner_text() == HEADINGS.get(name, name.capitalize())
         visit.open("/sessions?range=all")
-        rows = list(csv.DictReader(io.StringIO(visit.download("CSV").decode("utf-8-sig"))))
+        rows = list(csv.DictReader(io.StringIO(visit.export("Sessions").decode("utf-8-sig"))))
         visit.open(f"/timeline?session={rows[0]['session_id']}")
         visit.page.locator(".rows .row").first.wait_for(state="attached")
 
