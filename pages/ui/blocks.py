@@ -1,6 +1,6 @@
 """The blocks that pages of many tables are made of: heads, ways to other pages, downloads, tables that open things."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,32 @@ def headed(title: str, meaning: str | None = None) -> DeltaGenerator:
     line = st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute")
     line.markdown(f"**{title}**", width="content", help=meaning)
     return line.container(horizontal=True, vertical_alignment="center", gap="small", width="content")
+
+
+def choice(
+    label: str, options: Sequence[str], key: str, *, wrap: bool | None = None, meaning: str | None = None
+) -> str:
+    """Let the user choose one of a few; the address keeps it.
+
+    Args:
+        label: What is chosen; for those who do not see the page.
+        options: What there is; the first one counts until another is chosen.
+        key: Its name in the address.
+        wrap: Whether it may take several lines. None: as Streamlit thinks fit.
+        meaning: What the options are.
+    """
+    chosen = st.segmented_control(
+        label,
+        options,
+        default=options[0],
+        required=True,
+        key=key,
+        bind="query-params",
+        label_visibility="collapsed",
+        wrap=wrap,
+        help=meaning,
+    )
+    return str(chosen or options[0])
 
 
 def link(page: Path, label: str, parameters: dict[str, str] | None = None) -> None:

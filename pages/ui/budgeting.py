@@ -27,16 +27,7 @@ def basis() -> str:
     """Let the user choose which costs are meant on this page."""
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key="basis_line"):
         st.markdown("**Costs**", width="content")
-        chosen = st.segmented_control(
-            "Basis",
-            costs.BASES,
-            default=costs.RECORDED,
-            required=True,
-            key="basis",
-            bind="query-params",
-            label_visibility="collapsed",
-        )
-    return str(chosen or costs.RECORDED)
+        return blocks.choice("Basis", costs.BASES, "basis")
 
 
 def budgets(basis: str, scope: Scope) -> None:

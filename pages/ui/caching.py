@@ -95,16 +95,7 @@ def grouping() -> str:
     """Let the user choose what the cache is broken down by."""
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key="cache_grouping"):
         st.markdown("**Cache by**", width="content")
-        chosen = st.segmented_control(
-            "Cache by",
-            cache.DIMENSIONS,
-            default=cache.DIMENSIONS[0],
-            required=True,
-            key="cache_by",
-            bind="query-params",
-            label_visibility="collapsed",
-        )
-    return str(chosen or cache.DIMENSIONS[0])
+        return blocks.choice("Cache by", cache.DIMENSIONS, "cache_by")
 
 
 def over_time(by: str, scope: Scope, totals: CacheTotals) -> None:

@@ -54,15 +54,7 @@ def ranges(rows: Sequence[CallReport]) -> go.Figure:
         margin={"l": 4, "r": 16, "t": 8, "b": 4},
         showlegend=False,
         xaxis=_duration_axis([*low, *high, *last]),
-        yaxis={
-            "type": "category",
-            "categoryorder": "array",
-            "categoryarray": labels[::-1],
-            "title": None,
-            "automargin": True,
-            "fixedrange": True,
-            "ticksuffix": " ",
-        },
+        yaxis=charts.named_axis(labels),
         hovermode="closest",
     )
     return figure

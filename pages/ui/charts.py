@@ -276,18 +276,23 @@ def cost_ranking(rows: Sequence[tuple[str, str, float, float | None]], ranks: Se
         height=max(170, 24 + (30 if len(rows) <= 10 else 18) * len(rows)),
         margin={"l": 4, "r": 4, "t": 8, "b": 4},
         xaxis={"visible": False, "range": [0, top * 1.55], "fixedrange": True},
-        yaxis={
-            "type": "category",
-            "categoryorder": "array",
-            "categoryarray": labels[::-1],
-            "title": None,
-            "automargin": True,
-            "fixedrange": True,
-            "ticksuffix": " ",
-        },
+        yaxis=named_axis(labels),
         hovermode="closest",
     )
     return figure
+
+
+def named_axis(labels: Sequence[str]) -> dict[str, object]:
+    """Describe the axis of bars that lie on their side, the first label on top."""
+    return {
+        "type": "category",
+        "categoryorder": "array",
+        "categoryarray": labels[::-1],
+        "title": None,
+        "automargin": True,
+        "fixedrange": True,
+        "ticksuffix": " ",
+    }
 
 
 def condensed(values: Sequence[float], most: int = 24) -> list[float]:

@@ -9,7 +9,7 @@ from typing import Literal
 import plotly.graph_objects as go
 import streamlit as st
 
-from pages.ui import charts, data, display, export, filters, links, tables, time_axis
+from pages.ui import blocks, charts, data, display, export, filters, links, tables, time_axis
 from queries import costs, exported_tables, health
 from queries.costs import CostPoint, CostRow, CostTotals, UnpricedModel
 from queries.period import Scope
@@ -164,25 +164,12 @@ def choices() -> None:
     """Let the user choose what the costs are broken down by, and on which basis."""
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key="grouping"):
         st.markdown("**Costs by**", width="content")
-        st.segmented_control(
-            "Costs by",
-            costs.GROUPINGS,
-            default=costs.GROUPINGS[0],
-            required=True,
-            key="by",
-            bind="query-params",
-            label_visibility="collapsed",
-            wrap=True,
-        )
-        st.segmented_control(
+        blocks.choice("Costs by", costs.GROUPINGS, "by", wrap=True)
+        blocks.choice(
             "Basis",
             costs.BASES,
-            default=costs.RECORDED,
-            required=True,
-            key="basis",
-            bind="query-params",
-            label_visibility="collapsed",
-            help="recorded: what OpenCode stored. list: what the tokens cost at public prices.",
+            "basis",
+            meaning="recorded: what OpenCode stored. list: what the tokens cost at public prices.",
         )
 
 

@@ -117,13 +117,4 @@ def directories(scope: Scope) -> None:
 
 def _measure() -> str:
     """Let the user choose what the hours are compared by."""
-    chosen = st.segmented_control(
-        "Compare by",
-        MEASURES,
-        default=MEASURES[0],
-        required=True,
-        key="of",
-        bind="query-params",
-        label_visibility="collapsed",
-    )
-    return str(chosen or MEASURES[0])
+    return blocks.choice("Compare by", MEASURES, "of")

@@ -103,15 +103,7 @@ def speeds(rows: Sequence[ModelSpeed]) -> go.Figure:
         margin={"l": 4, "r": 16, "t": 8, "b": 4},
         showlegend=False,
         xaxis={"title": None, "rangemode": "tozero", "nticks": 6, "ticksuffix": "/s", "fixedrange": True},
-        yaxis={
-            "type": "category",
-            "categoryorder": "array",
-            "categoryarray": labels[::-1],
-            "title": None,
-            "automargin": True,
-            "fixedrange": True,
-            "ticksuffix": " ",
-        },
+        yaxis=charts.named_axis(labels),
         hovermode="closest",
     )
     return figure
