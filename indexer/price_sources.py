@@ -6,7 +6,6 @@ Pure but for `load`. The first source that knows a model by its exact provider a
 import functools
 import json
 import logging
-import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
@@ -161,16 +160,7 @@ def stamp(*, is_sample: bool = False) -> tuple[object, ...]:
     if is_sample:
         return ()
     files = (*settings.opencode_configurations(), settings.opencode_models())
-    return settings.file_stamp(), *map(_stamp_of, files)
-
-
-def _stamp_of(file: Path) -> tuple[str, int, int]:
-    """Return the size and time of a file; 0 if there is none."""
-    try:
-        status = os.stat(file)
-    except OSError:
-        return str(file), 0, 0
-    return str(file), status.st_size, status.st_mtime_ns
+    return settings.file_stamp(), *map(settings.stamp_of, files)
 
 
 def _costs(files: Iterable[Path]) -> dict[ModelKey, Mapping[str, Any]]:

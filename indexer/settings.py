@@ -46,13 +46,16 @@ def file_path() -> Path:
 
 def file_stamp() -> str:
     """Return what differs whenever the settings may have changed, without reading the file."""
-    path = file_path()
-    variables = [os.environ.get(name, "") for name in _VARIABLES.values()]
+    return repr((stamp_of(file_path()), [os.environ.get(name, "") for name in _VARIABLES.values()]))
+
+
+def stamp_of(path: Path) -> str:
+    """Return what differs whenever a file may have changed, comes or goes, without reading it."""
     try:
         stat = path.stat()
     except OSError as error:
-        return repr((str(path), error.errno, variables))
-    return repr((str(path), stat.st_mtime_ns, stat.st_size, stat.st_ino, variables))
+        return repr((str(path), error.errno))
+    return repr((str(path), stat.st_mtime_ns, stat.st_size, stat.st_ino))
 
 
 def data_dirs(given: Sequence[Path] = ()) -> list[Path]:
