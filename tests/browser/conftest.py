@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import Browser
 
 from tests.browser import running
+from tests.browser.visit import Visit, visiting
 from tests.conftest import Once
 
 REQUIRED = bool(os.environ.get("REQUIRE_BROWSER"))
@@ -39,3 +40,16 @@ def index_of(once: Once) -> Callable[[str], Path]:
         return once(f"commanded-{name}", lambda folder: running.index_of(name, folder)) / "index.duckdb"
 
     return index
+
+
+@pytest.fixture
+def visit(browser: Browser, base: str) -> Iterator[Visit]:
+    """A tab of its own for each test, on the `base` of its module.
+
+    It must end without an error and without a request off this machine.
+    """
+    with visiting(browser, base) as tab:
+        yield tab
+        assert not tab.has_exception()
+        assert tab.errors == []
+        assert tab.foreign == []

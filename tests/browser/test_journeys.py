@@ -34,16 +34,6 @@ def base(index_of: Callable[[str], Path]) -> Iterator[str]:
         yield address
 
 
-@pytest.fixture
-def visit(browser: Browser, base: str) -> Iterator[Visit]:
-    """A tab of its own for each test; it must end without an error and without a request off this machine."""
-    with visiting(browser, base) as tab:
-        yield tab
-        assert not tab.has_exception()
-        assert tab.errors == []
-        assert tab.foreign == []
-
-
 def _numbers(visit: Visit) -> tuple[str, str, Decimal]:
     """Return what Costs shows: both headlines and the sum of the table."""
     table = visit.table("costs_rows")  # first: it waits until the page has settled

@@ -5,10 +5,9 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from playwright.sync_api import Browser
 
 from tests.browser import running
-from tests.browser.visit import Visit, visiting
+from tests.browser.visit import Visit
 
 
 @pytest.fixture(scope="module")
@@ -16,16 +15,6 @@ def base(index_of: Callable[[str], Path]) -> Iterator[str]:
     """A dashboard on the SQLite data set: its sessions store sums of their own."""
     with running.dashboard(index_of("sqlite")) as address:
         yield address
-
-
-@pytest.fixture
-def visit(browser: Browser, base: str) -> Iterator[Visit]:
-    """A tab of its own for each test; it must end without an error and without a request off this machine."""
-    with visiting(browser, base) as tab:
-        yield tab
-        assert not tab.has_exception()
-        assert tab.errors == []
-        assert tab.foreign == []
 
 
 def _query(visit: Visit) -> dict[str, list[str]]:

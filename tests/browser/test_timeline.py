@@ -36,16 +36,6 @@ def base(index_of: Callable[[str], Path]) -> Iterator[str]:
         yield address
 
 
-@pytest.fixture
-def visit(browser: Browser, base: str) -> Iterator[Visit]:
-    """A tab of its own for each test; it must end without an error and without a request off this machine."""
-    with visiting(browser, base) as tab:
-        yield tab
-        assert not tab.has_exception()
-        assert tab.errors == []
-        assert tab.foreign == []
-
-
 @pytest.fixture(scope="module")
 def id_of(index_of: Callable[[str], Path]) -> Callable[[str], str]:
     """Find a session of the JSON data set by how its title begins."""
