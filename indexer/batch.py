@@ -431,8 +431,8 @@ def _settle_placeholders(con: duckdb.DuckDBPyConnection, batch: Batch, touched: 
     if batch.gone_projects:
         con.execute(
             """
-            UPDATE projects SET name = NULL, worktree = NULL, vcs = NULL, created_at = NULL, updated_at = NULL,
-                source_id = NULL, generation = 0, content_hash = 0
+            UPDATE projects SET name = NULL, worktree = NULL, vcs = NULL, worktrees = NULL, clones = NULL,
+                created_at = NULL, updated_at = NULL, source_id = NULL, generation = 0, content_hash = 0
             WHERE project_id IN (SELECT unnest($gone::VARCHAR[]))
             """,
             {"gone": batch.gone_projects},

@@ -38,7 +38,7 @@ from indexer.hot_sessions import HotSessions
 
 log = logging.getLogger(__name__)
 
-SCHEMA_VERSION = 6  # of the newest migration
+SCHEMA_VERSION = 7  # of the newest migration
 SCHEMA = Path(__file__).with_name("schema.sql")
 
 _DAMAGED_NAME = "damaged"  # in the private folder: why the next start sets the working file aside

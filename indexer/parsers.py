@@ -36,7 +36,7 @@ from indexer.tool_targets import target_of
 
 # To be raised whenever the same document gives another row. The next full pass then writes every message, session and
 # project anew from its source; rows whose source is gone stay as they are.
-PARSER_VERSION = 3
+PARSER_VERSION = 4
 
 ERROR_TAIL_CHARACTERS = 2_000  # of a failed command's output, kept as its message
 
@@ -215,11 +215,16 @@ def parse_project(document: Document, source_id: int, generation: Generation) ->
     if isinstance(loaded, ParseFailure):
         return ParsedProject(None, (loaded,))
     doubts = [*wrong_ids(loaded, ("id", document.document_id)), *wrong_times(loaded, "created", "updated")]
+    if not isinstance(loaded.get("sandboxes") or [], list):
+        doubts.append("its sandboxes are no list, so its other checkouts are not known")
+    worktrees, clones = _other_checkouts(loaded)
     row = ProjectRow(
         project_id=clean(document.document_id),
         name=text_of(loaded, "name"),
         worktree=text_of(loaded, "worktree"),
         vcs=text_of(loaded, "vcs"),
+        worktrees=worktrees,
+        clones=clones,
         created_at=time_of(loaded, "created"),
         updated_at=time_of(loaded, "updated"),
         source_id=source_id,
@@ -227,6 +232,26 @@ def parse_project(document: Document, source_id: int, generation: Generation) ->
         content_hash=_stamped(fingerprint([document.body or b""], generation)),
     )
     return ParsedProject(row, partial(document, doubts))
+
+
+def _other_checkouts(project: JsonObject) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Name the git worktrees and the clones beside the folder of a project, each sorted.
+
+    `sandboxes` names worktrees; since 1.18 clones, too. `directories` names every checkout that 1.18 was
+    started in, and which of both it is.
+    """
+    opened = [each for each in _list(project, "directories") if isinstance(each, dict)]
+    kinds = {folder: each.get("strategy") for each in opened if (folder := text_of(each, "directory"))}
+    sandboxes = [each for each in _list(project, "sandboxes") if isinstance(each, str)]
+    others = {*kinds, *sandboxes} - {text_of(project, "worktree")}
+    clones = {each for each in others if each in kinds and kinds[each] != "git_worktree"}
+    return tuple(sorted(others - clones)), tuple(sorted(clones))
+
+
+def _list(value: JsonObject, name: str) -> list[object]:
+    """Read a list inside an object; empty if it is missing or something else."""
+    found = value.get(name)
+    return found if isinstance(found, list) else []
 
 
 def parse_session(
@@ -403,6 +428,7 @@ def _message_row(
     error = message.get("error")
     model = mapping(message, "model")
     created_at, completed_at = time_of(message, "created"), time_of(message, "completed")
+    additions, deletions, files_changed = _changed_lines(message)
     return MessageRow(
         message_id=clean(documents.message_id),
         session_id=session_id,
@@ -439,8 +465,31 @@ def _message_row(
         source_id=documents.source_id,
         generation=documents.generation,
         recorded_until=_recorded_until(message, parts),
+        additions=additions,
+        deletions=deletions,
+        files_changed=files_changed,
         content_hash=content_hash(documents, is_missing_in_newer=is_missing_in_newer),
     )
+
+
+def _changed_lines(message: JsonObject) -> tuple[int | None, int | None, int | None]:
+    """Return the lines added and removed while a prompt was answered, and the number of files.
+
+    OpenCode compares the folder before and after, and notes every file at the user message. None: it noted nothing, or
+    not how many lines.
+    """
+    summary = mapping(message, "summary")
+    if not isinstance(summary.get("diffs"), list):
+        return None, None, None
+    files = [each for each in _list(summary, "diffs") if isinstance(each, dict)]
+    return _known_sum(files, "additions"), _known_sum(files, "deletions"), len(files)
+
+
+def _known_sum(files: Sequence[JsonObject], name: str) -> int | None:
+    """Add up a number of every file; None if one lacks it."""
+    counts = [bigint(file.get(name)) for file in files]
+    known = [count for count in counts if count is not None]
+    return bigint(sum(known)) if len(known) == len(counts) else None
 
 
 def _part_row(

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from operator import attrgetter
-from typing import ClassVar, NewType, TypeVar, get_type_hints
+from types import UnionType
+from typing import ClassVar, NewType, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import pyarrow as pa
 
@@ -22,6 +23,8 @@ class ProjectRow:
     name: str | None
     worktree: str | None
     vcs: str | None
+    worktrees: tuple[str, ...]
+    clones: tuple[str, ...]
     created_at: EpochMs | None
     updated_at: EpochMs | None
     source_id: int | None
@@ -106,6 +109,9 @@ class MessageRow:
     generation: int
     recorded_until: EpochMs | None
     content_hash: int
+    additions: int | None = None
+    deletions: int | None = None
+    files_changed: int | None = None
     cost_list_usd: Decimal | None = None  # known when it is written (prices.py)
 
 
@@ -206,6 +212,7 @@ _ARROW_TYPES: dict[object, pa.DataType] = {
     bool: pa.bool_(),
     Decimal: pa.decimal128(38, 12),
     EpochMs: pa.timestamp("ms"),
+    tuple[str, ...]: pa.list_(pa.string()),
 }
 
 
@@ -259,12 +266,17 @@ def _types(row_type: type) -> dict[str, object]:
     """Return the type of every column; an optional one has one member beside None."""
     if row_type not in _TYPES:
         members = {
-            name: [member for member in getattr(hint, "__args__", (hint,)) if member is not type(None)]
+            name: [each for each in (get_args(hint) if _is_optional(hint) else (hint,)) if each is not type(None)]
             for name, hint in get_type_hints(row_type).items()
             if name not in ("TABLE", "KEYS")
         }
         _TYPES[row_type] = {name: types[0] for name, types in members.items()}
     return _TYPES[row_type]
+
+
+def _is_optional(hint: object) -> bool:
+    """Tell whether a type hint is a choice, as `str | None` is."""
+    return get_origin(hint) in (UnionType, Union)
 
 
 _TYPES: dict[type, dict[str, object]] = {}  # reading type hints takes longer than a row

@@ -78,6 +78,8 @@ CREATE TABLE projects (
     name         VARCHAR,                   -- only where the user gave one
     worktree     VARCHAR,
     vcs          VARCHAR,
+    worktrees    VARCHAR[],                 -- other git worktrees of the repository
+    clones       VARCHAR[],                 -- other clones of it
     created_at   TIMESTAMP,
     updated_at   TIMESTAMP,
     source_id    INTEGER,                   -- NULL: only named by a session
@@ -155,6 +157,9 @@ CREATE TABLE messages (
     recorded_until      TIMESTAMP,          -- latest time recorded inside the message and its parts
     content_hash        BIGINT NOT NULL,    -- of the message and its parts
     cost_list_usd       DECIMAL(38, 12),    -- what its requests cost at list prices; NULL: no known price, or no usage
+    additions           BIGINT,             -- user messages: lines and files that changed while they were answered
+    deletions           BIGINT,             -- NULL: not recorded
+    files_changed       BIGINT,
     deleted_at          TIMESTAMP
 );
 

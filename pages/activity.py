@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from pages.ui import budgeting, data, filters, frame, states, working
+from pages.ui import budgeting, data, filters, frame, links, states, working
 
 frame.ensure()
 
@@ -22,6 +22,7 @@ if not hours:
     st.stop()
 
 filters.warn_unknown()
+links.why()
 with st.container(border=True, key="activity_hours"):
     working.hours(hours, basis, scope)
 with st.container(border=True, key="activity_speeds"):

@@ -1,9 +1,11 @@
-"""What sessions changed in the files of their project: OpenCode's summary of each session.
+"""What sessions changed in the files of their project, as OpenCode recorded it.
 
-That summary compares the folder at the session's first model step with the folder at its last one. So whatever changed
-in between is in it: what child sessions did, and what a person or another session did in the same folder meanwhile.
-Child sessions are therefore left out, since their changes are in those of the session that called them; so are forks,
-whose summary begins with what they copied.
+After each prompt it compares the folder with what it was before, and notes the lines of every file at the user message.
+So whatever changed in between is in it: what child sessions did, and what a person or another session did in the same
+folder meanwhile. Child sessions are therefore left out: their changes are in those of the session that called them.
+
+Where no prompt of a session says anything, the session's own summary counts: its first model step against its last.
+Clients that note prompts write it only for what was undone, so there it never counts.
 """
 
 from dataclasses import dataclass
@@ -15,7 +17,9 @@ from queries.edits import EDIT_TOOLS
 from queries.period import Scope
 from queries.rows import fetch_rows
 
-CHECKOUT, FOLDER, OTHER_CHECKOUT, NO_REPOSITORY = "checkout", "folder in it", "worktree or clone", "no repository"
+CHECKOUT, WORKTREE, CLONE, OTHER_CHECKOUT = "checkout", "worktree", "clone", "other checkout"
+NO_REPOSITORY = "no repository"
+FOLDER_IN = "folder in "  # before one of the first three
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +31,13 @@ class ProjectChanges:
         project: Its name. None if it has none.
         directories: In which its sessions were started.
         sessions: Those whose changes are counted or unknown.
-        unrecorded_sessions: Those of them without a summary, or with one that says that nothing changed although they
-            edited files: OpenCode 1.18 writes such. Their changes are unknown.
-        left_out_sessions: Child sessions and forks: see above.
-        additions: Lines, over the other sessions. None: no session recorded a summary.
+        unrecorded_sessions: Those of them with changes that are not recorded: files were edited, and it says that
+            nothing changed, or nothing at all.
+        left_out_sessions: Child sessions; and forks of which only a summary is recorded, as it begins with what they
+            copied.
+        additions: Lines of all prompts of the other sessions. None: nothing is recorded.
         deletions: Alike.
-        files_changed: Alike; a file that two sessions changed counts twice.
+        files_changed: Alike; a file that two prompts changed counts twice.
     """
 
     project_id: str
@@ -54,9 +59,9 @@ class DirectoryChanges:
         project_id: As in `ProjectChanges`; so are the counts.
         project: Alike.
         directory: Where the sessions were started. None if they do not say.
-        kind: One of the four above: the checkout that OpenCode names as the project's, a folder inside it, any other
-            place (a git worktree or a clone: both have the same project, and nothing in the index tells them apart), or
-            a folder without a git repository.
+        kind: The checkout that OpenCode names as the project's, another git worktree of the repository, another clone
+            of it, or a folder inside one of them; another checkout, of which nothing recorded tells what it is (clients
+            before 1.18 do not note clones, and forget worktrees that were removed); or no git repository.
     """
 
     project_id: str
@@ -83,7 +88,7 @@ def project_changes(con: duckdb.DuckDBPyConnection, scope: Scope) -> list[Projec
     Returns:
         Most changed lines first, then by id.
     """
-    return fetch_rows(con, narrow.narrowed(_BY_PROJECT, scope), _values(scope), ProjectChanges)
+    return fetch_rows(con, narrow.narrowed(_BY_PROJECT, scope), narrow.values(scope), ProjectChanges)
 
 
 def directory_changes(con: duckdb.DuckDBPyConnection, scope: Scope) -> list[DirectoryChanges]:
@@ -96,37 +101,71 @@ def directory_changes(con: duckdb.DuckDBPyConnection, scope: Scope) -> list[Dire
     Returns:
         Projects in the order of `project_changes`, and their directories alike.
     """
-    return fetch_rows(con, narrow.narrowed(_BY_DIRECTORY, scope), _values(scope), DirectoryChanges)
+    return fetch_rows(con, narrow.narrowed(_BY_DIRECTORY, scope), narrow.values(scope), DirectoryChanges)
 
 
-def _values(scope: Scope) -> dict[str, object]:
-    """Return the named values of both queries."""
-    return {**narrow.values(scope), "edit_tools": list(EDIT_TOOLS)}
+# What is recorded of each session. Prompts that a fork copied are left out, and those that were undone.
+RECORDED = f"""
+    edited AS (
+        SELECT DISTINCT session_id, exchange_id FROM tool_calls
+        WHERE tool_name IN {EDIT_TOOLS} AND NOT is_failed AND NOT is_unfinished
+    ),
+    prompts AS (
+        SELECT e.session_id, m.additions, m.deletions, m.files_changed,
+               NOT e.is_fork_copy AND (m.deleted_at IS NULL OR m.deleted_at >= s.deleted_at) AS is_own,
+               CASE WHEN coalesce(m.files_changed, 0) = 0 THEN edited.exchange_id IS NOT NULL
+                    ELSE m.additions IS NULL OR m.deletions IS NULL END AS is_silent
+        FROM exchanges e
+        JOIN sessions s ON s.session_id = e.session_id
+        JOIN messages m ON m.session_id = e.session_id AND m.message_id = e.user_message_id
+        LEFT JOIN edited ON edited.session_id = e.session_id AND edited.exchange_id = e.exchange_id
+    ),
+    said AS (
+        SELECT session_id, bool_or(files_changed IS NOT NULL) AS is_told, bool_or(is_own AND is_silent) AS is_silent,
+               coalesce(sum(additions) FILTER (is_own), 0)     AS additions,
+               coalesce(sum(deletions) FILTER (is_own), 0)     AS deletions,
+               coalesce(sum(files_changed) FILTER (is_own), 0) AS files_changed
+        FROM prompts GROUP BY session_id
+    ),
+    judged AS (
+        SELECT s.session_id, coalesce(said.is_told, false) AS is_told,
+               CASE WHEN said.is_told THEN said.is_silent
+                    ELSE s.additions IS NULL
+                         OR (s.additions = 0 AND s.deletions = 0 AND s.files_changed = 0
+                             AND s.session_id IN (SELECT session_id FROM edited))
+               END AS is_unrecorded,
+               if(said.is_told, said.additions, s.additions)         AS additions,
+               if(said.is_told, said.deletions, s.deletions)         AS deletions,
+               if(said.is_told, said.files_changed, s.files_changed) AS files_changed
+        FROM sessions s LEFT JOIN said ON said.session_id = s.session_id
+    ),
+    recorded AS (
+        SELECT session_id, is_told, is_unrecorded,
+               if(is_unrecorded AND files_changed = 0, NULL, additions)     AS additions,
+               if(is_unrecorded AND files_changed = 0, NULL, deletions)     AS deletions,
+               if(is_unrecorded AND files_changed = 0, NULL, files_changed) AS files_changed
+        FROM judged
+    )
+"""
 
-
-_JUDGED = f"""
+_COUNTED = f"""
     {narrow.HITS},
     matching AS (
         SELECT DISTINCT session_id FROM usage_slices
         WHERE {narrow.in_period("quarter_at")} AND {narrow.BY_NAME} AND {narrow.IN_SESSION}
     ),
-    editing AS (
-        SELECT DISTINCT session_id FROM tool_calls
-        WHERE list_contains($edit_tools::VARCHAR[], tool_name) AND NOT is_failed AND NOT is_unfinished
-    ),
-    judged AS (
-        SELECT coalesce(s.project_id, 'unknown') AS project_id, s.directory,
-               s.additions, s.deletions, s.files_changed,
-               parent.session_id IS NOT NULL OR s.fork_session_id IS NOT NULL OR coalesce(stats.fork_copies, 0) > 0
-                   AS is_left_out,
-               s.additions IS NULL
-                   OR (s.additions = 0 AND s.deletions = 0 AND s.files_changed = 0 AND editing.session_id IS NOT NULL)
-                   AS is_unrecorded
+    {RECORDED},
+    counted AS (
+        SELECT coalesce(s.project_id, 'unknown') AS project_id, s.directory, r.is_unrecorded,
+               r.additions, r.deletions, r.files_changed,
+               parent.session_id IS NOT NULL
+                   OR (NOT r.is_told AND (s.fork_session_id IS NOT NULL OR coalesce(stats.fork_copies, 0) > 0))
+                   AS is_left_out
         FROM sessions s
         SEMI JOIN matching ON matching.session_id = s.session_id
+        JOIN recorded r ON r.session_id = s.session_id
         LEFT JOIN session_stats stats ON stats.session_id = s.session_id
         LEFT JOIN sessions parent ON parent.session_id = s.parent_id
-        LEFT JOIN editing ON editing.session_id = s.session_id
     )
 """
 
@@ -134,31 +173,41 @@ _SUMS = """
     count(*) FILTER (NOT is_left_out)                   AS sessions,
     count(*) FILTER (NOT is_left_out AND is_unrecorded) AS unrecorded_sessions,
     count(*) FILTER (is_left_out)                       AS left_out_sessions,
-    (sum(additions) FILTER (NOT is_left_out AND NOT is_unrecorded))::BIGINT     AS additions,
-    (sum(deletions) FILTER (NOT is_left_out AND NOT is_unrecorded))::BIGINT     AS deletions,
-    (sum(files_changed) FILTER (NOT is_left_out AND NOT is_unrecorded))::BIGINT AS files_changed
+    (sum(additions) FILTER (NOT is_left_out))::BIGINT     AS additions,
+    (sum(deletions) FILTER (NOT is_left_out))::BIGINT     AS deletions,
+    (sum(files_changed) FILTER (NOT is_left_out))::BIGINT AS files_changed
 """
 _PROJECT_NAME = "coalesce(nullif(name, ''), nullif(parse_filename(worktree), '')) AS project"
 
 _BY_PROJECT = f"""
-    WITH {_JUDGED},
+    WITH {_COUNTED},
     added AS (
-        SELECT project_id, count(DISTINCT directory) AS directories, {_SUMS} FROM judged GROUP BY project_id
+        SELECT project_id, count(DISTINCT directory) AS directories, {_SUMS} FROM counted GROUP BY project_id
     )
     SELECT added.*, {_PROJECT_NAME}
     FROM added LEFT JOIN projects USING (project_id)
     ORDER BY coalesce(additions + deletions, 0) DESC, project_id
 """
 
+# A directory lies in the innermost checkout that holds it: worktrees may lie inside the folder of their project.
 _BY_DIRECTORY = f"""
-    WITH {_JUDGED},
-    added AS (SELECT project_id, directory, {_SUMS} FROM judged GROUP BY project_id, directory)
+    WITH {_COUNTED},
+    added AS (SELECT project_id, directory, {_SUMS} FROM counted GROUP BY project_id, directory),
+    checkouts AS (
+        SELECT project_id, worktree AS root, '{CHECKOUT}' AS kind FROM projects
+        UNION ALL SELECT project_id, unnest(worktrees), '{WORKTREE}' FROM projects
+        UNION ALL SELECT project_id, unnest(clones), '{CLONE}' FROM projects
+    ),
+    places AS (
+        SELECT project_id, directory, arg_max(if(directory = root, '', '{FOLDER_IN}') || kind, length(root)) AS kind
+        FROM added JOIN checkouts USING (project_id)
+        WHERE directory = root OR starts_with(directory, rtrim(root, '/') || '/')
+        GROUP BY project_id, directory
+    )
     SELECT added.*, {_PROJECT_NAME},
            CASE WHEN worktree IS NULL OR worktree = '/' OR directory IS NULL THEN '{NO_REPOSITORY}'
-                WHEN directory = worktree THEN '{CHECKOUT}'
-                WHEN starts_with(directory, worktree || '/') THEN '{FOLDER}'
-                ELSE '{OTHER_CHECKOUT}' END AS kind
-    FROM added LEFT JOIN projects USING (project_id)
+                ELSE coalesce(kind, '{OTHER_CHECKOUT}') END AS kind
+    FROM added LEFT JOIN projects USING (project_id) LEFT JOIN places USING (project_id, directory)
     ORDER BY coalesce(sum(additions + deletions) OVER (PARTITION BY project_id), 0) DESC, project_id,
              coalesce(additions + deletions, 0) DESC, directory
 """

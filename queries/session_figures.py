@@ -14,7 +14,7 @@ import duckdb
 import numpy as np
 import numpy.typing as npt
 
-from queries import edits, traced
+from queries import code_changes, edits, traced
 from queries.rows import fetch_rows
 from queries.session_tree import tree_below
 from queries.traced_sessions import OK, calls_of, traced_sessions
@@ -466,15 +466,16 @@ def _sum(lines: Sequence[int | None]) -> int | None:
 
 _IN = traced.IN_SESSIONS
 
-_TOTALS = """
-    SELECT directory, additions AS recorded_additions, deletions AS recorded_deletions,
-           files_changed AS recorded_files,
+_TOTALS = f"""
+    WITH {code_changes.RECORDED}
+    SELECT directory, recorded.additions AS recorded_additions, recorded.deletions AS recorded_deletions,
+           recorded.files_changed AS recorded_files,
            coalesce(input_tokens, 0) AS input_tokens, coalesce(output_tokens, 0) AS output_tokens,
            coalesce(reasoning_tokens, 0) AS reasoning_tokens, coalesce(cache_read_tokens, 0) AS cache_read_tokens,
            coalesce(cache_write_tokens, 0) AS cache_write_tokens, coalesce(total_tokens, 0) AS total_tokens,
            cost_recorded_usd AS cost_usd, coalesce(unrecorded_messages, 0) AS unrecorded_messages,
            coalesce(missing_usage_messages, 0) AS missing_usage_messages
-    FROM sessions LEFT JOIN session_stats USING (session_id)
+    FROM sessions LEFT JOIN session_stats USING (session_id) LEFT JOIN recorded USING (session_id)
     WHERE session_id = $sessions[1]
 """
 

@@ -306,7 +306,7 @@ def _row(doc: Doc) -> tuple[str, dict[str, object]]:
     }
     if doc.kind == "project":
         own = {name: body.get(name) for name in ("worktree", "vcs", "name")}
-        return "project", {"id": doc.id, **own, "sandboxes": "[]", **stamps}
+        return "project", {"id": doc.id, **own, "sandboxes": json.dumps(body["sandboxes"]), **stamps}
     if doc.kind == "session":
         names = {"project_id": "projectID", "parent_id": "parentID", "fork_session_id": "forkSessionID"}
         names |= {name: name for name in ("slug", "directory", "title", "version")}

@@ -24,11 +24,13 @@ log = logging.getLogger(__name__)
 
 # A session that is renamed or archived keeps its update time.
 SESSION_KEY = ("id", "time_updated", "time_archived", "title", "project_id")
-COMPARED_COLUMNS = {
-    "project": ("id", "time_updated", "worktree", "vcs", "name"),
+COMPARED_COLUMNS = {  # the first names the session or project
+    "project": ("id", "time_updated", "worktree", "vcs", "name", "sandboxes"),
+    "project_directory": ("project_id", "directory", "strategy"),
     "session": SESSION_KEY,
     "session_v2": SESSION_KEY,
 }
+PROJECT_TABLES = {"project", "project_directory"}
 SESSION_COLUMN = {
     "message": "session_id",
     "part": "session_id",
@@ -172,13 +174,12 @@ class DatabaseChanges:
         """Name what a commit may have changed."""
         self._files.note_commit()
         changed: set[str] = set()
+        projects: set[str] = set()
         for table in seen.compared:
-            if table != "project":
-                changed |= self._changed_keys(seen, table, now)
+            (projects if table in PROJECT_TABLES else changed).update(self._changed_keys(seen, table, now))
         for table in seen.owners:
             changed |= self._inserted(seen, table)
         changed |= self._changed_signatures(seen, changed, now)
-        projects = self._changed_keys(seen, "project", now) if "project" in seen.compared else set()
         # a commit from here on has another number
         seen.data_version, seen.looked_at = data_version, now
         return Changes(projects=projects, sessions=changed, touched_sessions=set(changed))
@@ -198,7 +199,7 @@ class DatabaseChanges:
         found = {name: self._file.columns(name) for name in self._file.tables() & {*COMPARED_COLUMNS, *SESSION_COLUMN}}
         for table, wanted in COMPARED_COLUMNS.items():
             columns = found.get(table, set())
-            if "id" in columns:
+            if wanted[0] in columns:
                 seen.compared[table] = f"SELECT {', '.join(name for name in wanted if name in columns)} FROM {table}"
                 if spent := sorted(name for name in columns if name == "cost" or name.startswith("tokens_")):
                     seen.signed.append(f"SELECT id, {', '.join(spent)} FROM {table} WHERE id IN ({{marks}})")
@@ -297,7 +298,7 @@ class DatabaseChanges:
         """Name the sessions that were updated last: one may be in use without new rows."""
         rows: list[Key] = []
         for table, sql in seen.compared.items():
-            if table != "project" and "time_updated" in sql:
+            if table not in PROJECT_TABLES and "time_updated" in sql:
                 rows += self._file.tuples(
                     f"SELECT time_updated, id FROM {table} WHERE typeof(time_updated) = 'integer' "
                     f"ORDER BY time_updated DESC LIMIT {ACTIVE_AT_START}"

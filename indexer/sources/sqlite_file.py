@@ -145,8 +145,15 @@ class SqliteFile:
         return Document(kind, document_id, f"{self.name}:{table}:{document_id}", body, stamp=stamp)
 
     def projects(self, wanted: Collection[str] | None) -> Iterator[Document]:
-        """Read project rows; None: all."""
-        return self._composed_rows("project", "project", wanted, _project)
+        """Read project rows; None: all. With the checkouts that OpenCode was started in, which older releases lack."""
+        directories: dict[str, list[Mapping[str, object]]] = {}
+        if {"project_id", "directory", "strategy"} <= self.columns("project_directory"):
+            for row in self.rows("SELECT project_id, directory, strategy FROM project_directory ORDER BY directory"):
+                opened = {"directory": row["directory"], "strategy": row["strategy"]}
+                directories.setdefault(name_of(row["project_id"]), []).append(opened)
+        return self._composed_rows(
+            "project", "project", wanted, lambda row: _project(row, directories.get(name_of(row["id"]), []))
+        )
 
     def sessions(self, table: str, wanted: Collection[str] | None) -> Iterator[Document]:
         """Read session rows; None: all. Older releases lack columns."""
@@ -349,14 +356,24 @@ def id_of(value: Value) -> str | None:
         return None
 
 
-def _project(row: Row) -> Mapping[str, object]:
-    """Put the columns of a project where the JSON tree has them."""
+def _project(row: Row, directories: Sequence[Mapping[str, object]]) -> Mapping[str, object]:
+    """Put the columns of a project where the JSON tree has them; beside them its checkouts, which no JSON tree has."""
     return {
         "name": row.get("name"),
         "worktree": row.get("worktree"),
         "vcs": row.get("vcs"),
+        "sandboxes": _value(row.get("sandboxes")),
+        "directories": directories,
         "time": {"created": row.get("time_created"), "updated": row.get("time_updated")},
     }
+
+
+def _value(column: Value) -> object:
+    """Read a column of JSON text; what is none stays as it is."""
+    try:
+        return orjson.loads(column) if isinstance(column, bytes) else column
+    except orjson.JSONDecodeError:
+        return column
 
 
 def _session(row: Row) -> Mapping[str, object]:

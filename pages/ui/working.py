@@ -23,14 +23,16 @@ _SPEEDS = (
     "ten answers were in between."
 )
 _CHANGES = (
-    "What OpenCode's summary of each session says: the files at its first model step against those at its last, so "
-    "whatever else changed meanwhile is in it. A session counts as a whole if it has a message in the period. Child "
-    "sessions are left out, as their changes are in the session that called them, and so are forks, which begin with "
-    "those of their origin."
+    "What OpenCode recorded with each prompt: the files after it was answered against those before, so whatever else "
+    "changed meanwhile is in it. A line that two prompts changed counts twice; prompts that were undone and copies in "
+    "forks do not count. Where no prompt of a session says anything, the summary of the session counts. A session "
+    "counts as a whole if it has a message in the period. Child sessions are left out: their changes are in those of "
+    "the session that called them."
 )
 _DIRECTORIES = (
-    "All checkouts of one git repository are one project. Checkout: the one OpenCode names as the project's. Folder in "
-    "it: started below its top. Worktree or clone: another checkout; which of the two, nothing in the index tells."
+    "All checkouts of one git repository are one project. Checkout: the one OpenCode names as the project's. Worktree "
+    "and clone: other checkouts, as OpenCode 1.18 tells them apart. Folder in one of them: started below its top. "
+    "Other checkout: OpenCode recorded nothing about it; before 1.18 neither clones nor worktrees that were removed."
 )
 
 
@@ -98,8 +100,8 @@ def projects(scope: Scope) -> None:
     blocks.table(styled, config, tables.key("activity_projects_rows", scope, rows), "Code changes by project")
     if any(row.unrecorded_sessions for row in rows):
         st.caption(
-            "Unknown: sessions that edited files, and whose summary says that nothing changed, as OpenCode 1.18 writes "
-            "it. The lines of the others are the least that changed."
+            "Unknown: sessions that edited files without a record of what changed, at least for one prompt. The lines "
+            "that are recorded are the least that changed."
         )
 
 

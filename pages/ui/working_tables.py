@@ -123,7 +123,7 @@ def directories(rows: Sequence[DirectoryChanges]) -> tuple[Styler, Config]:
     config: Config = {
         "Project": st.column_config.TextColumn(width=200),
         "Directory": st.column_config.TextColumn(width=360, help="Where the sessions were started."),
-        "Kind": st.column_config.TextColumn(width=130),
+        "Kind": st.column_config.TextColumn(width=150),
     }
     return _changed(frame, config, rows, ())
 
@@ -143,11 +143,13 @@ def _changed(
     frame["Files"] = tables.floats(row.files_changed for row in rows)
     columns: Config = {
         "Sessions": tables.number("Sessions", "With a message in the period; without child sessions and forks."),
-        "Unknown": tables.number("Unknown", "Of these, sessions whose changes OpenCode did not record."),
-        "Left out": tables.number("Left out", "Child sessions and forks: their changes are in other sessions."),
-        "Added": tables.number("Lines added", "As the summaries of the sessions say."),
-        "Removed": tables.number("Lines removed", "As the summaries of the sessions say."),
-        "Files": tables.number("Files", "Changed files of each session, added up: one that two changed counts twice."),
+        "Unknown": tables.number("Unknown", "Of these, sessions with changes that OpenCode did not record."),
+        "Left out": tables.number(
+            "Left out", "Their changes are in other sessions: child sessions; forks with nothing but a summary."
+        ),
+        "Added": tables.number("Lines added", "As OpenCode recorded after each prompt."),
+        "Removed": tables.number("Lines removed", "As OpenCode recorded after each prompt."),
+        "Files": tables.number("Files", "Changed files of each prompt, added up: one that two changed counts twice."),
     }
     return tables.styled(frame, dict.fromkeys((*counts, *columns), display.count)), {**config, **columns}
 

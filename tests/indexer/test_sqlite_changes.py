@@ -354,6 +354,18 @@ def test_poll_projects_new_changed_and_gone(store: Store) -> None:
     assert [new, changed, gone] == [Changes(projects={"other"})] * 3
 
 
+def test_poll_checkout_that_was_opened_names_its_project(database: Path, opened: Callable[[Path], Store]) -> None:
+    """OpenCode 1.18 notes it in a table of its own."""
+    with sqlite3.connect(database) as connection:
+        connection.execute("CREATE TABLE project_directory (project_id TEXT, directory TEXT, strategy TEXT)")
+    connection.close()
+    store = opened(database)
+    store.pass_by(60)
+    store.run("INSERT INTO project_directory VALUES ('other', '/home/dev/copy', NULL)")
+
+    assert store.poll() == Changes(projects={"other"})
+
+
 def test_poll_session_that_is_no_longer_watched_is_still_named_by_new_rows(store: Store) -> None:
     """After ten quiet minutes nobody looks at its rows any more."""
     store.pass_by(2 * sqlite_changes.ACTIVE_S)

@@ -333,8 +333,9 @@ def test_session_figures_files_are_counted_under_one_name(open_index: OpenIndex)
 
 
 def test_session_figures_recorded_changes_are_opencodes_own(open_index: OpenIndex) -> None:
-    """What the session's document says, beside what the calls asked for."""
-    con = open_index(session(summary={"additions": 7, "deletions": 2, "files": 1}), session("ses_2"))
+    """What its prompts say, beside what the calls asked for."""
+    diffs = [{"file": "a.py", "additions": 7, "deletions": 2}]
+    con = open_index(session(), user(summary={"diffs": diffs}), session("ses_2"))
 
     found, other = read(con), read(con, "ses_2")
 
