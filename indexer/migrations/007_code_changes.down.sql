@@ -1,3 +1,10 @@
+-- The older parser's rows lack what is dropped here: marked as written by it, they are read again where the newer one
+-- comes back.
+UPDATE messages SET content_hash = (content_hash & -256) | 3 WHERE source_id IS NOT NULL;
+UPDATE sessions SET content_hash = (content_hash & -256) | 3 WHERE source_id IS NOT NULL;
+UPDATE projects SET content_hash = (content_hash & -256) | 3 WHERE source_id IS NOT NULL;
+UPDATE read_stamps SET stamp = (stamp & -256) | 3;
+
 DROP VIEW fork_copies;
 -- A column cannot be dropped while its table has an index.
 DROP INDEX idx_messages_session;

@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,9 @@ BOOKKEEPING = {
     *("benchmark_runs", "benchmark_results"),
 }
 
+# What no other row tells, only the documents: filled by the next full pass.
+REREAD = {"additions", "deletions", "files_changed", "worktrees", "clones", "content_hash"}
+
 
 @pytest.fixture
 def real_index(data_set: DataSet, build_index: BuildIndex) -> Path:
@@ -56,11 +59,13 @@ def schema_of(con: duckdb.DuckDBPyConnection) -> dict[str, list[tuple[object, ..
     return {name: con.execute(f"{question} ORDER BY ALL").fetchall() for name, question in questions.items()}
 
 
-def rows_of(con: duckdb.DuckDBPyConnection) -> Rows:
+def rows_of(con: duckdb.DuckDBPyConnection, left_out: Collection[str] = REREAD) -> Rows:
     """Read all rows that tell what OpenCode did, columns by name; views too, so that a broken one shows."""
     names = con.execute(
         "SELECT table_name, list(column_name ORDER BY column_name) FROM duckdb_columns() "
-        "WHERE database_name = 'index_db' AND NOT internal GROUP BY table_name"
+        "WHERE database_name = 'index_db' AND NOT internal AND NOT list_contains($left_out::VARCHAR[], column_name) "
+        "GROUP BY table_name",
+        {"left_out": list(left_out)},
     ).fetchall()
     return {
         table: con.execute(f"SELECT {', '.join(columns)} FROM {table} ORDER BY ALL").fetchall()
@@ -162,20 +167,20 @@ def test_checksum_other_line_ends_are_the_same(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", list(DATA_SETS))
 def test_migrate_down_and_up_keeps_every_row(name: str, data_set: DataSet, build_index: BuildIndex) -> None:
-    """From every real set: back to the first version and up again, then a full pass that finds nothing new."""
+    """From every real set: back to the first version and up again, then a full pass that fills the rest."""
     path = build_index(data_set(name))
     with Database.open_existing(path) as database:
-        before = rows_of(database.con)
+        before, kept = rows_of(database.con, ()), rows_of(database.con)
         down, up = database.migrate(1), database.migrate()
 
         assert [each.version for each in down.steps] == list(range(SCHEMA_VERSION, 1, -1))
         assert [each.version for each in up.steps] == list(range(2, SCHEMA_VERSION + 1))
-        assert rows_of(database.con) == before
+        assert rows_of(database.con) == kept
 
     build_index(data_set(name))
 
     with Database.open_existing(path) as database:
-        assert rows_of(database.con) == before
+        assert rows_of(database.con, ()) == before
 
 
 def test_migrate_again_does_nothing(real_index: Path) -> None:

@@ -126,7 +126,7 @@ def test_ledger_models_without_a_price_are_named(open_app: OpenApp) -> None:
     assert "Without a known list price: acme/![x](y) (1 answer, 10 tokens)." in [text.value for text in app.text]
 
 
-@pytest.mark.parametrize("page", ["overview", "costs", "cache", "sessions", "errors", "tools"])
+@pytest.mark.parametrize("page", ["overview", "costs", "cache", "activity", "sessions", "errors", "tools"])
 def test_ledger_totals_of_other_pages_lead_there(
     open_app: OpenApp, real_path: Callable[[str], Path], page: str
 ) -> None:
