@@ -1,0 +1,1 @@
+"""How fast and how right we are beside `agentsview` and `ccusage`: `python -m tests.comparison --help`."""
