@@ -3,12 +3,15 @@
 from dataclasses import dataclass
 
 import duckdb
+import pyarrow
 
 from indexer import parsers, sql
 from indexer.batch import TWIN
 from indexer.changes import Changes
 from indexer.resolve import MessageCopy
 from indexer.rows import DocumentRow, EpochMs
+
+_WRITTEN_OUT = 1_000  # ids in the text of a query; of 40,000 the parser alone took 100 MB
 
 # by kind (project, session, message, orphan) and id
 Key = tuple[str, str]
@@ -68,12 +71,17 @@ def read_known(con: duckdb.DuckDBPyConnection, changes: Changes) -> Known:
     messages: dict[str, MessageCopy] = {}
     session_of: dict[str, str] = {}
     deleted: set[str] = set()
+    if len(changes.messages) > _WRITTEN_OUT:
+        named = pyarrow.table({"id": pyarrow.array(changes.messages, pyarrow.string())})  # noqa: F841 (found by its name)
+        wanted = owners = "(SELECT id FROM named)"
+    else:
+        wanted, owners = sql.keys(changes.messages), sql.texts(changes.messages)
     for message_id, session_id, is_deleted, *copy in con.execute(
         f"""
         SELECT message_id, session_id, deleted_at IS NOT NULL,
                source_id, generation, completed_at IS NOT NULL OR error_name IS NOT NULL,
                coalesce(epoch_ms(recorded_until), -1), content_hash, seq
-        FROM messages WHERE message_id IN {sql.keys(changes.messages)}
+        FROM messages WHERE message_id IN {wanted}
         """
     ).fetchall():
         messages[message_id] = MessageCopy(*copy)
@@ -83,7 +91,7 @@ def read_known(con: duckdb.DuckDBPyConnection, changes: Changes) -> Known:
     orphaned = con.execute(
         f"""
         SELECT DISTINCT message_id FROM parts
-        WHERE is_orphan AND deleted_at IS NULL AND message_id IN {sql.texts(changes.messages)}
+        WHERE is_orphan AND deleted_at IS NULL AND message_id IN {owners}
         """
     ).fetchall()
     failures: dict[tuple[int, str], EpochMs] = {}
