@@ -34,7 +34,7 @@ from indexer.exceptions import (
     IndexUnwritable,
 )
 from indexer.exclusion import Exclusion
-from indexer.hot_sessions import HotSessions
+from indexer.hot_sessions import MOST_ROWS, MOST_ROWS_IN_BULK, HotSessions
 
 log = logging.getLogger(__name__)
 
@@ -392,6 +392,7 @@ class Database:
         """
         now = _now()
         self.hot.forget()
+        self.hot.most_rows = MOST_ROWS_IN_BULK if phase == "bulk" else MOST_ROWS
         with self.transaction() as con:
             con.execute(
                 "UPDATE sync_state SET phase_since = CASE WHEN phase = $phase THEN phase_since ELSE $now END, "

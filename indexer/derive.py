@@ -6,7 +6,7 @@ functions (`exchanges.py`, `session_numbers.py`), the same for a first index, a 
 
 from collections.abc import Collection, Iterable, Sequence
 from operator import attrgetter
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import duckdb
 
@@ -14,13 +14,31 @@ from indexer import session_trees, sql
 from indexer.exchanges import Exchange, Message, Part, Trace
 from indexer.hot_sessions import Difference, Held, HotSessions, RowChanges, SessionState
 from indexer.report_rows import Failure, ToolCall, UsageSlice
-from indexer.rows import select_list, tuple_table
+from indexer.rows import MessageRow, PartRow, select_list, tuple_table
 from indexer.session_numbers import SessionNumbers, with_subtree
 
 _SessionRow = TypeVar("_SessionRow", Message, Part, Trace, Exchange, ToolCall, Failure, UsageSlice)
 _Row = TypeVar("_Row", Message, Part, Trace, Exchange, ToolCall, Failure, UsageSlice, SessionNumbers)
 _KeyedRow = TypeVar("_KeyedRow", Trace, Exchange, ToolCall, Failure, SessionNumbers)
 _EventRow = TypeVar("_EventRow", Trace, Exchange, ToolCall, Failure)
+_message_of = attrgetter(*(name for name in Message._fields if name != "deleted_at"))
+_part_of = attrgetter(*(name for name in Part._fields if name != "deleted_at"))
+
+
+class Written(NamedTuple):
+    """Messages that were just written for the first time, with all their parts: to read them again takes longer."""
+
+    messages: list[Message]
+    parts: list[Part]
+
+    @classmethod
+    def of(cls, messages: Iterable[MessageRow], parts: Iterable[PartRow]) -> "Written":
+        """Take what is derived from out of the rows. Of rows with one id the last counts, as when they are written."""
+        last_messages, last_parts = {row.message_id: row for row in messages}, {row.part_id: row for row in parts}
+        return cls(
+            [Message._make((*_message_of(row), None)) for row in last_messages.values()],
+            [Part._make((*_part_of(row), None)) for row in last_parts.values()],
+        )
 
 
 def refresh(
@@ -33,6 +51,7 @@ def refresh(
     resorted: Collection[str] | None = None,
     parents: Collection[str] = (),
     hot: HotSessions | None = None,
+    written: Written | None = None,
 ) -> None:
     """Bring everything derived up to date after rows of some sessions changed, in the same transaction.
 
@@ -45,6 +64,7 @@ def refresh(
         resorted: Sessions that may come before or after their copies now. None: all of them.
         parents: Sessions that were parents of some of these before the change.
         hot: What is remembered of the changes before. None: all rows of the sessions are read.
+        written: All that changed, where nothing of it was in the index before. None: it is read.
     """
     if not session_ids:
         return
@@ -53,12 +73,18 @@ def refresh(
     flagged = _flag_fork_copies(con, session_ids if resorted is None else resorted, fork_keys)
     touched = sorted({*session_ids, *flagged.values()})
     changed = {*message_ids, *flagged}
-    states, cold = _states(con, touched, changed, part_ids, memory)
+    if written is None:
+        what = _Changed(changed, part_ids, Written([], []))
+    else:  # a message that was flagged since is not as it was written
+        moot = {part.part_id for part in written.parts if part.message_id in flagged}
+        what = _Changed({*flagged}, moot, written)
+    states, cold = _states(con, touched, what, memory)
     held = _held(con, cold)
     _write(con, [state.derive(changed, held.get(key)) for key, state in states.items()])
     _write_numbers(con, states, session_trees.rebuild(con, touched, parents), memory)
-    if hot is not None:
-        hot.keep(states.values())
+    if hot is not None:  # the session that was written last goes on in the next batch
+        last = written.messages[-1].session_id if written and written.messages else None
+        hot.keep(sorted(states.values(), key=lambda state: state.session_id == last))
 
 
 def underived(con: duckdb.DuckDBPyConnection) -> list[str]:
@@ -72,12 +98,22 @@ def underived(con: duckdb.DuckDBPyConnection) -> list[str]:
 # --- reading
 
 
+class _Changed(NamedTuple):
+    """Which rows changed.
+
+    Attributes:
+        message_ids: Messages to be read.
+        part_ids: Parts to be read, besides those that these messages had before.
+        written: What else changed, and need not be read.
+    """
+
+    message_ids: Collection[str]
+    part_ids: Collection[str]
+    written: Written
+
+
 def _states(
-    con: duckdb.DuckDBPyConnection,
-    touched: list[str],
-    changed: Collection[str],
-    part_ids: Collection[str],
-    hot: HotSessions,
+    con: duckdb.DuckDBPyConnection, touched: list[str], changed: _Changed, hot: HotSessions
 ) -> tuple[dict[str, SessionState], list[str]]:
     """Read the rows of sessions: all of those that are not remembered, else what changed; add names that are new.
 
@@ -87,18 +123,31 @@ def _states(
     remembered = {session_id: state for session_id in touched if (state := hot.take(session_id))}
     cold = [session_id for session_id in touched if session_id not in remembered]
     messages, parts = _read_sessions(con, cold)
-    if remembered and changed:
-        known = {part_id for state in remembered.values() for part_id in state.part_ids(changed)}
-        changed_messages, changed_parts = _read_changed(con, changed, known.union(part_ids))
+    looked_at = {*changed.message_ids, *(row.message_id for rows in changed.written for row in rows)}
+    if remembered and looked_at:
+        changed_messages, changed_parts = _changed_rows(con, changed, remembered.values())
         messages += [message for message in changed_messages if message.session_id in remembered]
-        parts += [part for part in changed_parts if part.session_id in remembered and part.message_id in changed]
+        parts += [part for part in changed_parts if part.session_id in remembered and part.message_id in looked_at]
     parts.sort(key=attrgetter("position", "part_id"))
     _add_names(con, messages, parts, hot)
     states = remembered | {session_id: SessionState(session_id) for session_id in cold}
     messages_of, parts_of = _by_session(messages), _by_session(parts)
     for session_id, state in states.items():
-        state.replace(changed, messages_of.get(session_id, ()), parts_of.get(session_id, ()))
+        state.replace(looked_at, messages_of.get(session_id, ()), parts_of.get(session_id, ()))
     return states, cold
+
+
+def _changed_rows(
+    con: duckdb.DuckDBPyConnection, changed: _Changed, states: Iterable[SessionState]
+) -> tuple[list[Message], list[Part]]:
+    """Return messages and parts that changed: as they were written, else as the index has them."""
+    messages = [row for row in changed.written.messages if row.message_id not in changed.message_ids]
+    parts = [row for row in changed.written.parts if row.message_id not in changed.message_ids]
+    if changed.message_ids:
+        known = {part_id for state in states for part_id in state.part_ids(changed.message_ids)}
+        read_messages, read_parts = _read_changed(con, changed.message_ids, known.union(changed.part_ids))
+        messages, parts = messages + read_messages, parts + read_parts
+    return messages, parts
 
 
 def _read_sessions(con: duckdb.DuckDBPyConnection, session_ids: Collection[str]) -> tuple[list[Message], list[Part]]:

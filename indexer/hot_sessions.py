@@ -21,7 +21,8 @@ from indexer.report_rows import (
 )
 from indexer.session_numbers import SessionNumbers, Tally, own_numbers, tally
 
-MOST_ROWS = 60_000  # some 40 MB
+MOST_ROWS = 60_000  # some 60 MB
+MOST_ROWS_IN_BULK = 5_000  # a full pass reads one session after another
 MOST_NUMBERS = 5_000
 MOST_LISTINGS = 100
 
@@ -231,33 +232,37 @@ class HotSessions:
     To be forgotten when a transaction fails: then it knows of rows that were never written.
 
     Attributes:
+        most_rows: How many rows to remember in all; the session that changed last is always remembered.
         names: Projects, agents, models and tools: table to keys. Empty until they were read.
         numbers: The numbers of sessions, those below and above the remembered ones among them.
         listings: How the messages of sessions looked when they were read last.
     """
 
     def __init__(self, most_rows: int = MOST_ROWS) -> None:
-        """Begin with nothing.
-
-        Args:
-            most_rows: How many rows to remember in all; the session that changed last is always remembered.
-        """
+        """Begin with nothing."""
+        self.most_rows = most_rows
         self.names: dict[str, set[tuple[str | None, ...]]] = {}
         self.numbers: dict[str, SessionNumbers] = {}
         self.listings: Listings = {}
-        self._most_rows = most_rows
         self._states: OrderedDict[str, SessionState] = OrderedDict()
+        self._empty: set[str] = set()  # sessions without messages and parts
 
     def take(self, session_id: str) -> SessionState | None:
         """Return what is known of a session, for a change."""
+        if session_id in self._empty:
+            self._empty.remove(session_id)
+            return SessionState(session_id)
         return self._states.pop(session_id, None)
 
     def keep(self, states: Iterable[SessionState]) -> None:
         """Remember sessions after a change, and forget those that did not change for the longest time."""
         for state in states:
-            self._states[state.session_id] = state
+            if state.rows:
+                self._states[state.session_id] = state
+            else:
+                self._empty.add(state.session_id)
         rows = sum(state.rows for state in self._states.values())
-        while rows > self._most_rows and len(self._states) > 1:
+        while rows > self.most_rows and len(self._states) > 1:
             rows -= self._states.popitem(last=False)[1].rows
         if len(self.numbers) > MOST_NUMBERS:
             self.numbers.clear()
@@ -289,3 +294,4 @@ class HotSessions:
         self.numbers.clear()
         self.listings.clear()
         self._states.clear()
+        self._empty.clear()

@@ -1098,6 +1098,7 @@ def empty(database: Database) -> None:
         ).fetchall():
             if table not in ("sync_state", "schema_migrations"):
                 con.execute(f"DELETE FROM {table}")
+    database.hot.forget()
 
 
 def parsed_batch(bodies: Sequence[tuple[Doc, bytes]]) -> Batch:
