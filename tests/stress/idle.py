@@ -63,8 +63,8 @@ def run(folder: Path, data_dirs: Sequence[Path], seconds: float) -> Outcome:
     try:
         indexer.wait_for_following(patience_s=3_600)
         pid = indexer.process.pid
-        settled_s = _settle(pid)
-        started, cpu_s, read_bytes = time.monotonic(), _cpu_s(pid), _read_bytes(pid)
+        settled_s = settle(pid)
+        started, before_s, read_bytes = time.monotonic(), cpu_s(pid), _read_bytes(pid)
         planned: set[int] = set()
         while (left_s := started + seconds - time.monotonic()) > 0:
             activity = read_activity(index)
@@ -75,7 +75,7 @@ def run(folder: Path, data_dirs: Sequence[Path], seconds: float) -> Outcome:
         return Outcome(
             settled_s=settled_s,
             seconds=time.monotonic() - started,
-            cpu_s=_cpu_s(pid) - cpu_s,
+            cpu_s=cpu_s(pid) - before_s,
             read_bytes=_read_bytes(pid) - read_bytes,
             comparisons=len(planned) - 1,
             comparison_ms=activity.last_comparison_ms if activity else None,
@@ -87,19 +87,27 @@ def run(folder: Path, data_dirs: Sequence[Path], seconds: float) -> Outcome:
         indexer.end()
 
 
-def _settle(pid: int) -> float:
-    """Wait until a process has had nothing to do for a while; return the CPU time until then."""
-    began = last = _cpu_s(pid)
+def settle(pid: int, looks: int = _QUIET_LOOKS) -> float:
+    """Wait until a process has had nothing to do for a while.
+
+    Args:
+        pid: The process.
+        looks: How often in a row it must have been found quiet.
+
+    Returns:
+        Its CPU time until then.
+    """
+    began = last = cpu_s(pid)
     quiet, deadline = 0, time.monotonic() + _SETTLE_S
-    while quiet < _QUIET_LOOKS and time.monotonic() < deadline:
+    while quiet < looks and time.monotonic() < deadline:
         time.sleep(_LOOK_S)
-        now = _cpu_s(pid)
+        now = cpu_s(pid)
         quiet = quiet + 1 if now - last < _QUIET_S else 0
         last = now
     return last - began
 
 
-def _cpu_s(pid: int) -> float:
+def cpu_s(pid: int) -> float:
     """Return user and system time of a process, all its threads."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import random
 import statistics
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -23,7 +24,7 @@ READERS = 4
 _CALM_PROBES = 60
 _PROBE = "msg_probe"
 _PLAIN_OPEN_S = 1.0
-_PROBE_S = 0.4
+PROBE_S = 0.4
 _LOOK_S = 0.005
 
 # One transaction writes all of these, so a difference is half of one.
@@ -160,16 +161,29 @@ class Prober:
         self.written.append(message_id)
 
 
-def write(stores: list[Store], prober: Prober, seconds: float, rate: float) -> int:
-    """Write documents at a steady rate, those of the prober among them; return how many."""
+def write(
+    stores: list[Store], prober: Prober, seconds: float, rate: float, stopping: threading.Event | None = None
+) -> int:
+    """Write documents at a steady rate, and those of the prober besides.
+
+    Args:
+        stores: Where to.
+        prober: Writes a message every `PROBE_S`.
+        seconds: How long at most.
+        rate: Documents a second.
+        stopping: Ends it before.
+
+    Returns:
+        How many documents, without those of the prober.
+    """
     # more sessions than a machine answers at once would only measure how many there are
     author = Author(stores, seed=time.time_ns() % 1_000_000, talks=8, most_talks=12)
     before, started = author.written, time.monotonic()
     next_probe = started
-    while (now := time.monotonic()) < started + seconds:
+    while (now := time.monotonic()) < started + seconds and not (stopping and stopping.is_set()):
         if now >= next_probe:
             prober.write()
-            next_probe = now + _PROBE_S
+            next_probe = now + PROBE_S
         if author.written - before < rate * (now - started):
             author.act()
         else:
@@ -334,12 +348,12 @@ def is_soon(outcome: Outcome, median_s: float, p95_s: float) -> bool:
     """Tell whether rows were seen soon enough, calm and busy."""
     busy_s = [delay for seen in outcome.busy for delay in seen.delays_s]
     return all(
-        len(delays_s) > 1 and statistics.median(delays_s) < median_s and _p95(delays_s) < p95_s
+        len(delays_s) > 1 and statistics.median(delays_s) < median_s and p95(delays_s) < p95_s
         for delays_s in (outcome.calm_s, busy_s)
     )
 
 
-def _p95(delays_s: Sequence[float]) -> float:
+def p95(delays_s: Sequence[float]) -> float:
     """Return what 95 of 100 keep below."""
     return statistics.quantiles(delays_s, n=20)[-1]
 
@@ -349,7 +363,7 @@ def summary(delays_s: Sequence[float]) -> str:
     if len(delays_s) < 2:
         return "too few"
     median = statistics.median(delays_s)
-    return f"median {median:.3f} s, p95 {_p95(delays_s):.3f} s, most {max(delays_s):.3f} s ({len(delays_s)} rows)"
+    return f"median {median:.3f} s, p95 {p95(delays_s):.3f} s, most {max(delays_s):.3f} s ({len(delays_s)} rows)"
 
 
 def report(outcome: Outcome) -> str:

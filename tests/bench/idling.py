@@ -1,0 +1,18 @@
+"""What following costs while nothing happens: the stress part of the same name, on an index that is there."""
+
+from collections.abc import Iterator
+
+from tests.bench.figures import Figure, Target
+from tests.bench.storages import Bed
+from tests.stress import idle as stress
+
+IDLE_S = 120.0
+SHARE = Target(1.0)
+
+
+def idle(bed: Bed) -> Iterator[Figure]:
+    """Measure two minutes after it has settled; a comparison of everything falls into them."""
+    found = stress.run(bed.index.parent, [bed.data], IDLE_S)
+    name = f"of a core, over {IDLE_S:.0f} s"
+    yield Figure("idle", name, *bed.names, 100 * found.share, "%", target=SHARE)
+    yield Figure("idle", "memory at the end", *bed.names, found.resident_bytes / 1e6, "MB")
