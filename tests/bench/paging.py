@@ -29,7 +29,7 @@ VISITS = {"S": 2, "M": 3, "L": 3}
 # A word of titles and texts, a rare one, one that is nowhere.
 WORDS = ("cart", "corden", "nowhere-at-all")
 _PATIENCE_S = 60.0
-_LOOK_S = 0.01
+_LOOK_S = 0.05
 _NEW, _SAME = "new revision", "same revision"
 
 # The time of the first frame in which something of the page itself, not of the frame around it, is there to be seen.
@@ -55,14 +55,16 @@ class Look:
     """One visit of a page.
 
     Attributes:
-        began: Its time, on the clock that all processes share; so its end.
+        kind: Which revision it was of.
+        run: Of the whole script, the first one.
+        statements: Of that run.
         paints: Seconds since the navigation began: first contentful paint, first element of the page, all drawn.
     """
 
     page: str
     kind: str
-    began: float
-    ended: float
+    run: Run
+    statements: list[Statement]
     paints: dict[str, float]
 
 
@@ -78,24 +80,23 @@ class Noted:
     statements: list[Statement] = field(default_factory=list)
     runs: list[Run] = field(default_factory=list)
 
-    def statements_of(self, look: Look) -> list[Statement]:
-        """List the statements of a visit."""
-        return [statement for statement in self.statements if look.began <= statement.at <= look.ended]
+    def run_since(self, began: float) -> Run | None:
+        """Return the first run of a whole script that began after a moment. None: none has ended yet."""
+        return next((run for run in self.runs if run.at >= began and not run.is_fragment), None)
 
-    def rerun_of(self, look: Look) -> Run:
-        """Return the longest run of the whole script in a visit."""
-        runs = [run for run in self.runs if look.began <= run.at <= look.ended and not run.is_fragment]
-        return max(runs, key=lambda run: run.ms)
+    def statements_of(self, run: Run) -> list[Statement]:
+        """List the statements of a run, not those that a tab left behind."""
+        until = run.at + run.ms / 1_000
+        return [each for each in self.statements if run.at <= each.at <= until and each.thread == run.thread]
 
 
 def statements(bed: Bed) -> Iterator[Figure]:
     """Measure every statement of every page while ten documents a second arrive."""
-    log, addresses = bed.folder / "statements.jsonl", _addresses(bed)
-    with _visiting(bed, log, served.AGAIN) as visit, _writing(bed):
-        looks = [_look(visit, page, addresses[page], _NEW) for page in PAGES for _ in range(VISITS[bed.size])]
-        noted = read_notes(log)
+    with _visiting(bed, served.AGAIN) as tab, _writing(bed):
+        # not until it is drawn: what follows a session never rests while documents arrive
+        looks = [tab.look(page, _NEW, settles=False) for page in PAGES for _ in range(VISITS[bed.size])]
     for page in PAGES:
-        of_visits = [noted.statements_of(look) for look in looks if look.page == page]
+        of_visits = [look.statements for look in looks if look.page == page]
         if not any(of_visits):
             continue
         names = {statement.query for of_visit in of_visits for statement in of_visit}
@@ -115,27 +116,21 @@ def statements(bed: Bed) -> Iterator[Figure]:
 
 def pages(bed: Bed) -> Iterator[Figure]:
     """Measure reruns and first paint of every page, with a new revision and with the same one, and text search."""
-    log, addresses = bed.folder / "pages.jsonl", _addresses(bed)
-    with Following(bed), _visiting(bed, log) as visit:
-        news = _News(bed)
-        looks = []
+    with Following(bed), _visiting(bed) as tab:
+        news, looks, searches = _News(bed), list[Look](), list[tuple[str, Look]]()
         for page in PAGES:
             for _ in range(VISITS[bed.size]):
                 news.publish()
-                looks += [_look(visit, page, addresses[page], kind) for kind in (_NEW, _SAME)]
-        searches = []
+                looks += [tab.look(page, kind) for kind in (_NEW, _SAME)]
         for word in WORDS * VISITS[bed.size]:
             news.publish()
-            searches.append((word, _look(visit, "sessions", f"{addresses['sessions']}&q={word}", _NEW)))
-        noted = read_notes(log)
-        peak = peak_mb(noted.pid)
+            searches.append((word, tab.look("sessions", _NEW, f"&q={word}")))
+        peak = peak_mb(read_notes(tab.log).pid)
     for page in PAGES:
         for kind in (_NEW, _SAME):
-            yield from _of_page(
-                page, kind, [look for look in looks if (look.page, look.kind) == (page, kind)], noted, bed
-            )
+            yield from _of_page(bed, page, kind, [look for look in looks if (look.page, look.kind) == (page, kind)])
     for word in WORDS:
-        of_visits = [noted.statements_of(look) for found, look in searches if found == word]
+        of_visits = [look.statements for found, look in searches if found == word]
         spent = [sum(each.ms for each in of_visit if each.is_search) for of_visit in of_visits]
         name = f"statements of a search for {word!r}"
         yield Figure("search", name, *bed.names, median(spent), "ms", len(spent), target=SEARCH)
@@ -157,12 +152,11 @@ def read_notes(log: Path) -> Noted:
     return noted
 
 
-def _of_page(page: str, kind: str, looks: Sequence[Look], noted: Noted, bed: Bed) -> Iterator[Figure]:
+def _of_page(bed: Bed, page: str, kind: str, looks: Sequence[Look]) -> Iterator[Figure]:
     """Sum up the visits of a page."""
-    reruns = [noted.rerun_of(look) for look in looks]
     for what, values, unit, target in (
-        ("rerun on the server", [run.ms for run in reruns], "ms", RERUN),
-        ("rerun, processor", [run.cpu_ms for run in reruns], "ms", None),
+        ("rerun on the server", [look.run.ms for look in looks], "ms", RERUN),
+        ("rerun, processor", [look.run.cpu_ms for look in looks], "ms", None),
         ("first contentful paint", [look.paints["contentful"] for look in looks], "s", None),
         ("first element of the page", [look.paints["content"] for look in looks], "s", PAINT),
         ("all drawn", [look.paints["drawn"] for look in looks], "s", None),
@@ -181,35 +175,61 @@ def _times(of_visits: Iterable[Sequence[Statement]], name: str, *, is_again: boo
     return found
 
 
+class _Tab:
+    """A browser tab on a dashboard that notes what it does.
+
+    Attributes:
+        log: What it notes.
+    """
+
+    def __init__(self, visit: Visit, bed: Bed, log: Path) -> None:
+        """Take over a tab."""
+        self.log = log
+        self._visit = visit
+        # all data in range; the timeline is of the longest session
+        self._addresses = {page: f"/{page}?range=all" for page in PAGES}
+        self._addresses["timeline"] = f"/timeline?session={bed.longest()}"
+        visit.page.add_init_script(_NOTE_CONTENT)
+
+    def look(self, page: str, kind: str, more: str = "", *, settles: bool = True) -> Look:
+        """Open a page by its address.
+
+        Args:
+            page: Its name.
+            kind: Which revision it will be of.
+            more: For the address.
+            settles: Whether to wait until all is drawn, not only until its script has run.
+        """
+        self._visit.page.goto("about:blank")  # what the page before still asked for does not count
+        began = time.monotonic()
+        self._visit.page.goto(f"{self._visit.base}{self._addresses[page]}{more}")
+        if settles:
+            self._visit.settle()
+        paints = {name: (ms or 0.0) / 1_000 for name, ms in self._visit.page.evaluate(_PAINTS).items()}
+        deadline = time.monotonic() + _PATIENCE_S
+        while (run := (noted := read_notes(self.log)).run_since(began)) is None:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{page} does not run: see {self.log}")
+            self._visit.page.wait_for_timeout(_LOOK_S * 1_000)
+        return Look(page, kind, run, noted.statements_of(run), paints)
+
+
 @contextmanager
-def _visiting(bed: Bed, log: Path, *options: str) -> Iterator[Visit]:
+def _visiting(bed: Bed, *options: str) -> Iterator[_Tab]:
     """Serve the dashboard with notes, and open a tab that knows all scripts."""
     executable = running.browser_path()
     if executable is None:
         raise RuntimeError("no Chromium or Chrome was found")
+    log = bed.folder / "dashboard.jsonl"
+    log.unlink(missing_ok=True)
     prefix = [sys.executable, "-m", "tests.bench.served", str(log), *options]
     with (
         running.browser(executable) as browser,
         running.dashboard(bed.index, prefix) as base,
         visiting(browser, base) as visit,
     ):
-        visit.page.add_init_script(_NOTE_CONTENT)
         visit.open("/overview")
-        yield visit
-
-
-def _addresses(bed: Bed) -> dict[str, str]:
-    """Spell the address of each page with all its data in range; the timeline is of the longest session."""
-    return {page: f"/{page}?range=all" for page in PAGES} | {"timeline": f"/timeline?session={bed.longest()}"}
-
-
-def _look(visit: Visit, page: str, address: str, kind: str) -> Look:
-    """Open a page by its address and wait until it is drawn."""
-    visit.page.goto("about:blank")  # what the page before still asked for does not count
-    began = time.monotonic()
-    visit.open(address)
-    paints = {name: ms / 1_000 for name, ms in visit.page.evaluate(_PAINTS).items()}
-    return Look(page, kind, began, time.monotonic(), paints)
+        yield _Tab(visit, bed, log)
 
 
 class _News:

@@ -37,6 +37,7 @@ class Statement:
 
     Attributes:
         at: When it began, on the clock that all processes share.
+        thread: In which; every run of a script has one of its own.
         query: The function of `queries` that issued it.
         is_search: Whether it looks for a text.
         ms: To run it and to fetch its rows.
@@ -44,6 +45,7 @@ class Statement:
     """
 
     at: float
+    thread: int
     query: str
     is_search: bool
     ms: float = 0.0
@@ -56,12 +58,14 @@ class Run:
 
     Attributes:
         at: When it began, on the clock that all processes share.
+        thread: In which.
         is_fragment: Whether only a piece of the page ran.
         ms: How long it took.
         cpu_ms: Processor time of the whole server meanwhile.
     """
 
     at: float
+    thread: int
     is_fragment: bool
     ms: float
     cpu_ms: float
@@ -97,7 +101,8 @@ class Notes:
                 return original(script, context)
             finally:
                 ms, cpu_ms = 1_000 * (time.monotonic() - at), 1_000 * (time.process_time() - cpu_s)
-                self.add("run", asdict(Run(at, bool(context.fragment_ids_this_run), ms, cpu_ms)))
+                run = Run(at, threading.get_ident(), bool(context.fragment_ids_this_run), ms, cpu_ms)
+                self.add("run", asdict(run))
 
         return wrapped
 
@@ -140,7 +145,7 @@ class Cursor:
         """Begin a statement; the one before is over."""
         self._end()
         is_search = bool(parameters and parameters.get("text"))
-        self._statement = Statement(time.monotonic(), _query(sys._getframe(2)), is_search)
+        self._statement = Statement(time.monotonic(), threading.get_ident(), _query(sys._getframe(2)), is_search)
 
     def _end(self) -> None:
         """Note a statement that is over."""
