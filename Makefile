@@ -43,14 +43,10 @@ format: $(VENV)/.dev ## Format the code
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format .
 
-# The generated storage has the sizes of a heavy user: a session of the bundled sample has 16 events, theirs a hundred.
-# Then every query of the pages, on a made-up index of 100,000 parts: your own index keeps the results, if there is one.
-ROWS ?= 100000
-bench: $(VENV)/.run ## Measure token extraction, the bulk load and the deriving of exchanges; then all queries
-	@scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT && \
-		$(BIN)/python -m tests.corpus --size S --out "$$scratch/opencode" >/dev/null && \
-		$(BIN)/python -m indexer.load_benchmark --data "$$scratch/opencode" $(ARGS)
-	@$(BIN)/python -m indexer benchmark --rows $(ROWS)
+# S takes minutes, M and L the better part of two hours and 20 GB of disk. FOLDER=DIR keeps the generated storages.
+SIZES ?= S
+bench: $(VENV)/.dev ## Measure everything against bare work in the same run, into docs/benchmarks.md (SIZES=S,M,L)
+	@$(BIN)/python -m tests.bench --sizes $(SIZES) $(if $(FOLDER),--folder $(FOLDER)) $(ARGS)
 
 stress: $(VENV)/.dev ## Kill the indexer 300 times, hand over 200 times, read while documents arrive (an hour)
 	@$(BIN)/python -m tests.stress $(ARGS)

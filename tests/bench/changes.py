@@ -24,7 +24,7 @@ CHANGE_MS = 50.0
 LATENCY = Target(1.0, sizes=("M", "L"))
 RATE = 10.0
 _PAUSE_S = 0.5
-_PATIENCE_S = 60.0
+_PATIENCE_S = 180.0  # where events get lost, a comparison finds it
 _LOOK_S = 0.005
 LIVE_S = {"S": 20.0, "M": 60.0, "L": 60.0}
 

@@ -132,7 +132,7 @@ class Following:
     def _real_time_at(self) -> float:
         """Wait until readers are told; return when the link to that revision was made, seconds since 1970."""
         looked_at = ""
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + _PATIENCE_S
         while time.monotonic() < deadline:
             link = os.readlink(self._bed.index)
             if link != looked_at:

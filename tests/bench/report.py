@@ -95,25 +95,28 @@ def promise(figures: Iterable[Figure]) -> str:
     words = []
     for figure in figures:
         if figure.target is not None:
-            limit = f"{figure.target.limit:,g}{'x' if figure.target.is_ratio else f' {figure.unit}'}"
+            limit = f"{figure.target.limit:,g}{'x the floor' if figure.target.is_ratio else f' {figure.unit}'}"
             only = "" if figure.target.sizes == SIZES else f" ({', '.join(figure.target.sizes)})"
             words.append(f"under {limit}{only}")
     return "; ".join(dict.fromkeys(words))
 
 
 def _summary(figures: Sequence[Figure]) -> list[str]:
-    """Count what is met, and name what is missed."""
+    """Count what is met, and name what is missed; figures of pages in one line."""
     judged = [figure for figure in figures if figure.is_met is not None]
-    missed = [figure for figure in judged if not figure.is_met]
-    lines = [f"{len(judged) - len(missed)} of {len(judged)} figures with a target meet it" + (":" if missed else ".")]
+    missed: dict[str, list[Figure]] = {}
+    for figure in judged:
+        if not figure.is_met:
+            title, _ = _PARTS[figure.part]
+            what = f"{title}, {figure.name}, {figure.size} {figure.storage} ({promise([figure])})"
+            missed.setdefault(what, []).append(figure)
+    met = len(judged) - sum(map(len, missed.values()))
+    lines = [f"{met} of {len(judged)} figures with a target meet it{'; these do not:' if missed else '.'}"]
     if missed:
-        lines[0] = lines[0].replace(" meet it:", " meet it; these do not:")
         lines.append("")
-    for figure in missed:
-        what = f"{figure.subject}: {figure.name}" if figure.subject else figure.name
-        lines.append(
-            f"- {_PARTS[figure.part][0]}, {what}, {figure.size} {figure.storage}: {cell(figure)} ({promise([figure])})"
-        )
+    for what, found in missed.items():
+        values = [f"{figure.subject} {amount(figure.value, figure.unit)}".strip() for figure in found]
+        lines.append(f"- {what}: {', '.join(values)}")
     return lines
 
 
@@ -143,9 +146,13 @@ def _pages_tables(figures: Sequence[Figure]) -> list[str]:
         for subject in dict.fromkeys(figure.subject for figure in of_size):
             found = {figure.name: cell(figure) for figure in of_size if figure.subject == subject}
             table.append([subject, *(found.get(name, "") for name in names)])
+        if size == "L":
+            table[0].append(f"M → L, {names[0]}")
+            for row in table[1:]:
+                row.append(_growth({f.size: f for f in figures if (f.subject, f.name) == (row[0], names[0])}))
         promised = [promise([figure for figure in of_size if figure.name == name]) for name in names]
         if any(promised):
-            table.append(["target", *promised])
+            table.append(["target", *promised, *[""] * (len(table[0]) - 1 - len(promised))])
         lines += [f"Size {size}, {of_size[0].storage}:", "", *_table(table), ""]
     return lines[:-1]
 
