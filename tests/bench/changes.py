@@ -26,7 +26,7 @@ RATE = 10.0
 _PAUSE_S = 0.5
 _PATIENCE_S = 180.0  # where events get lost, a comparison finds it
 _LOOK_S = 0.005
-LIVE_S = {"S": 20.0, "M": 60.0, "L": 60.0}
+LIVE_S = {"S": 10.0, "M": 60.0, "L": 60.0}
 
 _ANSWERS = """
     SELECT message_id, session_id FROM messages

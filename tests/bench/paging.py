@@ -5,11 +5,13 @@ import math
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
+
+import playwright.sync_api
 
 from indexer.publish import IndexReader
 from tests.bench import served
@@ -25,7 +27,7 @@ from tests.stress import readers
 
 PAGES = sorted(path.stem for path in (running.ROOT / "pages").glob("[a-z]*.py"))
 RERUN, PAINT, SEARCH = Target(200.0), Target(2.0), Target(200.0, sizes=("L",))
-VISITS = {"S": 2, "M": 3, "L": 3}
+VISITS = {"S": 1, "M": 3, "L": 3}
 # A word of titles and texts, a rare one, one that is nowhere.
 WORDS = ("cart", "corden", "nowhere-at-all")
 _PATIENCE_S = 60.0
@@ -127,9 +129,10 @@ def pages(bed: Bed) -> Iterator[Figure]:
         news, looks, searches = _News(bed), list[Look](), list[tuple[str, Look]]()
         for page in PAGES:
             for _ in range(VISITS[bed.size]):
-                looks += [_look_at_new(tab, news, page), _look_again(tab, page)]
+                looks.append(_look_at(tab, page, _NEW, news.publish))
+                looks.append(_look_at(tab, page, _SAME, lambda: None))
         for word in WORDS * VISITS[bed.size]:
-            searches.append((word, _look_at_new(tab, news, "sessions", f"&q={word}")))
+            searches.append((word, _look_at(tab, "sessions", _NEW, news.publish, f"&q={word}")))
         peak = peak_mb(read_notes(tab.log).pid)
     for page in PAGES:
         for kind in (_NEW, _SAME):
@@ -237,23 +240,26 @@ def _visiting(bed: Bed, *options: str) -> Iterator[_Tab]:
         yield _Tab(visit, bed, log)
 
 
-def _look_at_new(tab: _Tab, news: "_News", page: str, more: str = "") -> Look:
-    """Open a page on a revision that it was not opened on before: the newest one may not be open yet."""
-    for _ in range(_ATTEMPTS):
-        news.publish()
-        look = tab.look(page, _NEW, more)
-        if look.is_of_new:
-            return look
-    raise RuntimeError(f"{page} never shows what is new")
+def _look_at(tab: _Tab, page: str, kind: str, prepare: Callable[[], None], more: str = "") -> Look:
+    """Look until the revision is of that kind: a new one may not be open yet, the same one be no longer the newest.
 
-
-def _look_again(tab: _Tab, page: str) -> Look:
-    """Open a page on the revision that it was opened on before; meanwhile the indexer may have recorded something."""
+    Args:
+        tab: Where to.
+        page: Its name.
+        kind: Which revision it must be of.
+        prepare: Called before each look.
+        more: For the address.
+    """
     for _ in range(_ATTEMPTS):
-        look = tab.look(page, _SAME)
-        if not look.is_of_new:
+        prepare()
+        try:
+            look = tab.look(page, kind, more)
+        except playwright.sync_api.TimeoutError as error:  # said, lest the next look hides it
+            print(f"  {page} was not drawn: {error.message.splitlines()[0]}", flush=True)
+            continue
+        if look.is_of_new == (kind == _NEW):
             return look
-    raise RuntimeError(f"{page} always shows something new")
+    raise RuntimeError(f"{page} was never of the {kind}")
 
 
 class _News:
