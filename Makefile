@@ -43,7 +43,7 @@ format: $(VENV)/.dev ## Format the code
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format .
 
-# S takes minutes, M and L the better part of two hours and 20 GB of disk. FOLDER=DIR keeps the generated storages.
+# S takes five minutes, M and L an hour and 12 GB of disk. FOLDER=DIR keeps the generated storages.
 SIZES ?= S
 bench: $(VENV)/.dev ## Measure everything against bare work in the same run, into docs/benchmarks.md (SIZES=S,M,L)
 	@$(BIN)/python -m tests.bench --sizes $(SIZES) $(if $(FOLDER),--folder $(FOLDER)) $(ARGS)

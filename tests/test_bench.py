@@ -136,6 +136,7 @@ def test_markdown_sizes_stand_side_by_side() -> None:
     found = markdown(report).splitlines()
 
     assert "0 of 1 figures with a target meet it; these do not:" in found
+    assert any(line.endswith("Samples of a figure: S 3, M 3, L 3.") for line in found)
     assert "- First index, first index, M json (under 4x the floor (M)): 9.00 s" in found
     assert (
         "| json | first index, against: read | 9.00 s, 9.0x of 1.00 s | 9.00 s, 9.0x of 1.00 s, **missed** "

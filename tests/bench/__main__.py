@@ -59,6 +59,8 @@ def main(arguments: list[str] | None = None) -> int:
     """
     options = _parse(arguments)
     result = figures.read(options.json, machine.describe())
+    if options.json.is_file() and not result.figures:
+        print(f"{options.json} is of another machine or other versions: it is replaced", flush=True)
     measured: list[Figure] = []
     is_whole = True
     with _kept_or_temporary(options.folder) as folder, _no_settings(folder):

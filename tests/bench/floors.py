@@ -14,7 +14,6 @@ from pathlib import Path
 import orjson
 
 READ, PARSE = "read", "parse"
-_TABLES = ("session", "message", "part")
 
 
 def files(data_dir: Path) -> list[str]:
@@ -38,16 +37,16 @@ def parse_tree(paths: list[str]) -> None:
 
 def read_rows(con: sqlite3.Connection) -> None:
     """Read every row that holds sessions, messages and parts."""
-    for table in _TABLES:
+    for table in ("session", "message", "part"):
         for _ in con.execute(f"SELECT * FROM {table}"):
             pass
 
 
 def parse_rows(con: sqlite3.Connection) -> None:
     """Read the same rows, and parse the document of each."""
-    read_sessions = con.execute("SELECT * FROM session")
-    read_sessions.fetchall()
-    for table in _TABLES[1:]:
+    for _ in con.execute("SELECT * FROM session"):  # has columns of its own, no document
+        pass
+    for table in ("message", "part"):
         for *_, data in con.execute(f"SELECT * FROM {table}"):
             orjson.loads(data)
 

@@ -64,9 +64,9 @@ def load(bed: Bed) -> Iterator[Figure]:
 
 def restart(bed: Bed) -> Iterator[Figure]:
     """Measure how long `run` takes to follow an index that is up to date."""
-    bare = [run([sys.executable, "-c", "import indexer.__main__"], bed.log).seconds for _ in range(RESTARTS)]
-    taken = []
+    bare, taken = [], []
     for _ in range(RESTARTS):
+        bare.append(run([sys.executable, "-c", "import indexer.__main__"], bed.log).seconds)
         with Following(bed) as indexer:
             taken.append(indexer.ready_s)
     yield Figure(

@@ -67,7 +67,7 @@ def markdown(report: Report) -> str:
     for part in parts:
         title, words = _PARTS[part]
         figures = [figure for figure in report.figures if figure.part == part]
-        lines += ["", f"## {title}", "", words, ""]
+        lines += ["", f"## {title}", "", f"{words} {_samples(figures)}", ""]
         lines += _pages_tables(figures) if figures[0].subject else _sizes_table(figures)
     return "\n".join(lines) + "\n"
 
@@ -118,6 +118,16 @@ def _summary(figures: Sequence[Figure]) -> list[str]:
         values = [f"{figure.subject} {amount(figure.value, figure.unit)}".strip() for figure in found]
         lines.append(f"- {what}: {', '.join(values)}")
     return lines
+
+
+def _samples(figures: Sequence[Figure]) -> str:
+    """Say how many samples the figures of each size have."""
+    words = []
+    for size in SIZES:
+        counts = sorted({figure.samples for figure in figures if figure.size == size})
+        if counts:
+            words.append(f"{size} {' to '.join(str(count) for count in counts[:: max(len(counts) - 1, 1)])}")
+    return f"Samples of a figure: {', '.join(words)}."
 
 
 def _sizes_table(figures: Sequence[Figure]) -> list[str]:
