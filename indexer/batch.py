@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
+from typing import Any
 
 import duckdb
 import pyarrow
@@ -180,13 +181,14 @@ def _write_stamps(database: Database, batch: Batch) -> None:
         return
     kinds = {kind for kind, _ in batch.looked}
     kinds |= {"orphan"} if "message" in kinds else set()
+    looked, values = sql.among([document_id for _, document_id in batch.looked])
     database.con.execute(
         f"""
         DELETE FROM read_stamps
-        WHERE document_id IN {sql.texts(document_id for _, document_id in batch.looked)}
+        WHERE document_id IN {looked}
           AND document_kind IN {sql.texts(kinds)} AND list_contains($sources::INTEGER[], source_id)
         """,
-        {"sources": sorted(batch.looked_sources)},
+        {**values, "sources": sorted(batch.looked_sources)},
     )
     unique = {(row.source_id, row.document_kind, row.document_id): row for row in batch.stamps}
     database.add_rows(StampRow.TABLE, arrow_table(StampRow, list(unique.values())))
@@ -211,18 +213,19 @@ class _HeldPart:
 def _held_parts(con: duckdb.DuckDBPyConnection, batch: Batch) -> list[_HeldPart]:
     """Read which parts of the index have the ids of new ones, or belong to messages that are rewritten or gone."""
     part_ids, message_ids = [row.part_id for row in batch.parts], [*batch.rewritten, *batch.gone_messages]
-    conditions = [f"part_id IN {sql.keys(part_ids)}"] if part_ids else []
-    conditions += [f"message_id IN {sql.texts(message_ids)}"] if message_ids else []
-    rows = {
-        row
-        for condition in conditions  # one column at a time: OR would read all parts
-        for row in con.execute(
-            f"""
-            SELECT rowid, part_id, message_id, session_id, is_orphan, deleted_at IS NOT NULL
-            FROM parts WHERE {condition}
-            """
-        ).fetchall()
-    }
+    rows: set[tuple[Any, ...]] = set()
+    for column, ids in (("part_id", part_ids), ("message_id", message_ids)):  # OR would read all parts
+        wanted, values = sql.among(ids, is_key=column == "part_id")
+        if ids:
+            rows.update(
+                con.execute(
+                    f"""
+                    SELECT rowid, part_id, message_id, session_id, is_orphan, deleted_at IS NOT NULL
+                    FROM parts WHERE {column} IN {wanted}
+                    """,
+                    values,
+                ).fetchall()
+            )
     return [_HeldPart(*row) for row in sorted(rows)]
 
 
@@ -252,8 +255,9 @@ class _Stale:
 def _stale(con: duckdb.DuckDBPyConnection, batch: Batch, held: Sequence[_HeldPart]) -> _Stale:
     """Read what the rows of a batch replace."""
     replaced = {*batch.rewritten, *batch.gone_messages}
-    query = f"SELECT DISTINCT session_id, fork_key FROM messages WHERE message_id IN {sql.keys(replaced)}"
-    known = con.execute(query).fetchall() if replaced else []
+    wanted, values = sql.among(replaced, is_key=True)
+    query = f"SELECT DISTINCT session_id, fork_key FROM messages WHERE message_id IN {wanted}"
+    known = con.execute(query, values).fetchall() if replaced else []
     # parts without their message may be of another session
     orphaned = {part.session_id for part in held if part.is_orphan and part.session_id and part.message_id in replaced}
     # messages may turn a deleted session into nothing but a name, without a parent
@@ -339,7 +343,8 @@ def _remove_replaced_parts(con: duckdb.DuckDBPyConnection, batch: Batch, held: S
     rewritten = set(batch.rewritten)
     # the text of a part that a rewritten message no longer has goes, too
     if stale := [part.part_id for part in held if part.part_id in new or part.message_id in rewritten]:
-        con.execute(f"DELETE FROM part_bodies WHERE part_id IN {sql.keys(stale)}")
+        wanted, values = sql.among(stale, is_key=True)
+        con.execute(f"DELETE FROM part_bodies WHERE part_id IN {wanted}", values)
     # a row of the third generation has a body and no part
     third = {row.message_id for row in batch.messages if row.generation == Generation.SESSION_MESSAGE_ROWS} | superseded
     if bodies := third & rewritten:

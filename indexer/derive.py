@@ -4,7 +4,7 @@ This module reads the rows of these sessions, and writes what differs. How it fo
 functions (`exchanges.py`, `session_numbers.py`), the same for a first index, a live change and a backfill.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from operator import attrgetter
 from typing import NamedTuple, TypeVar
 
@@ -162,13 +162,21 @@ def _read_changed(
     con: duckdb.DuckDBPyConnection, message_ids: Collection[str], part_ids: Collection[str]
 ) -> tuple[list[Message], list[Part]]:
     """Read some messages and parts: by their own ids, for that is what the indexes find at once."""
-    messages = _read(con, Message, "messages", f"message_id IN {sql.keys(message_ids)}")
-    return messages, _read(con, Part, "parts", f"part_id IN {sql.keys(part_ids)}") if part_ids else []
+    wanted, values = sql.among(message_ids, is_key=True)
+    messages = _read(con, Message, "messages", f"message_id IN {wanted}", values)
+    wanted, values = sql.among(part_ids, is_key=True)
+    return messages, _read(con, Part, "parts", f"part_id IN {wanted}", values) if part_ids else []
 
 
-def _read(con: duckdb.DuckDBPyConnection, row_type: type[_Row], table: str, condition: str) -> list[_Row]:
+def _read(
+    con: duckdb.DuckDBPyConnection,
+    row_type: type[_Row],
+    table: str,
+    condition: str,
+    values: Mapping[str, object] | None = None,
+) -> list[_Row]:
     """Read the rows of a table that a condition holds for."""
-    rows = con.execute(f"SELECT {select_list(row_type)} FROM {table} WHERE {condition}").fetchall()
+    rows = con.execute(f"SELECT {select_list(row_type)} FROM {table} WHERE {condition}", values or {}).fetchall()
     return list(map(row_type._make, rows))
 
 

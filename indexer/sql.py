@@ -6,6 +6,7 @@ import duckdb
 import pyarrow
 
 _JOINED_KEYS = 50  # DuckDB's dynamic_or_filter_threshold
+_WRITTEN_OUT = 500
 
 
 def text(value: str) -> str:
@@ -43,6 +44,24 @@ def keys(values: Collection[str]) -> str:
     if not 0 < len(values) <= _JOINED_KEYS:
         return texts(values)
     return f"(SELECT unnest([{', '.join(map(text, values))}]))"
+
+
+def among(values: Collection[str], *, is_key: bool = False) -> tuple[str, dict[str, list[str]]]:
+    """Write ids as the right side of an IN, however many there are.
+
+    To find 2,600 of 150,000 parts took 18 ms with constants and 2 with a parameter: most of it went into reading the
+    query. Of 40,000 that also took 100 MB.
+
+    Args:
+        values: As in `texts`.
+        is_key: The left side is the primary key of a large table.
+
+    Returns:
+        Text as that of `texts` or `keys`, or a parameter; and the value of the parameter `names`, if it is one.
+    """
+    if len(values) > _WRITTEN_OUT:
+        return "(SELECT unnest($names::VARCHAR[]))", {"names": list(values)}
+    return (keys if is_key else texts)(values), {}
 
 
 def insert(con: duckdb.DuckDBPyConnection, table: str, incoming: pyarrow.Table) -> None:
