@@ -3,15 +3,19 @@
 import fcntl
 import json
 import os
+import shutil
+import sys
 import tarfile
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pytest
 
-from indexer import bulk_loader
+from indexer import bulk_loader, sample
+from indexer.database import private_folder
 from indexer.publish import IndexReader
 from tests.builders import Doc, write_json_tree
 from tests.indexing import index
@@ -30,14 +34,42 @@ DATA_SETS = {
 
 MOST_CORES = 7  # more processes would want more memory than a small machine has
 
+_measured: set[str] = set()  # tests of which a case was run
+
 Once = Callable[[str, Callable[[Path], object]], Path]
 BuildIndex = Callable[..., Path]
+OwnIndex = Callable[..., Path]
 OpenIndex = Callable[..., duckdb.DuckDBPyConnection]
 
 
 def pytest_xdist_auto_num_workers() -> int:
     """Say in how many processes `make test` runs tests: one more than cores, as tests wait for pages and processes."""
     return min(os.cpu_count() or 1, MOST_CORES) + 1
+
+
+def pytest_configure() -> None:
+    """Measure no process that a test starts: `coverage` does so to reach pytest's own, which run already."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        os.environ.pop("COVERAGE_PROCESS_CONFIG", None)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Measure the first case of each test only: measuring costs half as much as a test, and others run the same lines.
+
+    So what `make test` reports is what is covered at least.
+    """
+    name, here, in_threads = item.nodeid.partition("[")[0], sys.gettrace(), threading.gettrace()
+    if name not in _measured:
+        _measured.add(name)
+        return (yield)
+    sys.settrace(None)
+    threading.settrace(None)
+    try:
+        return (yield)
+    finally:
+        sys.settrace(here)
+        threading.settrace(in_threads)
 
 
 def expected(archive: str) -> dict[str, Any]:
@@ -106,6 +138,38 @@ def real_path(once: Once, data_set: Callable[[str], Path]) -> Callable[[str], Pa
         return once(f"index-{name}", lambda folder: index(folder / "index.duckdb", data_set(name))) / "index.duckdb"
 
     return path_of
+
+
+@pytest.fixture(scope="session")
+def priced_path(once: Once, data_set: Callable[[str], Path]) -> Callable[[str], Path]:
+    """Return the path of the index of a real data set, with the prices of its models. Never write to it."""
+
+    def path_of(name: str) -> Path:
+        """Index the set unless that was done before."""
+
+        def fill(folder: Path) -> None:
+            """Index it by OpenCode's configuration of the sample, which names the same models."""
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setenv("OPENCODE_CONFIG", str(sample.CONFIGURATION))
+                index(folder / "index.duckdb", data_set(name))
+
+        return once(f"priced-{name}", fill) / "index.duckdb"
+
+    return path_of
+
+
+@pytest.fixture
+def own_index(tmp_path: Path, real_path: Callable[[str], Path], no_retries: None) -> OwnIndex:
+    """Copy the index of a real data set, for a test that writes to it."""
+
+    def copy(name: str, folder: str = ".") -> Path:
+        """Copy what was indexed once, `index.duckdb`, into a folder below the test's, and return the path."""
+        made, own = real_path(name), tmp_path / folder / "index.duckdb"
+        shutil.copytree(private_folder(made), private_folder(own))
+        own.symlink_to(made.readlink())
+        return own
+
+    return copy
 
 
 @pytest.fixture

@@ -26,10 +26,11 @@ from tests.builders import (
     write_json_tree,
     write_sqlite,
 )
-from tests.conftest import DATA_SETS, BuildIndex, OpenIndex, expected
+from tests.conftest import DATA_SETS, BuildIndex, OpenIndex, OwnIndex, expected
 
 COUNTERS = ("input", "output", "reasoning", "cache_read", "cache_write")
 DataSet = Callable[[str], Path]
+RealPath = Callable[[str], Path]
 
 
 def totals_of(index: Path) -> Totals:
@@ -91,12 +92,12 @@ def added(*usages: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", ["json", "sqlite"])
-def test_bulk_real_set_equals_truth(name: str, data_set: DataSet, build_index: BuildIndex) -> None:
+def test_bulk_real_set_equals_truth(name: str, real_path: RealPath) -> None:
     """Rows, grand total, every model and every session, fork copies once."""
     truth = expected(DATA_SETS[name][0])
     second_api = second_api_sessions(truth)
 
-    found = totals_of(build_index(data_set(name)))
+    found = totals_of(real_path(name))
 
     counts = truth["observed"]["counts"]
     rows_of_second_api = counts["v2_message"]
@@ -125,12 +126,10 @@ def test_bulk_real_set_equals_truth(name: str, data_set: DataSet, build_index: B
 
 
 @pytest.mark.parametrize("name", ["json", "sqlite"])
-def test_bulk_real_set_shows_the_same_facts_as_a_plain_reading(
-    name: str, data_set: DataSet, build_index: BuildIndex
-) -> None:
+def test_bulk_real_set_shows_the_same_facts_as_a_plain_reading(name: str, real_path: RealPath) -> None:
     """Types, tools, errors, failures and orphans are counted as an independent reader counts them."""
     observed = expected(DATA_SETS[name][0])["observed"]
-    reader = IndexReader(build_index(data_set(name)))
+    reader = IndexReader(real_path(name))
     con = reader.connection()
 
     def counted(sql: str) -> dict[str, int]:
@@ -174,10 +173,10 @@ def test_bulk_real_set_shows_the_same_facts_as_a_plain_reading(
 
 @pytest.mark.parametrize(("name", "is_client_inclusive"), [("json", True), ("sqlite", False)])
 def test_bulk_real_set_tells_whether_output_contains_reasoning(
-    name: str, is_client_inclusive: bool, data_set: DataSet, build_index: BuildIndex
+    name: str, is_client_inclusive: bool, real_path: RealPath
 ) -> None:
     """1.1 counts reasoning inside output, 1.18 beside it; the arithmetic of each row says so."""
-    reader = IndexReader(build_index(data_set(name)))
+    reader = IndexReader(real_path(name))
 
     found = (
         reader.connection()
@@ -198,11 +197,11 @@ def test_bulk_real_set_tells_whether_output_contains_reasoning(
     assert inside == (reasoning if is_client_inclusive else 0)
 
 
-def test_bulk_live_database_reads_its_write_ahead_log(data_set: DataSet, build_index: BuildIndex) -> None:
+def test_bulk_live_database_reads_its_write_ahead_log(real_path: RealPath) -> None:
     """The main file holds the schema or less; one answer is still streaming."""
     observed = expected("opencode-1.18-live-wal-A")["observed"]
 
-    found = totals_of(build_index(data_set("live-wal")))
+    found = totals_of(real_path("live-wal"))
 
     assert (found["sessions"], found["messages"], found["parts"]) == (3, 9, 26)
     assert_equals_truth(found, observed["total"])
@@ -211,24 +210,22 @@ def test_bulk_live_database_reads_its_write_ahead_log(data_set: DataSet, build_i
 
 
 @pytest.mark.parametrize(("name", "parts"), [("migrated-before", 2031), ("migrated-intermediate", 2023)])
-def test_bulk_storage_around_the_migration_has_the_same_total(
-    name: str, parts: int, data_set: DataSet, build_index: BuildIndex
-) -> None:
+def test_bulk_storage_around_the_migration_has_the_same_total(name: str, parts: int, real_path: RealPath) -> None:
     """The migration only drops the orphaned parts."""
     json_truth = expected("opencode-1.1-json-A")["served"]["recorded_without_fork_copies"]
 
-    found = totals_of(build_index(data_set(name)))
+    found = totals_of(real_path(name))
 
     assert (found["sessions"], found["messages"], found["parts"]) == (114, 672, parts)
     assert found["fork_copies"] == 9
     assert_equals_truth(found, json_truth)
 
 
-def test_bulk_both_stores_counts_what_both_hold_once(data_set: DataSet, build_index: BuildIndex) -> None:
+def test_bulk_both_stores_counts_what_both_hold_once(real_path: RealPath) -> None:
     """The union by id: nothing twice, and nothing lost that only one store has."""
     truth = expected("opencode-migrated-both-A")
 
-    index = build_index(data_set("migrated-after"))
+    index = real_path("migrated-after")
 
     found = totals_of(index)
     assert found["sessions"] == truth["rows"]["sqlite"]["session"] + len(truth["sessions"]["only_json"])
@@ -253,9 +250,11 @@ def test_bulk_both_stores_counts_what_both_hold_once(data_set: DataSet, build_in
 
 
 @pytest.mark.parametrize("name", list(DATA_SETS))
-def test_bulk_twice_gives_the_same_index(name: str, data_set: DataSet, build_index: BuildIndex) -> None:
+def test_bulk_twice_gives_the_same_index(
+    name: str, data_set: DataSet, build_index: BuildIndex, own_index: OwnIndex
+) -> None:
     """A second pass writes nothing."""
-    index = build_index(data_set(name))
+    index = own_index(name)
     first = content_of(index)
 
     build_index(data_set(name))
@@ -267,16 +266,16 @@ def test_bulk_twice_gives_the_same_index(name: str, data_set: DataSet, build_ind
     "names", [("migrated-before", "migrated-after"), ("json", "migrated-after"), ("json", "sqlite")]
 )
 def test_bulk_folders_in_any_order_give_the_same_index(
-    names: tuple[str, str], data_set: DataSet, build_index: BuildIndex
+    names: tuple[str, str], data_set: DataSet, build_index: BuildIndex, own_index: OwnIndex
 ) -> None:
     """Together, one after the other, and the other way round."""
     first, second = (data_set(name) for name in names)
     together = build_index(first, second, name="together.duckdb")
-    build_index(first, name="forward.duckdb")
-    forward = build_index(second, name="forward.duckdb")
-    build_index(second, name="backward.duckdb")
+    forward = own_index(names[0], "forward")
+    backward = own_index(names[1], "backward")
 
-    backward = build_index(first, name="backward.duckdb")
+    build_index(second, name="forward/index.duckdb")
+    build_index(first, name="backward/index.duckdb")
 
     assert content_of(forward) == content_of(together)
     assert content_of(backward) == content_of(together)
@@ -684,9 +683,9 @@ def test_bulk_subtree_with_a_missing_parent_stands_alone(open_index: OpenIndex) 
     assert subtree(con) == {"ses_1": (1, 0, 5)}
 
 
-def test_read_totals_is_json_without_exponents(data_set: DataSet, build_index: BuildIndex) -> None:
+def test_read_totals_is_json_without_exponents(real_path: RealPath) -> None:
     """Scripts read plain decimals."""
-    found = totals_of(build_index(data_set("json")))
+    found = totals_of(real_path("json"))
 
     text = json.dumps(found)
 

@@ -12,7 +12,7 @@ import pytest
 from indexer.database import SCHEMA_VERSION, Database
 from indexer.migrations import known
 from indexer.publish import Publisher
-from tests.conftest import BuildIndex
+from tests.conftest import OwnIndex
 from tests.indexer.test_backfill import content_of
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -56,11 +56,9 @@ def run(tmp_path: Path) -> Callable[[str], str]:
     return bash
 
 
-def test_guide_commands_in_order_lose_nothing(
-    run: Callable[[str], str], data_set: Callable[[str], Path], build_index: BuildIndex, tmp_path: Path
-) -> None:
+def test_guide_commands_in_order_lose_nothing(run: Callable[[str], str], own_index: OwnIndex, tmp_path: Path) -> None:
     """Try, back up and restore, migrate, roll back and fill again: the content is the same at the end."""
-    index = build_index(data_set("json"))
+    index = own_index("json")
     content = content_of(index)
     with Database.open_existing(index) as database:
         database.migrate(1)

@@ -15,6 +15,7 @@ from tests.builders import START_MS, Doc, assistant, part, session, step_finish,
 from tests.conftest import BuildIndex, OpenIndex
 
 DataSet = Callable[[str], Path]
+RealPath = Callable[[str], Path]
 Json = dict[str, Any]
 
 # The story's validation query: how much of the history became exchanges and traces.
@@ -33,10 +34,10 @@ VALIDATION = "SELECT (SELECT count(*) FROM exchanges), (SELECT count(*) FROM exc
     ],
 )
 def test_rebuild_real_set_has_the_published_numbers(
-    name: str, exchanges: int, traces: int, data_set: DataSet, build_index: BuildIndex
+    name: str, exchanges: int, traces: int, real_path: RealPath
 ) -> None:
     """The numbers that come with the data."""
-    reader = IndexReader(build_index(data_set(name)))
+    reader = IndexReader(real_path(name))
 
     found = reader.connection().execute(VALIDATION).fetchone()
 
@@ -99,11 +100,11 @@ def test_rebuild_real_set_equals_an_independent_count(
     name: str,
     read: Callable[[Path], tuple[dict[str, Json], list[Json]]],
     data_set: DataSet,
-    build_index: BuildIndex,
+    real_path: RealPath,
 ) -> None:
     """Every trace, its exchange and its kind, from the documents themselves."""
     messages, parts = read(data_set(name))
-    reader = IndexReader(build_index(data_set(name)))
+    reader = IndexReader(real_path(name))
 
     found = (
         reader.connection()

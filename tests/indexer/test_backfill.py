@@ -12,7 +12,7 @@ from indexer.backfill import backfill
 from indexer.database import Database
 from indexer.publish import IndexReader, Publisher
 from tests.builders import assistant, session, tokens, user, write_json_tree
-from tests.conftest import DATA_SETS, BuildIndex
+from tests.conftest import DATA_SETS, BuildIndex, OwnIndex
 from tests.indexer.test_migrations import BOOKKEEPING, Rows, rows_of
 from tests.test_command_line import indexer
 
@@ -78,9 +78,9 @@ def delete_sessions(data_dir: Path, session_ids: list[str]) -> None:
 
 
 @pytest.mark.parametrize("name", list(DATA_SETS))
-def test_backfill_blanked_real_set_equals_a_fresh_index(name: str, data_set: DataSet, build_index: BuildIndex) -> None:
+def test_backfill_blanked_real_set_equals_a_fresh_index(name: str, own_index: OwnIndex) -> None:
     """Every derived column and table, from every real set."""
-    index = build_index(data_set(name))
+    index = own_index(name)
     fresh = content_of(index)
     blank(index)
 
@@ -128,11 +128,9 @@ def read(index: Path, sql: str) -> list[tuple[object, ...]]:
         reader.close()
 
 
-def test_backfill_in_small_transactions_gives_the_same(
-    data_set: DataSet, build_index: BuildIndex, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_backfill_in_small_transactions_gives_the_same(own_index: OwnIndex, monkeypatch: pytest.MonkeyPatch) -> None:
     """Children apart from their parents, copies apart from their originals: nothing depends on who comes together."""
-    index = build_index(data_set("sqlite"))
+    index = own_index("sqlite")
     fresh = content_of(index)
     blank(index)
     monkeypatch.setattr(backfill_module, "SESSIONS_PER_TRANSACTION", 7)
@@ -142,9 +140,9 @@ def test_backfill_in_small_transactions_gives_the_same(
     assert content_of(index) == fresh
 
 
-def test_backfill_again_changes_nothing(data_set: DataSet, build_index: BuildIndex) -> None:
+def test_backfill_again_changes_nothing(own_index: OwnIndex) -> None:
     """Idempotent, on an index that lacks nothing."""
-    index = build_index(data_set("sqlite"))
+    index = own_index("sqlite")
     fresh = content_of(index)
 
     results = [filled(index), filled(index)]
@@ -153,11 +151,9 @@ def test_backfill_again_changes_nothing(data_set: DataSet, build_index: BuildInd
     assert [result.messages_filled for result in results] == [0, 0]
 
 
-def test_backfill_interrupted_is_finished_by_the_next(
-    data_set: DataSet, build_index: BuildIndex, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_backfill_interrupted_is_finished_by_the_next(own_index: OwnIndex, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is cut short is whole up to the last transaction."""
-    index = build_index(data_set("json"))
+    index = own_index("json")
     fresh = content_of(index)
     blank(index)
     monkeypatch.setattr(backfill_module, "SESSIONS_PER_TRANSACTION", 20)
@@ -174,9 +170,9 @@ def test_backfill_interrupted_is_finished_by_the_next(
     assert content_of(index) == fresh
 
 
-def test_backfill_command_migrates_fills_and_publishes(data_set: DataSet, build_index: BuildIndex) -> None:
+def test_backfill_command_migrates_fills_and_publishes(own_index: OwnIndex) -> None:
     """One command for an index of an older version."""
-    index = build_index(data_set("json"))
+    index = own_index("json")
     fresh = content_of(index)
     blank(index)
     with Database.open_existing(index) as database:
@@ -199,9 +195,9 @@ def test_backfill_command_without_an_index_says_so(tmp_path: Path) -> None:
     assert "python -m indexer bulk" in done.stderr
 
 
-def test_bookkeeping_is_all_that_is_not_compared(data_set: DataSet, build_index: BuildIndex) -> None:
+def test_bookkeeping_is_all_that_is_not_compared(real_path: Callable[[str], Path]) -> None:
     """The comparison above sees every table that a data set fills."""
-    compared = content_of(build_index(data_set("sqlite")))
+    compared = content_of(real_path("sqlite"))
 
     empty = {table for table, rows in compared.items() if not rows}
 

@@ -8,13 +8,12 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from indexer import sample
 from pages.ui import display
 from queries import costs
 from queries.period import Scope, days
 from tests.builders import START_MS, assistant, project, session, tokens
 from tests.conftest import DATA_SETS, expected
-from tests.pages.conftest import OpenApp, headline, index, read, texts, turn_page
+from tests.pages.conftest import OpenApp, headline, read, texts, turn_page
 
 RealPath = Callable[[str], Path]
 
@@ -253,21 +252,14 @@ def test_costs_bad_values_in_the_address_are_ignored(open_app: OpenApp, real_pat
     assert app.title[0].value == "Costs"
 
 
-def _priced(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give the models of the sample their made-up prices."""
-    monkeypatch.setenv("OPENCODE_CONFIG", str(sample.CONFIGURATION))
-
-
 @pytest.mark.parametrize("by", costs.GROUPINGS)
 def test_costs_at_list_prices_each_grouping_sums_to_the_headline(
-    by: str, open_app: OpenApp, data_set: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    by: str, open_app: OpenApp, priced_path: RealPath
 ) -> None:
     """Shares and charts go by the list price then; both costs stay beside each other."""
-    _priced(monkeypatch)
-    index(tmp_path / "index.duckdb", data_set("json"))
-    whole = costs.cost_totals(read(tmp_path / "index.duckdb").connection(), Scope())
+    whole = costs.cost_totals(read(priced_path("json")).connection(), Scope())
 
-    app = open_app(tmp_path / "index.duckdb", range="all", by=by, basis="list")
+    app = open_app(priced_path("json"), range="all", by=by, basis="list")
 
     assert not app.exception
     assert headline(app)["Cost at list prices (USD)"] == display.usd(whole.cost_list_usd)

@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,40 +10,33 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner, Result
 
-from indexer import sample
+from indexer.publish import IndexReader
 from queries import costs
+from queries.__main__ import app
 from queries.period import Scope
 from tests.builders import START_MS, assistant, project, session, tokens, write_json_tree
-from tests.conftest import BuildIndex, OpenIndex
+from tests.conftest import BuildIndex
 
 ROOT = Path(__file__).resolve().parents[2]
 DAY_MS = 86_400_000
 
 
-def report(*options: str | Path, columns: int = 200) -> subprocess.CompletedProcess[str]:
-    """Print a report in a process of its own."""
-    return subprocess.run(
-        [sys.executable, "-m", "queries", "costs", *map(str, options)],
-        cwd=ROOT,
-        env={**os.environ, "COLUMNS": str(columns), "TZ": "UTC"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+def report(*options: str | Path) -> Result:
+    """Print a report."""
+    return CliRunner().invoke(app, ["costs", *map(str, options)], env={"COLUMNS": "200"})
 
 
 @pytest.fixture
-def real(build_index: BuildIndex, data_set: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Index the real JSON tree, with the prices of its models."""
-    monkeypatch.setenv("OPENCODE_CONFIG", str(sample.CONFIGURATION))
-    return build_index(data_set("json"))
+def real(priced_path: Callable[[str], Path]) -> Path:
+    """The index of the real JSON tree, with the prices of its models."""
+    return priced_path("json")
 
 
-def test_costs_files_add_up_to_the_totals(real: Path, open_index: OpenIndex, data_set: Callable[[str], Path]) -> None:
+def test_costs_files_add_up_to_the_totals(real: Path) -> None:
     """CSV and JSON hold every row, exact."""
-    whole = costs.cost_totals(open_index(data_set("json")), Scope())
+    whole = costs.cost_totals(IndexReader(real).connection(), Scope())
 
     as_csv = report("--db", real, "--by", "session", "--csv")
     as_json = report("--db", real, "--by", "model", "--json", "--basis", "list")
@@ -58,8 +50,10 @@ def test_costs_files_add_up_to_the_totals(real: Path, open_index: OpenIndex, dat
 
 
 def test_costs_table_ends_with_the_total_and_names_what_is_left_out(real: Path) -> None:
-    """As the Costs page does."""
-    printed = report("--db", real, "--by", "agent")
+    """As the Costs page does; in a process of its own."""
+    command = [sys.executable, "-m", "queries", "costs", "--db", str(real), "--by", "agent"]
+
+    printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
 
     assert printed.returncode == 0
     total = next(line for line in printed.stdout.splitlines() if line.strip().startswith("Total"))
@@ -81,9 +75,8 @@ def test_costs_filters_days_agents_and_projects(build_index: BuildIndex, tmp_pat
 
     def days(*options: str) -> dict[str, str]:
         """Return the recorded cost of each day."""
-        return {
-            row["day"]: row["cost_recorded_usd"] for row in json.loads(report("--db", index, "--json", *options).stdout)
-        }
+        printed = report("--db", index, "--json", "--tz", "UTC", *options)
+        return {row["day"]: row["cost_recorded_usd"] for row in json.loads(printed.stdout)}
 
     second, third = "2026-01-02", "2026-01-03"
     assert days("--since", second) == {third: "4.000000000000", second: "2.000000000000"}
@@ -113,7 +106,7 @@ def test_costs_wrong_usage_is_told(
 
     printed = report("--db", index, *options)
 
-    assert printed.returncode == 2
+    assert printed.exit_code == 2
     assert said in " ".join(printed.stderr.replace("│", " ").split())
 
 
@@ -121,7 +114,7 @@ def test_costs_without_an_index_says_what_to_do(tmp_path: Path) -> None:
     """With exit code 1."""
     printed = report("--db", tmp_path / "none.duckdb")
 
-    assert printed.returncode == 1
+    assert printed.exit_code == 1
     assert "Build it with" in printed.stderr
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from indexer import sample
+from indexer.publish import IndexReader
 from queries.costs import cost_rows, cost_totals
 from queries.period import Scope
 from queries.what_if import Alternative, ListPrice, alternatives
@@ -79,12 +79,9 @@ def test_alternatives_steps_are_requests_and_copies_are_none(open_index: OpenInd
 
 
 @pytest.mark.parametrize("name", ["json", "sqlite"])
-def test_alternatives_at_their_own_price_are_the_list_price(
-    name: str, open_index: OpenIndex, data_set: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_alternatives_at_their_own_price_are_the_list_price(name: str, priced_path: Callable[[str], Path]) -> None:
     """The requests of one model on that very model cost what they cost."""
-    monkeypatch.setenv("OPENCODE_CONFIG", str(sample.CONFIGURATION))
-    con = open_index(data_set(name))
+    con = IndexReader(priced_path(name)).connection()
     scope = Scope(models=("borealis/polar-opus",))
     columns = "from_at, until_at, from_minute, until_minute, over_tokens, upto_tokens, input_usd, output_usd"
     rows = con.execute(
