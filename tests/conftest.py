@@ -32,6 +32,9 @@ DATA_SETS = {
     "migrated-after": ("opencode-migrated-both-A", "after/opencode"),
 }
 
+# one of each kind: migrated-before holds just what json does, and migrated-intermediate the same as rows
+KINDS_OF_SETS = ("json", "sqlite", "migrated-after", "live-wal")
+
 MOST_CORES = 7  # more processes would want more memory than a small machine has
 
 _measured: set[str] = set()  # tests of which a case was run

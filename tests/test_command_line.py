@@ -1,30 +1,33 @@
-"""The real command line as a subprocess: what it prints, how it ends, and what it leaves behind."""
+"""The real command line: what it prints, how it ends, and what it leaves behind.
+
+In this process, but for what is about being one: see `tests/commands.py`.
+"""
 
 import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from indexer.database import Database
 from tests.builders import START_MS, assistant, session, tokens, user, write_json_tree, write_sqlite
+from tests.commands import indexer
 from tests.conftest import expected
+from tests.following import wait_for
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMANDS = ("bulk", "run", "status", "check", "totals", "backfill", "migrate", "rollback")
 DataSet = Callable[[str], Path]
 
 
-def indexer(*arguments: str | Path, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    """Run `python -m indexer` to its end."""
+def process(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run `python -m indexer` to its end, as a process."""
     command = [sys.executable, "-m", "indexer", *map(str, arguments)]
-    return subprocess.run(
-        command, cwd=ROOT, env={**os.environ, **(env or {})}, capture_output=True, text=True, timeout=120, check=False
-    )
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
 
 
 @pytest.fixture
@@ -39,8 +42,8 @@ def test_bulk_then_totals_prints_the_truth_of_a_real_set(data_set: DataSet, tmp_
     """The two commands that a script would run."""
     db = tmp_path / "a.duckdb"
 
-    done = indexer("bulk", "--data", data_set("json"), "--db", db)
-    totals = indexer("totals", "--json", "--db", db)
+    done = process("bulk", "--data", data_set("json"), "--db", db)
+    totals = process("totals", "--json", "--db", db)
 
     assert (done.returncode, totals.returncode) == (0, 0)
     assert done.stdout == ""
@@ -160,7 +163,7 @@ def test_totals_without_an_index_says_how_to_build_it(tmp_path: Path) -> None:
 def test_bulk_while_another_indexer_runs_ends_with_3(storage: Path, tmp_path: Path) -> None:
     """One indexer per index; the message names the other one."""
     with Database.open(tmp_path / "a.duckdb"):
-        done = indexer("bulk", "--data", storage, "--db", tmp_path / "a.duckdb")
+        done = process("bulk", "--data", storage, "--db", tmp_path / "a.duckdb")
 
     assert done.returncode == 3
     assert str(os.getpid()) in done.stderr
@@ -201,12 +204,18 @@ def test_run_stays_until_it_is_stopped(number: signal.Signals, storage: Path, tm
     for line in process.stderr:
         if "stop with Ctrl-C" in line:
             break
-    while_running = json.loads(indexer("status", "--json", "--db", db).stdout)
+    wait_for(lambda: status(db)["phase"] == "real-time", "the phase")
+    while_running = status(db)
 
     process.send_signal(number)
 
     assert process.wait(timeout=60) == 0
     process.stderr.close()
-    assert while_running["phase"] == "real-time"
     assert while_running["messages"] == 2
-    assert json.loads(indexer("status", "--json", "--db", db).stdout)["phase"] == "stopped"
+    assert status(db)["phase"] == "stopped"
+
+
+def status(db: Path) -> dict[str, object]:
+    """Return what `status` says."""
+    found: dict[str, object] = json.loads(indexer("status", "--json", "--db", db).stdout)
+    return found

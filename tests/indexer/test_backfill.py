@@ -12,9 +12,9 @@ from indexer.backfill import backfill
 from indexer.database import Database
 from indexer.publish import IndexReader, Publisher
 from tests.builders import assistant, session, tokens, user, write_json_tree
-from tests.conftest import DATA_SETS, BuildIndex, OwnIndex
+from tests.commands import indexer
+from tests.conftest import KINDS_OF_SETS, BuildIndex, OwnIndex
 from tests.indexer.test_migrations import BOOKKEEPING, Rows, rows_of
-from tests.test_command_line import indexer
 
 DataSet = Callable[[str], Path]
 
@@ -77,7 +77,7 @@ def delete_sessions(data_dir: Path, session_ids: list[str]) -> None:
             file.unlink()
 
 
-@pytest.mark.parametrize("name", list(DATA_SETS))
+@pytest.mark.parametrize("name", KINDS_OF_SETS)
 def test_backfill_blanked_real_set_equals_a_fresh_index(name: str, own_index: OwnIndex) -> None:
     """Every derived column and table, from every real set."""
     index = own_index(name)
@@ -90,7 +90,7 @@ def test_backfill_blanked_real_set_equals_a_fresh_index(name: str, own_index: Ow
     assert result.messages_filled > 0
 
 
-@pytest.mark.parametrize("name", list(DATA_SETS))
+@pytest.mark.parametrize("name", KINDS_OF_SETS)
 def test_backfill_sessions_whose_source_is_gone_are_filled_too(
     name: str, data_set: DataSet, build_index: BuildIndex, tmp_path: Path
 ) -> None:

@@ -30,6 +30,7 @@ from tests.builders import (
     write_json_tree,
     write_sqlite,
 )
+from tests.commands import indexer, obey
 from tests.conftest import DATA_SETS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -75,10 +76,16 @@ class Lab:
         return self.index.resolve()
 
 
-def make(folder: Path) -> Lab:
+def lab_in(folder: Path) -> Lab:
+    """Name what is in a folder."""
+    return Lab(folder / "my index.duckdb", folder / "open code's data")
+
+
+def make(folder: Path) -> None:
     """Build an index of a small storage, of which something was deleted once."""
-    data_dir = write_json_tree(
-        folder / "open code's data",
+    lab = lab_in(folder)
+    write_json_tree(
+        lab.data_dir,
         [
             session(),
             user(),
@@ -89,17 +96,27 @@ def make(folder: Path) -> Lab:
             assistant("msg_3a", "ses_2", usage=tokens(1, 2, total=3)),
         ],
     )
-    lab = Lab(folder / "my index.duckdb", data_dir)
     lab.load()
-    shutil.rmtree(data_dir / "storage" / "message" / "ses_2")
+    shutil.rmtree(lab.data_dir / "storage" / "message" / "ses_2")
     lab.load()
-    return lab
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Make the small index once: where it belongs, and a copy of that folder."""
+    place, kept = tmp_path_factory.mktemp("lab"), tmp_path_factory.mktemp("kept") / "lab"
+    make(place)
+    shutil.copytree(place, kept, symlinks=True)
+    return place, kept
 
 
 @pytest.fixture
-def lab(tmp_path: Path) -> Lab:
-    """A small index in order."""
-    return make(tmp_path)
+def lab(made: tuple[Path, Path]) -> Lab:
+    """A small index in order, at the same place for all tests: an index knows where its data is."""
+    place, kept = made
+    shutil.rmtree(place)
+    shutil.copytree(kept, place, symlinks=True)
+    return lab_in(place)
 
 
 @pytest.fixture
@@ -147,14 +164,9 @@ def test_thorough_index_in_order_has_no_problem(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize("name", DATA_SETS)
-def test_thorough_real_data_every_content_hash_is_equal(
-    name: str, data_set: Callable[[str], Path], tmp_path: Path
-) -> None:
+def test_thorough_real_data_every_content_hash_is_equal(name: str, real_path: Callable[[str], Path]) -> None:
     """All generations, alone and beside each other: no false alarm."""
-    lab = Lab(tmp_path / "index.duckdb", data_set(name))
-    lab.load()
-
-    found = checks.thorough(lab.place, sample=None)
+    found = checks.thorough(Place(real_path(name)), sample=None)
 
     assert problems(found) == {}
     assert next(check.text for check in found if check.name == "content").endswith("read again, all equal")
@@ -300,7 +312,7 @@ def change_documents(lab: Lab) -> None:
     ],
 )
 def test_thorough_problem_is_mended_by_the_command_it_names(
-    harm: Callable[[Lab], None], name: str, lab: Lab, shell: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+    harm: Callable[[Lab], None], name: str, lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As a person would: copy the command, run it, check again."""
     monkeypatch.setenv("OPENCODE_DATA_DIR", str(lab.data_dir))
@@ -311,7 +323,20 @@ def test_thorough_problem_is_mended_by_the_command_it_names(
     assert name in found
     remedy = found[name].remedy
     assert remedy is not None
-    shell(remedy)
+    obey(remedy)
+    assert problems(checks.thorough(lab.place)) == {}
+
+
+def test_thorough_remedy_copied_into_a_shell_mends(
+    lab: Lab, shell: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two commands, with a path that needs quotes, as they are printed."""
+    monkeypatch.setenv("OPENCODE_DATA_DIR", str(lab.data_dir))
+    spoil_rows(lab)
+    remedy = problems(checks.thorough(lab.place))["rows"].remedy
+
+    shell(remedy or "")
+
     assert problems(checks.thorough(lab.place)) == {}
 
 
@@ -554,11 +579,9 @@ def test_find_writer_without_a_heartbeat_is_there_all_the_same(lab: Lab) -> None
 
 def test_check_command_prints_one_line_each_and_ends_with_the_answer(lab: Lab) -> None:
     """For a person and for scripts."""
-    command = [sys.executable, "-m", "indexer", "check", "--db", str(lab.index)]
-
-    well = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    well = indexer("check", "--db", lab.index)
     add_documents(lab)
-    behind = subprocess.run([*command, "--json"], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    behind = indexer("check", "--db", lab.index, "--json")
 
     assert well.returncode == 0
     assert well.stdout.endswith("All is well.\n")

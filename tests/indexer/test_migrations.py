@@ -20,8 +20,8 @@ from indexer.database import SCHEMA_VERSION, Database, attach, private_folder
 from indexer.exceptions import IndexAltered, IndexBroken, IndexMissing, IndexOlder
 from indexer.migrations import Migration, known
 from indexer.publish import IndexReader, Publisher
+from tests.commands import indexer
 from tests.conftest import DATA_SETS, BuildIndex
-from tests.test_command_line import indexer
 
 SPAWN = multiprocessing.get_context("spawn")
 DataSet = Callable[[str], Path]

@@ -10,7 +10,7 @@ from indexer import bulk_loader, parsers
 from indexer.database import Database
 from indexer.publish import Publisher
 from tests.builders import START_MS, Doc, assistant, part, session, tokens, user, write_json_tree
-from tests.conftest import DATA_SETS, BuildIndex
+from tests.conftest import KINDS_OF_SETS, BuildIndex
 from tests.indexer.test_backfill import content_of, read
 
 DataSet = Callable[[str], Path]
@@ -63,7 +63,7 @@ def test_bulk_newer_parser_rewrites_what_it_reaches_and_keeps_the_rest(
     assert read(index, "SELECT session_id FROM sessions WHERE deleted_at IS NOT NULL") == [("ses_deleted",)]
 
 
-@pytest.mark.parametrize("name", list(DATA_SETS))
+@pytest.mark.parametrize("name", KINDS_OF_SETS)
 def test_bulk_newer_parser_makes_an_old_index_a_fresh_one(
     name: str,
     data_set: DataSet,

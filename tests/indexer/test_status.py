@@ -2,20 +2,13 @@
 
 import shutil
 import time
-from pathlib import Path
-
-import pytest
 
 from indexer.database import Database
 from indexer.publish import Publisher
 from indexer.status import report
-from tests.indexer.test_checks import Lab, drop_all, make, say, spoil_published
-
-
-@pytest.fixture
-def lab(tmp_path: Path) -> Lab:
-    """A small index in order."""
-    return make(tmp_path)
+from tests.indexer.test_checks import Lab, drop_all, say, spoil_published
+from tests.indexer.test_checks import lab as lab  # a fixture, and the one it needs
+from tests.indexer.test_checks import made as made
 
 
 def test_report_index_in_order_names_every_value(lab: Lab) -> None:

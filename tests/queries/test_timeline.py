@@ -47,7 +47,7 @@ from tests.conftest import OpenIndex
 
 RealIndex = Callable[[str], duckdb.DuckDBPyConnection]
 EveryTimeline = Callable[[str], list[Timeline]]
-SETS = ("json", "sqlite", "migrated-after", "live-wal")
+SETS = ("sqlite", "migrated-after", "live-wal")  # migrated-after holds all sessions of the set json, and more
 KINDS = {"prompt", "reasoning", "text", "tool", "delegation", "step", "error", "compaction", "file", "patch"}
 START = datetime(2026, 1, 1)
 
@@ -255,7 +255,7 @@ def test_timeline_real_numbers_equal_session_stats(
 def test_timeline_real_data_has_every_kind_and_link(every_timeline: EveryTimeline) -> None:
     """The sets hold what the rules are about, so that the tests above say something."""
     kinds, statuses, found_links, flags = set(), set(), set(), 0
-    for name in ("json", "sqlite"):
+    for name in SETS:
         for found in every_timeline(name):
             kinds |= set(found.events["kind"].to_pylist())
             statuses |= set(found.events["status"].to_pylist())
