@@ -35,6 +35,12 @@ DATA_SETS = {
 # one of each kind: migrated-before holds just what json does, and migrated-intermediate the same as rows
 KINDS_OF_SETS = ("json", "sqlite", "migrated-after", "live-wal")
 
+# Whole processes, threads and pages at work, each for many seconds: begun first, so that no process waits for the last
+STORIES = (
+    "tests/browser/",
+    *("tests/indexer/test_following.py", "tests/indexer/test_kills.py", "tests/test_race_condition.py"),
+)
+
 MOST_CORES = 7  # more processes would want more memory than a small machine has
 
 _measured: set[str] = set()  # tests of which a case was run
@@ -58,12 +64,13 @@ def pytest_configure() -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Measure the first case of each test only: measuring costs half as much as a test, and others run the same lines.
+    """Measure the first case of each test only, and no story: measuring costs half as much as a test.
 
-    So what `make test` reports is what is covered at least.
+    Other cases run the same lines, and so do the tests of the modules that a story leads through. What `make test`
+    reports is what is covered at least.
     """
     name, here, in_threads = item.nodeid.partition("[")[0], sys.gettrace(), threading.gettrace()
-    if name not in _measured:
+    if name not in _measured and not name.startswith(STORIES):
         _measured.add(name)
         return (yield)
     sys.settrace(None)
@@ -73,6 +80,11 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
     finally:
         sys.settrace(here)
         threading.settrace(in_threads)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first, each as it is."""
+    items.sort(key=lambda item: next((at for at, story in enumerate(STORIES) if item.nodeid.startswith(story)), 99))
 
 
 def expected(archive: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from playwright.sync_api import Browser
 
 from tests.browser import running
 from tests.browser.conftest import ARTIFACTS
-from tests.browser.visit import LOOKS, visiting
+from tests.browser.visit import in_every_look
 
 # Every page, so a new one is tested from its first day; its heading is its name, but for those named here.
 PAGES = sorted(path.stem for path in (running.ROOT / "pages").glob("[a-z]*.py"))
@@ -26,18 +26,10 @@ def test_page_fresh_server_deep_link_is_sound(browser: Browser, index_of: Callab
     """No exception, no console error, no request off this machine, no accessibility violation; screenshots are kept."""
     screenshots, heading = ARTIFACTS / "screenshots", HEADINGS.get(name, name.capitalize())
     with running.dashboard(index_of("json")) as base:
-        for theme, size in LOOKS:  # the first one is the server's first request, too
-            with visiting(browser, base, size=size, theme=theme) as visit:
-                visit.open(f"/{name}?range=all")
-                visit.page.screenshot(path=screenshots / f"{name}-{theme}-{size['width']}.png")
-                violations = Axe().run(visit.page, options={"runOnly": ["wcag2a", "wcag2aa"]})
+        for visit, look in in_every_look(browser, base, f"/{name}?range=all"):  # the server's first request, too
+            visit.page.screenshot(path=screenshots / f"{name}-{look}.png")
+            violations = Axe().run(visit.page, options={"runOnly": ["wcag2a", "wcag2aa"]})
 
-                assert not visit.has_exception(), visit.text()
-                assert visit.page.get_by_test_id("stHeading").first.inner_text() == heading
-                assert visit.page.title() == f"{heading} · OpenCode analytics"
-                assert visit.errors == []
-                assert visit.foreign == []
-                assert violations.response["violations"] == [], violations.generate_report()
-                assert visit.page.evaluate("document.scrollingElement.scrollWidth <= window.innerWidth"), (
-                    "scrolls sideways"
-                )
+            assert visit.page.get_by_test_id("stHeading").first.inner_text() == heading
+            assert visit.page.title() == f"{heading} · OpenCode analytics"
+            assert violations.response["violations"] == [], violations.generate_report()

@@ -14,12 +14,16 @@ from tests.browser.received import Column, Received
 
 WIDE = ViewportSize(width=1440, height=900)
 PHONE = ViewportSize(width=390, height=844)
-# In which a page must be sound.
-LOOKS = (("light", WIDE), ("dark", WIDE), ("light", PHONE), ("dark", PHONE))
+THEMES = ("light", "dark")
 LOCAL = {"localhost", "127.0.0.1", "::1"}
 SETTLED = '[data-testid="stApp"][data-test-script-state="notRunning"]'
 TIMEOUT_MS = 60_000  # a machine with other work to do may need long; only a failing test waits to the end
 POLL_MS = 20
+# Colours fade into each other for a moment, in which texts can be too faint to read.
+_WEARS = """theme =>
+    getComputedStyle(document.querySelector('[data-testid="stApp"]')).colorScheme === theme
+    && document.getAnimations().every(each => each.playState !== 'running' || each.effect.getTiming().iterations > 99)
+"""
 _ROW_PX = 35 * 14 / 16  # of a table, in the font size of the theme
 # One profile per time zone, which a profile cannot change: with an empty cache every tab would load Streamlit's
 # scripts again, and most of the time of a short test would be theirs.
@@ -52,6 +56,16 @@ class Visit:
         """
         self.received.forget()
         self.page.goto(self.base + path)
+        self.settle()
+
+    def wear(self, theme: str) -> None:
+        """Let the system prefer a theme, and wait until the page and its charts wear it.
+
+        Args:
+            theme: `light` or `dark`.
+        """
+        self.page.emulate_media(color_scheme="dark" if theme == "dark" else "light")
+        self.page.wait_for_function(_WEARS, arg=theme)
         self.settle()
 
     def settle(self) -> None:
@@ -197,6 +211,32 @@ def visiting(
         page.close()
         if is_stranger:
             profile.close()
+
+
+def in_every_look(browser: Browser, base: str, path: str) -> Iterator[tuple[Visit, str]]:
+    """Open a page in two sizes, and show each in both themes.
+
+    Args:
+        browser: Running browser.
+        base: Address of the dashboard.
+        path: What to open, as `Visit.open` takes it.
+
+    Yields:
+        The tab, and what to call its look. It must not have failed, nor asked another machine, nor scroll sideways.
+    """
+    for size, themes in ((WIDE, THEMES), (PHONE, THEMES[::-1])):  # so that each theme is also the first one
+        with visiting(browser, base, size=size, theme=themes[0]) as visit:
+            visit.open(path)
+            for theme in themes:
+                visit.wear(theme)
+                yield visit, f"{theme}-{size['width']}"
+
+                assert not visit.has_exception(), visit.text()
+                assert visit.errors == []
+                assert visit.foreign == []
+                assert visit.page.evaluate("document.scrollingElement.scrollWidth <= window.innerWidth"), (
+                    "scrolls sideways"
+                )
 
 
 def _profile(browser: Browser, zone: str, base: str) -> BrowserContext:
