@@ -85,7 +85,7 @@ def data_dir(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def load(tmp_path: Path, data_dir: Path) -> Load:
+def load(tmp_path: Path, data_dir: Path, no_retries: None) -> Load:
     """Bring the index of the data folder up to date, or make it anew, as the indexer does."""
 
     def run() -> Path:
