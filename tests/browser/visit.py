@@ -5,9 +5,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Position, ViewportSize, WebSocket, expect
 
 from tests.browser.received import Column, Received
@@ -113,6 +115,15 @@ class Visit:
         table.hover(position=place)
         expect(around.get_by_test_id("stElementToolbar").first).to_have_css("opacity", "1")
         table.click(position=place)
+
+    def violations(self) -> list[dict[str, Any]]:
+        """Return what axe finds against levels A and AA of WCAG 2.
+
+        Without the names of all elements in which it finds nothing: on a page with tables they take it twice as long.
+        """
+        options = {"runOnly": ["wcag2a", "wcag2aa"], "resultTypes": ["violations"]}
+        found: list[dict[str, Any]] = Axe().run(self.page, options=options).response["violations"]
+        return found
 
     def text(self) -> str:
         """Return what can be read on the page, charts and tables left out."""
