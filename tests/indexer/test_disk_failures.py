@@ -307,20 +307,31 @@ DAMAGES: dict[str, Failing] = {
 }
 
 
-def make_damaged(path: Path, damage: str) -> None:
-    """Make an index with content in both its file and its WAL, published, and damage its working file."""
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An index with content in both its file and its WAL, published. Never write to it."""
+    path = tmp_path_factory.mktemp("whole") / "analytics.duckdb"
     database = Database.open(path)
     add(database, 0, 2 * MANY)
     Publisher(database).publish()
     add(database, 3 * MANY, 500)
     abandon(database)
+    return path
+
+
+def copy_damaged(whole: Path, path: Path, damage: str) -> None:
+    """Copy an index, and damage its working file."""
+    shutil.copytree(private_folder(whole), private_folder(path))
+    path.symlink_to(whole.readlink())
     DAMAGES[damage](private_folder(path) / "work.duckdb")
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_open_damaged_working_file_is_set_aside(path: Path, damage: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_open_damaged_working_file_is_set_aside(
+    path: Path, whole: Path, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
     """A new index is made, plainly told, and the damaged file kept outside of the private folder."""
-    make_damaged(path, damage)
+    copy_damaged(whole, path, damage)
     work = private_folder(path) / "work.duckdb"
     before = work.read_bytes() if work.exists() else None
 
@@ -340,9 +351,9 @@ def test_open_damaged_working_file_is_set_aside(path: Path, damage: str, caplog:
 
 
 @pytest.mark.parametrize("damage", ["garbage", "cut in half", "the WAL", "only the WAL is left"])
-def test_open_existing_damaged_names_the_command_and_touches_nothing(path: Path, damage: str) -> None:
+def test_open_existing_damaged_names_the_command_and_touches_nothing(path: Path, whole: Path, damage: str) -> None:
     """Only a pass over the sources may begin anew."""
-    make_damaged(path, damage)
+    copy_damaged(whole, path, damage)
     before = {file.name: file.read_bytes() for file in private_folder(path).glob("work*")}
 
     with pytest.raises(IndexDamaged, match=r"is damaged \(.*`python -m indexer bulk --db .*analytics\.duckdb`"):

@@ -34,6 +34,7 @@ from tests.builders import (
     write_session_messages,
     write_sqlite,
 )
+from tests.conftest import Once
 from tests.corpus import STORES, Plan, write
 from tests.following import following
 
@@ -134,16 +135,19 @@ def everything(index: Path) -> str:
 @pytest.mark.parametrize("generation", WRITERS)
 @pytest.mark.parametrize("pattern", [DIARY, "diary", "dia*", "/home/dev/private", "/home/dev/private/*"])
 def test_load_excluded_project_leaves_nothing_in_the_index(
-    generation: str, pattern: str, tmp_path: Path, no_retries: None
+    generation: str, pattern: str, tmp_path: Path, once: Once, no_retries: None
 ) -> None:
     """By id, name or path; as if it had never been there."""
     kept, left_out = docs_of(generation)
     both = WRITERS[generation](tmp_path / "both", [*kept, *left_out])
-    alone = WRITERS[generation](tmp_path / "alone", kept)
+
+    def load_alone(folder: Path) -> None:
+        """Index what is kept, as if there were nothing else."""
+        load(folder / "index.duckdb", WRITERS[generation](folder / "opencode", kept))
 
     index = load(tmp_path / "index.duckdb", both, excluded=[pattern])
 
-    found = differences(index, load(tmp_path / "fresh.duckdb", alone))
+    found = differences(index, once(f"kept-{generation}", load_alone) / "index.duckdb")
     assert {table for table, _ in found.items()} <= {"sources"}, found  # another path
     assert [word for word in SECRET if word in everything(index)] == []
 
