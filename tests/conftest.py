@@ -35,11 +35,9 @@ DATA_SETS = {
 # one of each kind: migrated-before holds just what json does, and migrated-intermediate the same as rows
 KINDS_OF_SETS = ("json", "sqlite", "migrated-after", "live-wal")
 
-# Whole processes, threads and pages at work, each for many seconds: begun first, so that no process waits for the last
-STORIES = (
-    "tests/browser/",
-    *("tests/indexer/test_following.py", "tests/indexer/test_kills.py", "tests/test_race_condition.py"),
-)
+# Stories of whole processes and pages at work. They lead through modules whose own tests say what is covered.
+STORIES = ("tests/browser/", "tests/indexer/test_kills.py", "tests/test_race_condition.py")
+LONGEST = (*STORIES, "tests/indexer/test_following.py")  # begun first, so that nobody waits for one that began last
 
 MOST_CORES = 7  # more processes would want more memory than a small machine has
 
@@ -56,18 +54,17 @@ def pytest_xdist_auto_num_workers() -> int:
     return min(os.cpu_count() or 1, MOST_CORES) + 1
 
 
-def pytest_configure() -> None:
-    """Measure no process that a test starts: `coverage` does so to reach pytest's own, which run already."""
-    if "PYTEST_XDIST_WORKER" in os.environ:
+def pytest_configure(config: pytest.Config) -> None:
+    """Measure no process that a test starts: of the processes that `coverage` follows, only those that run tests."""
+    if config.getoption("dist", "no") == "no":  # they start no others
         os.environ.pop("COVERAGE_PROCESS_CONFIG", None)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Measure the first case of each test only, and no story: measuring costs half as much as a test.
+    """Measure the first case of each test only, and no story: measuring costs up to half as much as a test.
 
-    Other cases run the same lines, and so do the tests of the modules that a story leads through. What `make test`
-    reports is what is covered at least.
+    Other cases run the same lines. What `make test` reports is what is covered at least.
     """
     name, here, in_threads = item.nodeid.partition("[")[0], sys.gettrace(), threading.gettrace()
     if name not in _measured and not name.startswith(STORIES):
@@ -84,7 +81,9 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the longest files first, each as it is."""
-    items.sort(key=lambda item: next((at for at, story in enumerate(STORIES) if item.nodeid.startswith(story)), 99))
+    items.sort(
+        key=lambda item: next((at for at, name in enumerate(LONGEST) if item.nodeid.startswith(name)), len(LONGEST))
+    )
 
 
 def expected(archive: str) -> dict[str, Any]:
