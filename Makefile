@@ -19,8 +19,8 @@ demo: $(VENV)/.run ## The same with the bundled sample data
 	@$(BIN)/python -m indexer.launcher --demo $(ARGS)
 
 # Files of tests are dealt to processes, the longest first, and the first case of each test is measured; how many there
-# are and what is long or measured stands in tests/conftest.py. Tests chosen by ARGS run in one process. Three thresholds, because one package's tests must not pay for another's; all are reported, then the
-# run fails.
+# are and what is long or measured stands in tests/conftest.py. Tests chosen by ARGS run in one process. Three thresholds,
+# because one package's tests must not pay for another's; all are reported, then the run fails.
 SPREAD := -n auto --dist loadfile --no-loadscope-reorder
 test: $(VENV)/.dev ## Run all tests; fails below 90 % coverage of indexer and queries, 80 % of pages
 	@$(BIN)/coverage erase

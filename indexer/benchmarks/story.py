@@ -43,7 +43,8 @@ _ROLLUP_VIEWS = (
     (
         """
         CREATE VIEW tool_calls AS
-        SELECT part_id, m.session_id, coalesce(tool_name, 'unknown') AS tool_name, m.created_at AS message_at,
+        SELECT part_id, m.session_id, coalesce(user_message_id, m.session_id || ':start') AS exchange_id,
+               coalesce(tool_name, 'unknown') AS tool_name, m.created_at AS message_at,
                agent, provider_id, model_id, started_at,
                CASE WHEN NOT is_unfinished AND ended_at >= started_at
                     THEN date_diff('millisecond', started_at, ended_at) END AS duration_ms,

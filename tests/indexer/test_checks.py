@@ -314,7 +314,7 @@ def change_documents(lab: Lab) -> None:
 def test_thorough_problem_is_mended_by_the_command_it_names(
     harm: Callable[[Lab], None], name: str, lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As a person would: copy the command, run it, check again."""
+    """As a person would: copy the command, run it, check again; after a migration there may be something to read."""
     monkeypatch.setenv("OPENCODE_DATA_DIR", str(lab.data_dir))
     harm(lab)
 
@@ -324,6 +324,10 @@ def test_thorough_problem_is_mended_by_the_command_it_names(
     remedy = found[name].remedy
     assert remedy is not None
     obey(remedy)
+    if harm is make_older:
+        (left,) = problems(checks.thorough(lab.place)).values()
+        assert left.remedy is not None
+        obey(left.remedy)
     assert problems(checks.thorough(lab.place)) == {}
 
 
