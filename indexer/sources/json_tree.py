@@ -28,6 +28,7 @@ class JsonTree:
         """Point at a data folder; nothing is opened yet."""
         self.data_dir = data_dir
         self.path = data_dir / "storage"
+        self._key_start = len(os.path.join(data_dir, ""))
 
     @staticmethod
     def exists(data_dir: Path) -> bool:
@@ -264,11 +265,15 @@ class JsonTree:
 
     def _read(self, kind: str, document_id: str, path: str, project_id: str | None = None) -> Document | None:
         """Read one file; None if it is gone, a document without a body if it cannot be read."""
-        key = os.path.relpath(path, self.data_dir)
+        key = path[self._key_start :]
         try:
-            with open(path, "rb", buffering=0) as file:
-                stamp = _stamp(lambda: os.fstat(file.fileno()))  # before the content: a later write looks different
-                body = file.read()
+            file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+            try:
+                status = os.fstat(file)
+                stamp = _settled_stamp(status)  # before the content: a later write looks different
+                body = _content(file, status.st_size)
+            finally:
+                os.close(file)
         except FileNotFoundError:
             return None  # deleted since it was listed
         except OSError as error:
@@ -276,12 +281,27 @@ class JsonTree:
         return Document(kind, document_id, key, body, "", project_id, stamp)
 
 
+def _content(file: int, size: int) -> bytes:
+    """Read a file to its end, by one call if it has the size that it had."""
+    body = os.read(file, size + 1)
+    if len(body) == size:
+        return body
+    pieces = [body]
+    while piece := os.read(file, 1 << 20):
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
 def _stamp(status_of: Callable[[], os.stat_result]) -> int | None:
     """Return what a file looks like; None if that does not tell whether it changes right now."""
     try:
-        status = status_of()
+        return _settled_stamp(status_of())
     except OSError:
         return None
+
+
+def _settled_stamp(status: os.stat_result) -> int | None:
+    """Return what a file looks like; None if it may change again without looking different."""
     return stamps.of_file(status) if stamps.is_settled(status.st_mtime_ns // 1_000_000) else None
 
 
