@@ -3,12 +3,15 @@
 from dataclasses import dataclass
 
 import duckdb
+import pyarrow
 
 from indexer import parsers, sql
 from indexer.batch import TWIN
 from indexer.changes import Changes
 from indexer.resolve import MessageCopy
 from indexer.rows import DocumentRow, EpochMs
+
+_FEW_NAMES = 500
 
 # by kind (project, session, message, orphan) and id
 Key = tuple[str, str]
@@ -68,27 +71,28 @@ def read_known(con: duckdb.DuckDBPyConnection, changes: Changes) -> Known:
     messages: dict[str, MessageCopy] = {}
     session_of: dict[str, str] = {}
     deleted: set[str] = set()
-    wanted, values = sql.among(changes.messages, is_key=True)
+    # of a full pass all, which only Arrow holds in a few MB
+    named = pyarrow.table({"id": pyarrow.array(changes.messages, pyarrow.string())})
+    is_long = named.num_rows > _FEW_NAMES
+    wanted = "(SELECT id FROM named)" if is_long else sql.keys(changes.messages)
     for message_id, session_id, is_deleted, *copy in con.execute(
         f"""
         SELECT message_id, session_id, deleted_at IS NOT NULL,
                source_id, generation, completed_at IS NOT NULL OR error_name IS NOT NULL,
                coalesce(epoch_ms(recorded_until), -1), content_hash, seq
         FROM messages WHERE message_id IN {wanted}
-        """,
-        values,
+        """
     ).fetchall():
         messages[message_id] = MessageCopy(*copy)
         session_of[message_id] = session_id
         if is_deleted:
             deleted.add(message_id)
-    wanted, values = sql.among(changes.messages)
+    wanted = wanted if is_long else sql.texts(changes.messages)
     orphaned = con.execute(
         f"""
         SELECT DISTINCT message_id FROM parts
         WHERE is_orphan AND deleted_at IS NULL AND message_id IN {wanted}
-        """,
-        values,
+        """
     ).fetchall()
     failures: dict[tuple[int, str], EpochMs] = {}
     twins: dict[str, list[DocumentRow]] = {}
