@@ -104,20 +104,28 @@ def directory_changes(con: duckdb.DuckDBPyConnection, scope: Scope) -> list[Dire
     return fetch_rows(con, narrow.narrowed(_BY_DIRECTORY, scope), narrow.values(scope), DirectoryChanges)
 
 
-# What is recorded of each session. Prompts that a fork copied are left out, and those that were undone.
-RECORDED = f"""
+def recorded(of_sessions: str = "TRUE") -> str:
+    """Write the table expression `recorded`: what is recorded of sessions.
+
+    Prompts that a fork copied are left out, and those that were undone.
+
+    Args:
+        of_sessions: Condition on `session_id`. DuckDB does not find out by itself that one session needs no more rows.
+    """
+    return f"""
     edited AS (
         SELECT DISTINCT session_id, exchange_id FROM tool_calls
-        WHERE tool_name IN {EDIT_TOOLS} AND NOT is_failed AND NOT is_unfinished
+        WHERE {of_sessions} AND tool_name IN {EDIT_TOOLS} AND NOT is_failed AND NOT is_unfinished
     ),
     prompts AS (
         SELECT e.session_id, m.additions, m.deletions, m.files_changed,
                NOT e.is_fork_copy AND (m.deleted_at IS NULL OR m.deleted_at >= s.deleted_at) AS is_own,
                CASE WHEN coalesce(m.files_changed, 0) = 0 THEN edited.exchange_id IS NOT NULL
                     ELSE m.additions IS NULL OR m.deletions IS NULL END AS is_silent
-        FROM exchanges e
+        FROM (SELECT * FROM exchanges WHERE {of_sessions}) e
         JOIN sessions s ON s.session_id = e.session_id
-        JOIN messages m ON m.session_id = e.session_id AND m.message_id = e.user_message_id
+        JOIN (SELECT * FROM messages WHERE {of_sessions}) m
+          ON m.session_id = e.session_id AND m.message_id = e.user_message_id
         LEFT JOIN edited ON edited.session_id = e.session_id AND edited.exchange_id = e.exchange_id
     ),
     said AS (
@@ -137,7 +145,7 @@ RECORDED = f"""
                if(said.is_told, said.additions, s.additions)         AS additions,
                if(said.is_told, said.deletions, s.deletions)         AS deletions,
                if(said.is_told, said.files_changed, s.files_changed) AS files_changed
-        FROM sessions s LEFT JOIN said ON said.session_id = s.session_id
+        FROM (SELECT * FROM sessions WHERE {of_sessions}) s LEFT JOIN said ON said.session_id = s.session_id
     ),
     recorded AS (
         SELECT session_id, is_told, is_unrecorded,
@@ -148,13 +156,14 @@ RECORDED = f"""
     )
 """
 
+
 _COUNTED = f"""
     {narrow.HITS},
     matching AS (
         SELECT DISTINCT session_id FROM usage_slices
         WHERE {narrow.in_period("quarter_at")} AND {narrow.BY_NAME} AND {narrow.IN_SESSION}
     ),
-    {RECORDED},
+    {recorded()},
     counted AS (
         SELECT coalesce(s.project_id, 'unknown') AS project_id, s.directory, r.is_unrecorded,
                r.additions, r.deletions, r.files_changed,

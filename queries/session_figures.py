@@ -467,7 +467,7 @@ def _sum(lines: Sequence[int | None]) -> int | None:
 _IN = traced.IN_SESSIONS
 
 _TOTALS = f"""
-    WITH {code_changes.RECORDED}
+    WITH {code_changes.recorded("session_id = $sessions[1]")}
     SELECT directory, recorded.additions AS recorded_additions, recorded.deletions AS recorded_deletions,
            recorded.files_changed AS recorded_files,
            coalesce(input_tokens, 0) AS input_tokens, coalesce(output_tokens, 0) AS output_tokens,
