@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 from indexer import prices, update
@@ -19,6 +20,7 @@ __all__ = ["BulkResult", "find_sources", "load"]
 
 Progress = Callable[[int, int], None]
 
+_MANY_MESSAGES = 2_000  # worth opening the working file anew, twice
 _RETRIES = 8  # of files that were being rewritten
 _RETRY_S = 0.3
 
@@ -94,7 +96,8 @@ def _pass(
         progress(min(done, total), total)
         publisher.publish_if_due()
 
-    applied = update.apply(database, storages, found.changes, may_postpone=True, on_batch=report)
+    with database.unlogged() if total >= _MANY_MESSAGES else nullcontext():
+        applied = update.apply(database, storages, found.changes, may_postpone=True, on_batch=report)
     written, unreadable = applied.written, applied.unreadable
     for attempt in range(_RETRIES):
         if not applied.postponed:

@@ -59,9 +59,10 @@ _BASE_SHARE = 0.15  # of the time, on bases
 _MAX_WAL_BYTES = 1 << 20  # a reader's open replays it: 30 ms and another 45 for each MB
 _MAX_WAL_TRANSACTIONS = 2_000
 _LONGEST_WAL_BYTES = 16 << 20  # what is shipped at most, while a new base would take more than its share
-# Between two publications of bulk. What is not checkpointed is spilt to disk beyond the memory limit; checkpoints of
-# 64 MB each take 2.5 times as long in sum, because each rewrites the row group that is still filling.
+# Between two publications of bulk. What is not checkpointed is spilt to disk beyond the memory limit, and each
+# checkpoint rewrites the row group that is still filling.
 _HUGE_WAL_BYTES = 256 << 20
+_MOST_UNLOGGED_COMMITS = 8  # of up to 32 MB of text
 _KEPT_REVISIONS = 3
 _KEPT_S = 10.0
 _KEPT_WITH_TEXTS_S = 1.0  # while deleted texts wait: as long as a reader takes to open one
@@ -197,7 +198,7 @@ class Publisher:
             Whether it published.
         """
         with self._database.lock:
-            if _size(self._work_wal) > _HUGE_WAL_BYTES:
+            if self._database.unlogged_commits > _MOST_UNLOGGED_COMMITS or _size(self._work_wal) > _HUGE_WAL_BYTES:
                 self._database.checkpoint()
             if self._deleted_at and len(self._published) > 1:
                 self._prune()
@@ -358,7 +359,8 @@ class Publisher:
 
     def _needs_base(self) -> bool:
         """Say whether the next publication must have a new base, whatever it costs."""
-        return self._is_base_stale() or _size(self._work_wal) > _LONGEST_WAL_BYTES
+        is_long = self._database.unlogged_commits > 0 or _size(self._work_wal) > _LONGEST_WAL_BYTES
+        return is_long or self._is_base_stale()
 
     def _publish_revision(self, new_base: bool) -> None:
         """Publish a folder with base and WAL."""

@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import shutil
 import stat
 from decimal import Decimal
 from pathlib import Path
@@ -537,3 +538,45 @@ def test_open_published_index_of_the_last_run_is_no_backup(path: Path) -> None:
 
     assert (path.is_symlink(), IndexReader(path).revision()) == (True, 0)
     assert list(path.parent.glob("*.bak-*")) == []
+
+
+def agents_after_kill(database: Database, folder: Path) -> list[Any]:
+    """Open what a kill would leave at this moment."""
+    shutil.copytree(database.folder, private_folder(folder / "index.duckdb"), ignore=shutil.ignore_patterns("*.lock"))
+    with Database.open(folder / "index.duckdb") as left:
+        return stored(left, "SELECT name FROM agents ORDER BY name")
+
+
+def test_unlogged_killed_keeps_what_was_checkpointed(path: Path, tmp_path: Path) -> None:
+    """What came after the last checkpoint is gone as a whole; what came before is all there."""
+    with Database.open(path) as database:
+        write_names(database, "before")
+        with database.unlogged():
+            write_names(database, "checkpointed")
+            database.checkpoint()
+            write_names(database, "lost")
+            found = agents_after_kill(database, tmp_path / "killed")
+
+    assert found == [("before",), ("checkpointed",)]
+
+
+def test_unlogged_over_everything_is_safe_and_later_commits_are_logged(path: Path, tmp_path: Path) -> None:
+    """The end is a checkpoint; from then on a commit is safe at once."""
+    with Database.open(path) as database:
+        with database.unlogged():
+            write_names(database, "unlogged")
+        write_names(database, "logged")
+        found = agents_after_kill(database, tmp_path / "killed")
+
+    assert found == [("logged",), ("unlogged",)]
+
+
+def test_unlogged_failing_caller_keeps_its_error_and_the_database_usable(path: Path) -> None:
+    """An interrupt in the middle of a pass is not hidden, and what was committed stays."""
+    with Database.open(path) as database:
+        with pytest.raises(KeyboardInterrupt), database.unlogged():
+            write_names(database, "kept")
+            raise KeyboardInterrupt
+
+        assert database.is_usable
+        assert stored(database, "SELECT name FROM agents") == [("kept",)]

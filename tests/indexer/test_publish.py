@@ -236,7 +236,7 @@ def test_publish_long_wal_gets_a_new_base(database: Database, path: Path, reader
     publisher = Publisher(database, clock=Clock())
     publisher.publish()
     with database.transaction() as con:
-        con.execute("INSERT INTO agents SELECT repeat(range::VARCHAR, 200) FROM range(10000)")
+        con.execute("INSERT INTO agents SELECT repeat(range::VARCHAR, 500) FROM range(4000)")
     assert (database.work_path.parent / "work.duckdb.wal").stat().st_size > 4 << 20
 
     publisher.publish()
@@ -254,7 +254,7 @@ def test_publish_long_wal_in_bulk_gets_a_new_base_at_once(database: Database, pa
     publisher.publish()
     database.set_phase("bulk", "reading")
     with database.transaction() as con:
-        con.execute("INSERT INTO agents SELECT repeat(range::VARCHAR, 200) FROM range(10000)")
+        con.execute("INSERT INTO agents SELECT repeat(range::VARCHAR, 500) FROM range(4000)")
 
     publisher.publish()
 
@@ -269,7 +269,7 @@ def test_publish_no_room_for_the_next_base_leaves_no_half_of_it(
     publisher = Publisher(database, clock=Clock())
     publisher.publish()
     with database.transaction() as con:
-        con.execute("INSERT INTO agents SELECT repeat(range::VARCHAR, 200) FROM range(10000)")
+        con.execute("INSERT INTO agents SELECT repeat(range::VARCHAR, 500) FROM range(4000)")
     write(database)
     copy = copy_file
 
@@ -296,7 +296,7 @@ def test_close_leaves_one_base(database: Database, path: Path) -> None:
     publisher = Publisher(database, clock=Clock())
     publisher.publish()
     with database.transaction() as con:
-        con.execute("INSERT INTO agents SELECT repeat(range::VARCHAR, 200) FROM range(10000)")
+        con.execute("INSERT INTO agents SELECT repeat(range::VARCHAR, 500) FROM range(4000)")
     publisher.publish()
     before = len(bases(path))
 
@@ -312,7 +312,7 @@ def test_publish_long_wal_waits_for_the_bases_share_of_the_time(database: Databa
     publisher.publish()
     clock.step = 0.0
     with database.transaction() as con:
-        con.execute("INSERT INTO agents SELECT repeat(range::VARCHAR, 200) FROM range(10000)")
+        con.execute("INSERT INTO agents SELECT repeat(range::VARCHAR, 500) FROM range(4000)")
 
     publisher.publish()
     soon = len(bases(path))
@@ -552,6 +552,36 @@ def test_publish_if_due_huge_wal_is_checkpointed_between_publications(
     published = publisher.publish_if_due(interval_s=60)
 
     assert (published, before > 10_000, publish._size(publisher._work_wal) < before) == (False, True, True)
+
+
+def test_publish_if_due_many_unlogged_commits_are_checkpointed_between_publications(database: Database) -> None:
+    """Without a WAL, too: a kill takes what came since, and no more."""
+    publisher = Publisher(database, clock=Clock())
+    publisher.publish()
+    waiting, published = [], []
+
+    with database.unlogged():
+        for _ in range(publish._MOST_UNLOGGED_COMMITS + 1):
+            write(database)
+            waiting.append(database.unlogged_commits)
+            published.append(publisher.publish_if_due(interval_s=60))
+        left = database.unlogged_commits
+
+    assert (waiting[-1], left, any(published)) == (publish._MOST_UNLOGGED_COMMITS + 1, 0, False)
+
+
+def test_publish_unlogged_commit_is_in_a_new_base(database: Database, path: Path, reader: IndexReader) -> None:
+    """There is no WAL that would bring it to readers, and the working file does not show it before its checkpoint."""
+    publisher = Publisher(database, clock=Clock())
+    publisher.publish()
+
+    with database.unlogged():
+        write(database)
+        publisher.publish()
+        seen = checked(reader)
+
+    assert seen == database.revision
+    assert len(bases(path)) == 2
 
 
 def test_close_unpublished_commit_is_published(database: Database, reader: IndexReader) -> None:
