@@ -9,6 +9,7 @@ import duckdb
 import pyarrow
 
 from indexer import derive, prices, sql
+from indexer.arrow_tables import arrow_table
 from indexer.database import Database
 from indexer.documents import Generation
 from indexer.rows import (
@@ -21,12 +22,11 @@ from indexer.rows import (
     RowType,
     SessionRow,
     StampRow,
-    arrow_table,
 )
 
 # Some forty statements write a batch, whatever is in it: half the rows and texts in one took a quarter longer in all.
-MAX_ROWS = 10_000
-MAX_TEXT_BYTES = 16_000_000
+MAX_ROWS = 20_000
+MAX_TEXT_BYTES = 32_000_000
 
 KEPT = "The version read before is kept; it is read again when it changes, and at the next start."
 LEFT_OUT = "It is left out; it is read again when it changes, and at the next start."

@@ -11,10 +11,11 @@ from typing import NamedTuple, TypeVar
 import duckdb
 
 from indexer import session_trees, sql
+from indexer.arrow_tables import select_list, tuple_table
 from indexer.exchanges import Exchange, Message, Part, Trace
 from indexer.hot_sessions import Difference, Held, HotSessions, RowChanges, SessionState
 from indexer.report_rows import Failure, ToolCall, UsageSlice
-from indexer.rows import MessageRow, PartRow, select_list, tuple_table
+from indexer.rows import MessageRow, PartRow
 from indexer.session_numbers import SessionNumbers, with_subtree
 
 _SessionRow = TypeVar("_SessionRow", Message, Part, Trace, Exchange, ToolCall, Failure, UsageSlice)

@@ -13,6 +13,7 @@ from indexer.database import Database
 from indexer.exceptions import SourceUnusable
 from indexer.exclusion import narrowed
 from indexer.json_values import clean, printable
+from indexer.reading import Place
 from indexer.rows import EpochMs
 from indexer.settings import database_files
 from indexer.sources import Inventory, Source
@@ -57,6 +58,14 @@ class Storage:
     def is_beside_newer(self) -> bool:
         """Tell whether a newer storage is in use in the same data folder."""
         return any(storage.is_used for storage in self.newer)
+
+    def place(self, held: Mapping[int, set[str]]) -> Place:
+        """Describe it for whoever reads its documents.
+
+        Args:
+            held: Of the storages that cannot be read right now, by number, which documents they held.
+        """
+        return Place(self.source_id, tuple(newer.source_id for newer in self.newer), self.is_beside_newer, held)
 
     def lose(self, error: SourceUnusable) -> None:
         """Give the storage up for now: what the index has from it stays as it is."""

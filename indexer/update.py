@@ -6,7 +6,8 @@ A first load, a restart and a live change differ only in how many documents they
 import logging
 import queue
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -19,30 +20,31 @@ from indexer.exceptions import SourceUnusable
 from indexer.hot_sessions import Listings
 from indexer.json_values import printable
 from indexer.known import KnownCopy, read_known, stored_stamp
-from indexer.parsers import (
-    ParsedMessage,
-    ParseFailure,
-    content_hash,
-    parse_message,
-    parse_project,
-    parse_session,
-    unreadable,
-)
+from indexer.parsers import ParsedMessage, ParseFailure, parse_project, parse_session, unreadable
 from indexer.purge import purge
+from indexer.reading import (
+    FoundMessage,
+    FoundMessages,
+    Ids,
+    Place,
+    ReadingProcesses,
+    Versions,
+    parse_copies,
+    process_count,
+)
 from indexer.resolve import MessageCopy, best_parse, is_newer, newest_message
 from indexer.rows import DocumentRow, EpochMs, ProjectRow, SessionRow, StampRow
-from indexer.session_messages import parse_session_message
 from indexer.sources import Inventory
 from indexer.storages import Storage, held_by_lost, now_ms
 
 log = logging.getLogger(__name__)
 
 MESSAGES_PER_READ = 100
+MESSAGES_FOR_PROCESSES = 2_000  # from which on it pays to start other processes
 SESSIONS_FIRST = 1_000  # messages from which on sessions are written before them; each write derives them anew
 BATCHES_AHEAD = 1  # read while one is written; each holds up to 16 MB of text
 
 ProjectOrSession = TypeVar("ProjectOrSession", ProjectRow, SessionRow)
-Copies = list[tuple[Storage, MessageDocuments]]
 
 
 @dataclass(slots=True)
@@ -94,9 +96,9 @@ def apply(
     # nothing is remembered in a full pass, which names them all
     by_name = changes.messages.keys() if listings or database.hot.listings else set[str]()
     update = _Update(database, storages, named, may_postpone=may_postpone)
-    batches = update.batches()
+    batches: Iterator[Batch] = update.batches()
     if len(named.messages) > MESSAGES_PER_READ:
-        batches = _read_ahead(batches)
+        batches = _read_ahead(update.batches())
     done = Applied()
     written, gone = dict[str, str](), set[str]()
     for batch in batches:
@@ -216,7 +218,8 @@ class _Update:
         self._held_messages = held_by_lost(database, storages, "message", changes.messages)
         self._held_sessions = held_by_lost(database, storages, "session", changes.sessions)
         rows = database.con.execute("SELECT source_id FROM sources").fetchall()
-        self._numbered = {source_id for (source_id,) in rows}
+        self._recorded = {source_id for (source_id,) in rows}
+        self._numbered = {storage.source_id: storage for storage in storages}
         self._session_order: dict[str, int] = {}
         self.postponed = Changes()
 
@@ -235,7 +238,7 @@ class _Update:
         """Number the storages of which everything can be listed: what they lack is gone."""
         return {storage.source_id for storage in self._usable if storage.is_complete}
 
-    def batches(self) -> Iterator[Batch]:
+    def batches(self) -> Generator[Batch]:
         """Read and parse everything, projects and sessions first, then messages, newest session first."""
         batch = Batch()
         self._add_projects(batch)
@@ -243,10 +246,9 @@ class _Update:
         if len(self._changes.messages) > SESSIONS_FIRST:  # pages list sessions before their messages are there
             yield batch
             batch = Batch()
-        for message_ids in self._chunks():
-            copies = self._read(message_ids)
+        for message_ids, found in self._found():
             for message_id in message_ids:
-                self._resolve(batch, message_id, copies.get(message_id, []))
+                self._resolve(batch, message_id, found.get(message_id, []))
                 if batch.is_full:
                     yield batch
                     batch = Batch()
@@ -282,8 +284,8 @@ class _Update:
         rows: dict[str, SessionRow] = {}
         for session_id in self._changes.sessions:
             for storage, document in copies.get(session_id, []):
-                holders = [other for other, _ in copies[session_id]]
-                is_missing = self._is_missing(storage, session_id, holders, self._held_sessions)
+                holders = {other.source_id for other, _ in copies[session_id]}
+                is_missing = storage.place(self._held_sessions).is_missing(session_id, holders)
                 parsed = parse_session(
                     document, storage.source_id, storage.source.generation, is_missing_in_newer=is_missing
                 )
@@ -341,7 +343,7 @@ class _Update:
 
     # --- messages
 
-    def _chunks(self) -> Iterator[dict[str, str | None]]:
+    def _chunks(self) -> Iterator[Ids]:
         """Group the messages, a few at a time: by session, newest session first, orphaned parts last."""
         ordered = sorted(
             ((message_id, self._session_of(message_id)) for message_id in self._changes.messages),
@@ -355,55 +357,70 @@ class _Update:
         named = self._changes.messages[message_id]
         return named or self._known.session_of.get(message_id, named)
 
-    def _read(self, message_ids: Mapping[str, str | None]) -> dict[str, Copies]:
-        """Read every copy of some messages."""
-        copies: dict[str, Copies] = {}
+    def _found(self) -> Iterator[tuple[Ids, FoundMessages]]:
+        """Read and parse the messages, a few at a time; of many, other processes do it ahead."""
+        sources = [storage.source for storage in self._storages]
+        count = process_count(sources)
+        is_lost = any(storage.problem for storage in self._storages)
+        if not count or is_lost or len(self._changes.messages) < MESSAGES_FOR_PROCESSES:
+            for message_ids in self._chunks():
+                yield message_ids, self._read(message_ids)
+            return
+        places = [storage.place(self._held_messages) for storage in self._storages]
+        with ReadingProcesses(sources, places, count) as processes:
+            chunks = ((message_ids, self._versions(message_ids)) for message_ids in self._chunks())
+            for message_ids, found in processes.each(chunks):
+                yield message_ids, self._read(message_ids) if found is None else found
+
+    def _read(self, message_ids: Ids) -> FoundMessages:
+        """Read and parse every copy of some messages."""
+        read: list[tuple[Storage, list[MessageDocuments]]] = []
         for storage in self._usable:
             try:
-                found = storage.source.messages(message_ids, storage.source_id)
+                read.append((storage, storage.source.messages(message_ids, storage.source_id)))
             except SourceUnusable as error:
                 storage.lose(error)
-                self._held_messages |= held_by_lost(self._database, [storage], "message", message_ids)
-                continue
+                self._held_messages |= held_by_lost(self._database, [storage], "message", self._changes.messages)
+        copies: dict[str, list[tuple[Place, MessageDocuments]]] = {}
+        for storage, found in read:  # the places after all was read: what is lost on the way counts for all
+            place = storage.place(self._held_messages)
             for documents in found:
-                copies.setdefault(documents.message_id, []).append((storage, documents))
-        return copies
+                copies.setdefault(documents.message_id, []).append((place, documents))
+        return parse_copies(copies, self._versions(message_ids))
 
-    def _is_missing(
-        self, storage: Storage, document_id: str, holders: Sequence[Storage], held: Mapping[int, set[str]]
-    ) -> bool:
-        """Tell whether a document exists only in this older storage, beside a newer one that is in use."""
-        return storage.is_beside_newer and not any(
-            newer in holders or document_id in held.get(newer.source_id, ()) for newer in storage.newer
-        )
+    def _versions(self, message_ids: Iterable[str]) -> Versions:
+        """Tell which versions of messages need not be parsed: those that the index has, where nothing failed."""
+        unsettled = self._known.deleted_messages | self._known.failed_owners
+        return {
+            message_id: (known.content_hash, known.seq)
+            for message_id in message_ids
+            if (known := self._known.messages.get(message_id)) and message_id not in unsettled
+        }
 
-    def _is_missing_message(self, storage: Storage, message_id: str, copies: Copies) -> bool:
-        """Tell whether a message exists only in this older storage; parts alone are no message."""
-        holders = [other for other, documents in copies if documents.message is not None]
-        return self._is_missing(storage, message_id, holders, self._held_messages)
-
-    def _resolve(self, batch: Batch, message_id: str, copies: Copies) -> None:
+    def _resolve(self, batch: Batch, message_id: str, copies: Sequence[FoundMessage]) -> None:
         """Choose the copy of a message that counts, and add it to the batch unless the index has it already."""
         known = self._known.messages.get(message_id)
         is_deleted = message_id in self._known.deleted_messages
-        is_orphaned = all(documents.message is None for _, documents in copies)
+        is_orphaned = not any(copy.has_message for copy in copies)
         if is_orphaned and known is not None and not is_deleted and known.source_id not in self._complete_ids:
             return  # its storage cannot be read right now
-        if self._is_unchanged(batch, message_id, copies):
+        parsed = [(self._numbered[copy.source_id], copy.parsed) for copy in copies if copy.parsed is not None]
+        if len(parsed) < len(copies):
             self._stamp_message(batch, message_id, copies)
+            if known is not None and known.source_id not in self._usable_ids:
+                batch.moved[message_id] = copies[0].source_id  # the folder was renamed, or this is a copy of it
             return
-        parsed = [self._parse(storage, documents, message_id, copies) for storage, documents in copies]
-        for (storage, documents), candidate in zip(copies, parsed, strict=True):
-            if self._is_postponed(documents.stamp, storage, candidate.failures):
-                self.postponed.add(Changes(messages={message_id: documents.session_id or self._session_of(message_id)}))
+        for copy, (storage, candidate) in zip(copies, parsed, strict=True):
+            if self._is_postponed(copy.stamp, storage, candidate.failures):
+                self.postponed.add(Changes(messages={message_id: copy.session_id or self._session_of(message_id)}))
                 return
         self._stamp_message(batch, message_id, copies)
         if is_orphaned:
-            self._add_orphans(batch, message_id, copies, parsed)
+            self._add_orphans(batch, message_id, parsed)
             return
-        chosen = best_parse(parsed)
+        chosen = best_parse([candidate for _, candidate in parsed])
         is_kept = known is not None and (chosen.message is None or (not is_deleted and self._is_worse(chosen, known)))
-        for (storage, _), candidate in zip(copies, parsed, strict=True):
+        for storage, candidate in parsed:
             otherwise = KEPT if is_kept else LEFT_OUT
             if candidate.message is None and chosen.message is not None:
                 otherwise = ELSEWHERE
@@ -411,61 +428,42 @@ class _Update:
         if is_kept:
             return
         if chosen.message is not None:
-            copy = MessageCopy.of(chosen.message)
+            best = MessageCopy.of(chosen.message)
             if known is not None and not is_deleted:
                 is_elsewhere = known.source_id not in self._usable_ids
-                is_same = copy.content_hash == known.content_hash and copy.seq == known.seq
-                if is_same and copy.source_id == known.source_id:
+                is_same = best.content_hash == known.content_hash and best.seq == known.seq
+                if is_same and best.source_id == known.source_id:
                     twins = self._known.twins.get(message_id, ())
                     batch.failures += (replace(row, last_seen_at=self._started) for row in twins)
                     return
-                if is_elsewhere and newest_message([known, copy]) == 0:
+                if is_elsewhere and newest_message([known, best]) == 0:
                     if is_same:
-                        batch.moved[message_id] = copy.source_id
+                        batch.moved[message_id] = best.source_id
                     return
             batch.messages.append(chosen.message)
         if known is not None or message_id in self._known.orphaned:  # its orphans may be gone by now
             batch.rewritten.append(message_id)
             if known is not None and chosen.message is not None and chosen.message.generation != known.generation:
                 batch.superseded.append(message_id)
-        self._add_parts(batch, copies[0][0], message_id, chosen)
+        self._add_parts(batch, copies[0].source_id, message_id, chosen)
 
-    def _is_unchanged(self, batch: Batch, message_id: str, copies: Copies) -> bool:
-        """Tell whether the index has the only copy of a message as it is, without parsing it."""
-        known = self._known.messages.get(message_id)
-        is_settled = message_id not in self._known.deleted_messages and message_id not in self._known.failed_owners
-        if len(copies) != 1 or known is None or not is_settled:
-            return False
-        storage, documents = copies[0]
-        is_missing = self._is_missing_message(storage, message_id, copies)
-        is_same = content_hash(documents, is_missing_in_newer=is_missing) == known.content_hash
-        if not is_same or known.seq != documents.seq or documents.message is None:
-            return False
-        if known.source_id not in self._usable_ids:
-            batch.moved[message_id] = storage.source_id  # the folder was renamed, or this is a copy of it
-        return True
-
-    def _parse(self, storage: Storage, documents: MessageDocuments, message_id: str, copies: Copies) -> ParsedMessage:
-        """Parse one copy of a message."""
-        parse = parse_session_message if documents.row_type is not None else parse_message
-        return parse(documents, is_missing_in_newer=self._is_missing_message(storage, message_id, copies))
-
-    def _add_orphans(self, batch: Batch, message_id: str, copies: Copies, parsed: Sequence[ParsedMessage]) -> None:
+    def _add_orphans(self, batch: Batch, message_id: str, parsed: Sequence[tuple[Storage, ParsedMessage]]) -> None:
         """Add what is left of a message that no storage has: the parts that lie there still, or nothing."""
         is_known = message_id in self._known.messages
         if is_known and message_id not in self._known.deleted_messages:
             batch.gone_messages.append(message_id)
-        if not copies:
+        if not parsed:
             # orphans do not tell their storage: only when all can be read, they are gone
-            if message_id in self._known.orphaned and self._numbered <= self._complete_ids:
+            if message_id in self._known.orphaned and self._recorded <= self._complete_ids:
                 batch.gone_messages.append(message_id)
             self._forget_failures(batch, message_id)
             return
-        for (storage, _), candidate in zip(copies, parsed, strict=True):
+        for storage, candidate in parsed:
             self._note(batch, storage, message_id, candidate.failures, LEFT_OUT)
         if is_known or message_id in self._known.orphaned:
             batch.rewritten.append(message_id)
-        self._add_parts(batch, copies[0][0], message_id, best_parse(parsed))
+        best = best_parse([candidate for _, candidate in parsed])
+        self._add_parts(batch, parsed[0][0].source_id, message_id, best)
 
     def _is_worse(self, chosen: ParsedMessage, known: MessageCopy) -> bool:
         """Tell whether something of a message is unreadable now, and parts are missing that could be read before.
@@ -493,15 +491,14 @@ class _Update:
             ).fetchone()
         return row is not None and bool(row[0])
 
-    def _add_parts(self, batch: Batch, storage: Storage, message_id: str, chosen: ParsedMessage) -> None:
+    def _add_parts(self, batch: Batch, source_id: int, message_id: str, chosen: ParsedMessage) -> None:
         """Add the parts of a message to a batch, but for those whose id another message of the batch has."""
         owners = {row.part_id: batch.part_owners.setdefault(row.part_id, message_id) for row in chosen.parts}
         twins = {part_id: owner for part_id, owner in owners.items() if owner != message_id}
         batch.failures += (
-            twin_failure(part_id, message_id, owner, storage.source_id, self._started)
-            for part_id, owner in twins.items()
+            twin_failure(part_id, message_id, owner, source_id, self._started) for part_id, owner in twins.items()
         )
-        batch.part_sources[message_id] = storage.source_id
+        batch.part_sources[message_id] = source_id
         batch.parts += (row for row in chosen.parts if row.part_id not in twins)
         batch.bodies += (row for row in chosen.bodies if row.part_id not in twins)
         batch.text_bytes += sum(row.size_bytes for row in chosen.parts)
@@ -521,14 +518,19 @@ class _Update:
             for storage, document in copies
         )
 
-    def _stamp_message(self, batch: Batch, message_id: str, copies: Copies) -> None:
+    def _stamp_message(self, batch: Batch, message_id: str, copies: Iterable[FoundMessage]) -> None:
         """Note what a message looked like, and how many parts it has where these are documents of their own."""
         batch.looked_at("message", message_id, self._usable_ids)
-        for storage, documents in copies:
-            kind = "orphan" if documents.message is None else "message"
-            parts = len(documents.parts) if documents.row_type is None else None
-            stamp = stored_stamp(documents.stamp)
-            batch.stamps.append(StampRow(storage.source_id, kind, message_id, stamp, parts))
+        batch.stamps += (
+            StampRow(
+                copy.source_id,
+                "message" if copy.has_message else "orphan",
+                message_id,
+                stored_stamp(copy.stamp),
+                copy.parts,
+            )
+            for copy in copies
+        )
 
     def _forget_failures(self, batch: Batch, owner_id: str) -> None:
         """Take the entries of a document that was looked at out of the ledger."""
@@ -604,8 +606,8 @@ def _keep_newer(rows: dict[str, ProjectOrSession], key: str, row: ProjectOrSessi
         rows[key] = row
 
 
-def _read_ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
-    """Run an iterator in a thread of its own, a few batches ahead.
+def _read_ahead(batches: Generator[Batch]) -> Iterator[Batch]:
+    """Run a generator in a thread of its own, a few batches ahead.
 
     Its errors are raised here; when the caller stops early, the thread ends before this returns.
     """
@@ -625,9 +627,10 @@ def _read_ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
     def read() -> None:
         """Read until the end, an error, or nobody wants more."""
         try:
-            for batch in batches:
-                if not put(batch):
-                    return
+            with closing(batches):
+                for batch in batches:
+                    if not put(batch):
+                        return
             put(None)
         except BaseException as error:  # noqa: BLE001 (raised again in the caller's thread)
             put(error)
