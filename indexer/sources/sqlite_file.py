@@ -179,27 +179,47 @@ class SqliteFile:
                 found.stamps[document.kind][document.document_id] = document.stamp
 
     def message_stamps(
-        self, found: Inventory, message_table: str, part_table: str | None, ids: Collection[str]
-    ) -> None:
-        """Note what messages look like, with their parts where these are rows of their own."""
+        self,
+        found: Inventory,
+        message_table: str,
+        part_table: str | None,
+        ids: Collection[str],
+        *,
+        are_sessions: bool = False,
+    ) -> set[str]:
+        """Note what messages look like, with their parts where these are rows of their own.
+
+        Args:
+            found: Takes the stamps.
+            message_table: Of the messages.
+            part_table: Of their parts, if there is one.
+            ids: Of the messages.
+            are_sessions: `ids` are those of sessions instead: all their rows, in half the time.
+
+        Returns:
+            The messages that rows are of.
+        """
         every: dict[str, list[int | None]] = {}
         for table, owner in ((message_table, "id"), (part_table, "message_id")):
             if table is not None:
-                for message_id, stamp in self.each_stamp(table, owner, ids):
+                for message_id, stamp in self.each_stamp(table, owner, ids, "session_id" if are_sessions else owner):
                     every.setdefault(message_id, []).append(stamp)
         for message_id, found_stamps in every.items():
             known = [stamp for stamp in found_stamps if stamp is not None]
             if len(known) == len(found_stamps):
                 found.stamps["message"][message_id] = stamps.combined(known)
+            else:
+                found.stamps["message"].pop(message_id, None)
+        return {*every}
 
     def messages_of(self, found: Inventory, table: str, session_ids: Collection[str]) -> None:
         """List the messages of some sessions."""
         for chunk in _chunks(session_ids):
-            rows = self.rows(
-                f"SELECT id, session_id FROM {table} WHERE session_id IN ({', '.join('?' * len(chunk))})", chunk
-            )
+            sql = f"SELECT id, session_id FROM {table} WHERE session_id IN ({', '.join('?' * len(chunk))})"
             found.messages |= {
-                message_id: name_of(row["session_id"]) for row in rows if (message_id := id_of(row["id"])) is not None
+                message_id: name_of(session_id)
+                for value, session_id in self.tuples(sql, chunk)
+                if (message_id := id_of(value)) is not None
             }
 
     def part_owners(self, session_ids: Collection[str], messages: Collection[str]) -> list[str]:
@@ -256,31 +276,35 @@ class SqliteFile:
             return None
         return " ".join(f"{status.st_ino}:{status.st_size}:{status.st_mtime_ns}" for status in files)
 
-    def each_stamp(self, table: str, owner: str, owners: Collection[str]) -> Iterator[tuple[str, int | None]]:
+    def each_stamp(
+        self, table: str, owner: str, values: Collection[str], among: str
+    ) -> Iterator[tuple[str, int | None]]:
         """Tell what the rows of each owner look like from outside, without their content.
 
         Args:
             table: With `time_updated`.
-            owner: Column by which the rows are grouped, with an index.
-            owners: Its values.
+            owner: Column by which the rows are grouped.
+            values: Of the rows to look at.
+            among: The column that has these values, with an index.
 
         Yields:
             Owner and stamp; None where a row changed only just now.
         """
         # sums of remainders, as those of whole numbers of any size may overflow; text counts as 0
-        sql = f"""
-            SELECT {owner} AS id, count(*) AS number, max(time_updated) AS newest,
-                   sum(time_updated % {_MODULUS}) AS times, sum(rowid % {_MODULUS}) AS places
-            FROM {table}
-        """
+        remainders = f"time_updated % {_MODULUS}", f"rowid % {_MODULUS}"
+        if owner == "id":  # of each row one: grouping takes twice as long
+            numbered, grouped = f"1, time_updated, {remainders[0]}, {remainders[1]}", ""
+        else:
+            numbered = f"count(*), max(time_updated), sum({remainders[0]}), sum({remainders[1]})"
+            grouped = f"GROUP BY {owner}"
         now_ms = time.time_ns() // 1_000_000
-        for values in _chunks(owners):
-            condition = f"{owner} IN ({', '.join('?' * len(values))})"
-            for row in self.rows(f"{sql} WHERE {condition} GROUP BY {owner}", values):
-                newest = row["newest"]
+        for chunk in _chunks(values):
+            sql = f"SELECT {owner}, {numbered} FROM {table} WHERE {among} IN ({', '.join('?' * len(chunk))}) {grouped}"
+            for value, *numbers in self.tuples(sql, chunk):
+                owner_id, newest = id_of(value), numbers[1]
                 is_settled = isinstance(newest, int) and stamps.is_settled(newest, now_ms)
-                numbers = (row["number"], newest, row["times"], row["places"])
-                yield name_of(row["id"]), hash(numbers) if is_settled else None
+                if owner_id is not None:
+                    yield owner_id, hash(tuple(numbers)) if is_settled else None
 
     def close(self) -> None:
         """Close the connection and remove the copy, if one was needed."""

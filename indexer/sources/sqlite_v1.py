@@ -58,8 +58,14 @@ class SqliteV1:
         """List the messages of some sessions, and what parts that name them belong to, with stamps."""
         found = Inventory()
         self._file.messages_of(found, "message", session_ids)
-        found.orphans = self._file.part_owners(session_ids, found.messages)
-        self._add_stamps(found, [*found.messages, *found.orphans])
+        try:
+            owners = self._file.message_stamps(found, "message", "part", session_ids, are_sessions=True)
+        except DamagedFile:
+            found.stamps["message"].clear()
+            found.orphans = self._file.part_owners(session_ids, found.messages)
+        else:
+            found.orphans = sorted(owners - found.messages.keys())
+            self._add_stamps(found, found.orphans)  # of their message, if there is one, it is another session
         return found
 
     def projects(self, ids: Collection[str] | None = None) -> Iterable[Document]:

@@ -47,7 +47,7 @@ class SqliteV2:
         """List the rows of some sessions with their stamps."""
         found = Inventory()
         self._file.messages_of(found, "session_message", session_ids)
-        self._add_stamps(found, found.messages)
+        self._add_stamps(found, session_ids, are_sessions=True)
         return found
 
     def projects(self, ids: Collection[str] | None = None) -> Iterable[Document]:
@@ -84,10 +84,10 @@ class SqliteV2:
         is_alone = not {"message", "part"} <= tables
         return [name for name in ("session", "session_v2") if name in tables and (is_alone or name == "session_v2")]
 
-    def _add_stamps(self, found: Inventory, ids: Collection[str]) -> None:
-        """Note what rows look like; nothing, where the file is damaged."""
+    def _add_stamps(self, found: Inventory, ids: Collection[str], *, are_sessions: bool = False) -> None:
+        """Note what rows look like, or those of sessions; nothing, where the file is damaged."""
         try:
-            self._file.message_stamps(found, "session_message", None, ids)
+            self._file.message_stamps(found, "session_message", None, ids, are_sessions=are_sessions)
         except DamagedFile:
             found.stamps["message"].clear()
 
