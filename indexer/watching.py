@@ -18,6 +18,8 @@ from indexer.watcher import TreeWatcher
 log = logging.getLogger(__name__)
 
 POLL_S = 0.1
+CALM_POLL_S = 0.25  # the same once nothing has changed for a while: ten looks a second took half a percent of a core
+CALM_AFTER_S = 5.0
 HELD_S = 1.0  # how long databases are not looked at, at most, while changes are written
 LOOK_S = 2.0  # for databases that come and go, and for those that could not be read
 
@@ -38,6 +40,7 @@ class Watch:
         self._databases: dict[Path, DatabaseChanges] = {}
         self._unusable: dict[Path, str] = {}
         self._look_at = 0.0
+        self._changed_at = time.monotonic()
         self._stopping = threading.Event()
         self._is_due = threading.Event()
         self._is_free = threading.Event()
@@ -100,7 +103,8 @@ class Watch:
     def _run(self) -> None:
         """Look at the databases again and again."""
         while not self._stopping.is_set():
-            self._is_due.wait(POLL_S)
+            is_calm = not self._unusable and time.monotonic() - self._changed_at > CALM_AFTER_S
+            self._is_due.wait(CALM_POLL_S if is_calm else POLL_S)
             self._is_free.wait(HELD_S)
             self._is_due.clear()
             if time.monotonic() >= self._look_at:
@@ -130,7 +134,9 @@ class Watch:
     def _ask(self, path: Path) -> None:
         """Ask one database what changed."""
         try:
-            self._queue.put(self._databases[path].poll())
+            if changes := self._databases[path].poll():
+                self._changed_at = time.monotonic()
+                self._queue.put(changes)
         except SourceUnusable as error:
             if path not in self._unusable:
                 log.warning("%s", printable(str(error)))
