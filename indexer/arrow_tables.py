@@ -61,7 +61,9 @@ def select_list(row_type: type) -> str:
 
 def _arrow_schema(row_type: type) -> pa.Schema:
     """Translate the type hints of a row into Arrow types."""
-    return pa.schema({name: _ARROW_TYPES[type_] for name, type_ in _types(row_type).items()})
+    if row_type not in _SCHEMAS:
+        _SCHEMAS[row_type] = pa.schema({name: _ARROW_TYPES[type_] for name, type_ in _types(row_type).items()})
+    return _SCHEMAS[row_type]
 
 
 def _types(row_type: type) -> dict[str, object]:
@@ -81,4 +83,6 @@ def _is_optional(hint: object) -> bool:
     return get_origin(hint) in (UnionType, Union)
 
 
-_TYPES: dict[type, dict[str, object]] = {}  # reading type hints takes longer than a row
+# to read type hints, and to make a schema, takes longer than a row
+_TYPES: dict[type, dict[str, object]] = {}
+_SCHEMAS: dict[type, pa.Schema] = {}
