@@ -1,6 +1,6 @@
 """One batch of rows into the index: the only path by which a row gets there, first scan, restart or live."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from typing import Any
@@ -9,9 +9,10 @@ import duckdb
 import pyarrow
 
 from indexer import derive, prices, sql
-from indexer.arrow_tables import arrow_table
+from indexer.arrow_tables import arrow_table, select_list
 from indexer.database import Database
 from indexer.documents import Generation
+from indexer.hot_sessions import HotSessions, PartVersion
 from indexer.rows import (
     DocumentRow,
     EpochMs,
@@ -27,6 +28,7 @@ from indexer.rows import (
 # Some forty statements write a batch, whatever is in it: half the rows and texts in one took a quarter longer in all.
 MAX_ROWS = 20_000
 MAX_TEXT_BYTES = 32_000_000
+_FEW_PARTS = 200  # that are looked up one by one
 
 KEPT = "The version read before is kept; it is read again when it changes, and at the next start."
 LEFT_OUT = "It is left out; it is read again when it changes, and at the next start."
@@ -114,9 +116,16 @@ def write_batch(database: Database, batch: Batch, now: EpochMs) -> bool:
         if not batch.is_visible:
             return is_visible
         held = _held_parts(con, batch)
-        stale = _stale(con, batch, held)
+        stale = _stale(con, batch, held, database.hot)
         stale.sessions.update(_leave_out_twins(batch, held, now))
         _price(database, batch)
+        held = _leave_out_same(database, batch, held)
+        if (
+            stale.is_regrouped
+            or any(part.is_delegating for part in held)
+            or any(p.child_session_id for p in batch.parts)
+        ):
+            database.hot.trees.clear()
         replace_table_rows(database, ProjectRow, batch.projects)
         replace_table_rows(database, SessionRow, batch.sessions)
         replace_table_rows(database, MessageRow, batch.messages)
@@ -148,7 +157,7 @@ def write_batch(database: Database, batch: Batch, now: EpochMs) -> bool:
         touched |= {row.session_id for row in batch.parts if row.session_id} | stale.sessions
         if batch.gone_messages or batch.gone_sessions or is_text_gone:
             _mark_gone(con, batch, now)
-        _settle_placeholders(con, batch, touched, now)
+        _settle_placeholders(con, batch, touched - database.hot.trees.keys(), now)
         is_known = held or batch.rewritten or batch.gone_messages or batch.gone_sessions
         derive.refresh(
             con,
@@ -161,6 +170,9 @@ def write_batch(database: Database, batch: Batch, now: EpochMs) -> bool:
             hot=database.hot,
             written=None if is_known else derive.Written.of(batch.messages, batch.parts),
         )
+        if database.hot.doubtful is not None:
+            database.hot.doubtful.update(row.owner_id for row in batch.failures)
+            database.hot.doubtful.update(row.message_id for row in batch.parts if row.is_orphan)
     return is_visible
 
 
@@ -208,25 +220,29 @@ class _HeldPart:
     session_id: str | None
     is_orphan: bool
     is_deleted: bool
+    is_delegating: bool
 
 
 def _held_parts(con: duckdb.DuckDBPyConnection, batch: Batch) -> list[_HeldPart]:
     """Read which parts of the index have the ids of new ones, or belong to messages that are rewritten or gone."""
-    part_ids, message_ids = [row.part_id for row in batch.parts], [*batch.rewritten, *batch.gone_messages]
-    rows: set[tuple[Any, ...]] = set()
-    for column, ids in (("part_id", part_ids), ("message_id", message_ids)):  # OR would read all parts
-        wanted, values = sql.among(ids, is_key=column == "part_id")
-        if ids:
-            rows.update(
-                con.execute(
-                    f"""
-                    SELECT rowid, part_id, message_id, session_id, is_orphan, deleted_at IS NOT NULL
-                    FROM parts WHERE {column} IN {wanted}
-                    """,
-                    values,
-                ).fetchall()
-            )
+    rows = _parts_where(con, "message_id", [*batch.rewritten, *batch.gone_messages])  # OR would read all parts
+    found = {part_id for _, part_id, *_ in rows}
+    rows += _parts_where(con, "part_id", [row.part_id for row in batch.parts if row.part_id not in found])
     return [_HeldPart(*row) for row in sorted(rows)]
+
+
+def _parts_where(con: duckdb.DuckDBPyConnection, column: str, ids: Collection[str]) -> list[tuple[Any, ...]]:
+    """Read the places of parts, and what they are of."""
+    if not ids:
+        return []
+    wanted, values = sql.among(ids)
+    return con.execute(
+        f"""
+        SELECT rowid, part_id, message_id, session_id, is_orphan, deleted_at IS NOT NULL, child_session_id IS NOT NULL
+        FROM parts WHERE {column} IN {wanted}
+        """,
+        values,
+    ).fetchall()
 
 
 def _changed_messages(batch: Batch, held: Sequence[_HeldPart]) -> set[str]:
@@ -244,33 +260,28 @@ class _Stale:
         fork_keys: Keys that messages give up: their copies may be copies no more.
         resorted: Sessions that may come before or after their copies now.
         parents: Sessions that lose a child session.
+        is_regrouped: Sessions come, go, or are below others now.
     """
 
     sessions: set[str]
     fork_keys: set[int]
     resorted: set[str]
     parents: list[str]
+    is_regrouped: bool
 
 
-def _stale(con: duckdb.DuckDBPyConnection, batch: Batch, held: Sequence[_HeldPart]) -> _Stale:
+def _stale(con: duckdb.DuckDBPyConnection, batch: Batch, held: Sequence[_HeldPart], hot: HotSessions) -> _Stale:
     """Read what the rows of a batch replace."""
     replaced = {*batch.rewritten, *batch.gone_messages}
-    wanted, values = sql.among(replaced, is_key=True)
+    wanted, values = sql.among(replaced)
     query = f"SELECT DISTINCT session_id, fork_key FROM messages WHERE message_id IN {wanted}"
     known = con.execute(query, values).fetchall() if replaced else []
     # parts without their message may be of another session
     orphaned = {part.session_id for part in held if part.is_orphan and part.session_id and part.message_id in replaced}
     # messages may turn a deleted session into nothing but a name, without a parent
-    named = {row.session_id for row in batch.sessions} | {row.session_id for row in batch.messages}
-    sessions = {
-        session_id: (created_ms, fork_session_id, parent_id)
-        for session_id, created_ms, fork_session_id, parent_id in con.execute(
-            f"""
-            SELECT session_id, epoch_ms(created_at), fork_session_id, parent_id
-            FROM sessions WHERE session_id IN {sql.texts({*named, *batch.gone_sessions})}
-            """
-        ).fetchall()
-    }
+    named = {row.session_id for row in batch.messages} - hot.trees.keys()
+    named |= {row.session_id for row in batch.sessions} | {*batch.gone_sessions}
+    sessions = _held_sessions(con, named)
     return _Stale(
         {*(session_id for session_id, _ in known), *orphaned, *batch.gone_sessions},
         {key for _, key in known if key is not None},
@@ -279,8 +290,33 @@ def _stale(con: duckdb.DuckDBPyConnection, batch: Batch, held: Sequence[_HeldPar
             for row in batch.sessions
             if sessions.get(row.session_id, ())[:2] != (row.created_at, row.fork_session_id)
         },
-        sorted({parent_id for _, _, parent_id in sessions.values() if parent_id is not None}),
+        sorted({parent_id for _, _, parent_id, _ in sessions.values() if parent_id is not None}),
+        any((batch.gone_projects, batch.gone_sessions, batch.gone_messages))
+        or any(
+            sessions.get(row.session_id) != (row.created_at, row.fork_session_id, row.parent_id, row.project_id)
+            for row in batch.sessions
+        ),
     )
+
+
+def _held_sessions(
+    con: duckdb.DuckDBPyConnection, session_ids: Collection[str]
+) -> dict[str, tuple[EpochMs | None, str | None, str | None, str | None]]:
+    """Read when sessions were created, what they were forked from, their parents and projects."""
+    if not session_ids:
+        return {}
+    rows = con.execute(
+        f"""
+        SELECT session_id, epoch_ms(created_at), fork_session_id, parent_id, project_id
+        FROM sessions WHERE session_id IN {sql.texts(session_ids)}
+        """
+    ).fetchall()
+    return {session_id: (*values,) for session_id, *values in rows}
+
+
+def _is_delegating(batch: Batch, held: Sequence[_HeldPart]) -> bool:
+    """Tell whether parts that run other sessions come or go."""
+    return any(part.is_delegating for part in held) or any(row.child_session_id is not None for row in batch.parts)
 
 
 def _leave_out_twins(batch: Batch, held: Sequence[_HeldPart], now: EpochMs) -> set[str]:
@@ -331,6 +367,51 @@ def twin_failure(part_id: str, message_id: str, owner_id: str, source_id: int, n
     )
 
 
+def _leave_out_same(database: Database, batch: Batch, held: list[_HeldPart]) -> list[_HeldPart]:
+    """Take parts out of a live batch that the index has as they are: messages grow part by part, and are read whole.
+
+    A new text costs 15 ms: to log it, DuckDB reads the 2,000 texts before it.
+
+    Returns:
+        Parts of the index that the batch may replace, without these.
+    """
+    if database.phase != "real-time":
+        return held
+    written = _with_texts(batch.parts, batch.bodies)
+    kept = {row.message_id for row in batch.messages if row.generation != Generation.SESSION_MESSAGE_ROWS}
+    kept &= set(batch.rewritten) - set(batch.superseded)
+    places = {part.part_id for part in held if part.message_id in kept and not part.is_deleted} & written.keys()
+    known = database.hot.parts
+    unknown = places - known.keys()
+    if len(unknown) <= _FEW_PARTS:
+        known |= _stored_parts(database.con, unknown)
+    same = {part_id for part_id in places if known.get(part_id) == written[part_id]}
+    known |= written
+    batch.parts = [row for row in batch.parts if row.part_id not in same]
+    batch.bodies = [row for row in batch.bodies if row.part_id not in same]
+    return [part for part in held if part.part_id not in same]
+
+
+def _stored_parts(con: duckdb.DuckDBPyConnection, part_ids: Collection[str]) -> dict[str, PartVersion]:
+    """Read parts and their texts by id."""
+    if not part_ids:
+        return {}
+    return _with_texts(_stored(con, PartRow, part_ids), _stored(con, PartBodyRow, part_ids))
+
+
+def _stored(con: duckdb.DuckDBPyConnection, row_type: type[RowType], part_ids: Collection[str]) -> list[RowType]:
+    """Read the rows of some parts in one table."""
+    columns, wanted = select_list(row_type), sql.texts(part_ids)
+    rows = con.execute(f"SELECT {columns} FROM {row_type.TABLE} WHERE part_id IN {wanted}").fetchall()
+    return [row_type(*values) for values in rows]
+
+
+def _with_texts(parts: Iterable[PartRow], bodies: Iterable[PartBodyRow]) -> dict[str, PartVersion]:
+    """Put every part beside a hash of its text, by id."""
+    texts = {body.part_id: hash(body) for body in bodies}
+    return {part.part_id: (part, texts.get(part.part_id)) for part in parts}
+
+
 def _remove_replaced_parts(con: duckdb.DuckDBPyConnection, batch: Batch, held: Sequence[_HeldPart]) -> None:
     """Make room for the parts and texts of a batch."""
     new, superseded = {row.part_id for row in batch.parts}, set(batch.superseded)
@@ -343,7 +424,7 @@ def _remove_replaced_parts(con: duckdb.DuckDBPyConnection, batch: Batch, held: S
     rewritten = set(batch.rewritten)
     # the text of a part that a rewritten message no longer has goes, too
     if stale := [part.part_id for part in held if part.part_id in new or part.message_id in rewritten]:
-        wanted, values = sql.among(stale, is_key=True)
+        wanted, values = sql.among(stale)
         con.execute(f"DELETE FROM part_bodies WHERE part_id IN {wanted}", values)
     # a row of the third generation has a body and no part
     third = {row.message_id for row in batch.messages if row.generation == Generation.SESSION_MESSAGE_ROWS} | superseded

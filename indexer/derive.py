@@ -13,7 +13,7 @@ import duckdb
 from indexer import session_trees, sql
 from indexer.arrow_tables import select_list, tuple_table
 from indexer.exchanges import Exchange, Message, Part, Trace
-from indexer.hot_sessions import Difference, Held, HotSessions, RowChanges, SessionState
+from indexer.hot_sessions import MOST_TREES, Difference, Held, HotSessions, RowChanges, SessionState, Trees
 from indexer.report_rows import Failure, ToolCall, UsageSlice
 from indexer.rows import MessageRow, PartRow
 from indexer.session_numbers import SessionNumbers, with_subtree
@@ -70,7 +70,8 @@ def refresh(
     if not session_ids:
         return
     memory = HotSessions() if hot is None else hot
-    _add_placeholders(con, session_ids, memory)
+    settled = set(session_ids) & memory.trees.keys()
+    settled |= _add_placeholders(con, set(session_ids) - settled, memory)
     flagged = _flag_fork_copies(con, session_ids if resorted is None else resorted, fork_keys)
     touched = sorted({*session_ids, *flagged.values()})
     changed = {*message_ids, *flagged}
@@ -82,7 +83,7 @@ def refresh(
     states, cold = _states(con, touched, what, memory)
     held = _held(con, cold)
     _write(con, [state.derive(changed, held.get(key)) for key, state in states.items()])
-    _write_numbers(con, states, session_trees.rebuild(con, touched, parents), memory)
+    _write_numbers(con, states, _trees(con, touched, parents, settled, memory), memory)
     if hot is not None:  # the session that was written last goes on in the next batch
         last = written.messages[-1].session_id if written and written.messages else None
         hot.keep(sorted(states.values(), key=lambda state: state.session_id == last))
@@ -163,9 +164,9 @@ def _read_changed(
     con: duckdb.DuckDBPyConnection, message_ids: Collection[str], part_ids: Collection[str]
 ) -> tuple[list[Message], list[Part]]:
     """Read some messages and parts: by their own ids, for that is what the indexes find at once."""
-    wanted, values = sql.among(message_ids, is_key=True)
+    wanted, values = sql.among(message_ids)
     messages = _read(con, Message, "messages", f"message_id IN {wanted}", values)
-    wanted, values = sql.among(part_ids, is_key=True)
+    wanted, values = sql.among(part_ids)
     return messages, _read(con, Part, "parts", f"part_id IN {wanted}", values) if part_ids else []
 
 
@@ -214,11 +215,22 @@ def _held(con: duckdb.DuckDBPyConnection, session_ids: list[str]) -> dict[str, H
 # --- what rows name
 
 
-def _add_placeholders(con: duckdb.DuckDBPyConnection, session_ids: Collection[str], hot: HotSessions) -> None:
-    """Give messages of unknown sessions a session row, and sessions of unknown projects a project row."""
-    sql_ids = sql.texts(session_ids)
-    rows = con.execute(f"SELECT session_id, project_id FROM sessions WHERE session_id IN {sql_ids}").fetchall()
-    if unknown := set(session_ids) - {session_id for session_id, _ in rows}:
+def _add_placeholders(con: duckdb.DuckDBPyConnection, session_ids: Collection[str], hot: HotSessions) -> set[str]:
+    """Give messages of unknown sessions a session row, and sessions of unknown projects a project row.
+
+    Returns:
+        Sessions that are there, not only named and not deleted.
+    """
+    if not session_ids:
+        return set()
+    rows = con.execute(
+        f"""
+        SELECT session_id, project_id, NOT is_placeholder AND deleted_at IS NULL
+        FROM sessions WHERE session_id IN {sql.texts(session_ids)}
+        """
+    ).fetchall()
+    if unknown := set(session_ids) - {session_id for session_id, *_ in rows}:
+        hot.trees.clear()  # others may be below them
         con.execute(
             f"""
             INSERT INTO sessions BY NAME
@@ -228,7 +240,7 @@ def _add_placeholders(con: duckdb.DuckDBPyConnection, session_ids: Collection[st
             """
         )
     known = _known_names(con, "projects", hot)
-    if new := {(project_id,) for _, project_id in rows if project_id is not None} - known:
+    if new := {(project_id,) for _, project_id, _ in rows if project_id is not None} - known:
         names = sql.texts(project_id for (project_id,) in new)
         con.execute(
             f"""
@@ -238,6 +250,29 @@ def _add_placeholders(con: duckdb.DuckDBPyConnection, session_ids: Collection[st
             """
         )
         known |= new
+    return {session_id for session_id, _, is_settled in rows if is_settled}
+
+
+def _trees(
+    con: duckdb.DuckDBPyConnection,
+    session_ids: Collection[str],
+    parents: Collection[str],
+    settled: Collection[str],
+    hot: HotSessions,
+) -> Trees:
+    """Bring the trees around sessions up to date, unless they are remembered."""
+    if hot.trees.keys() >= {*session_ids}:
+        found = [hot.trees[session_id] for session_id in session_ids]
+        return Trees(
+            {top: members for trees in found for top, members in trees.subtrees.items()},
+            {top: count for trees in found for top, count in trees.child_counts.items()},
+        )
+    rebuilt = session_trees.rebuild(con, session_ids, parents)
+    if len(settled) <= MOST_TREES:
+        for session_id in settled:
+            above = {top: members for top, members in rebuilt.subtrees.items() if session_id in members}
+            hot.trees[session_id] = Trees(above, {top: rebuilt.child_counts[top] for top in above})
+    return rebuilt
 
 
 def _add_names(
@@ -361,13 +396,13 @@ def _replace(
     """
     table, key = _TABLES[row_type]
     if stale:
-        con.execute(f"DELETE FROM {table} WHERE {key} IN {sql.keys(stale)}")
+        con.execute(f"DELETE FROM {table} WHERE {key} IN {sql.texts(stale)}")
     if rows:
         sql.insert(con, table, tuple_table(row_type, rows))
 
 
 def _write_numbers(
-    con: duckdb.DuckDBPyConnection, states: dict[str, SessionState], trees: session_trees.Trees, hot: HotSessions
+    con: duckdb.DuckDBPyConnection, states: dict[str, SessionState], trees: Trees, hot: HotSessions
 ) -> None:
     """Bring the numbers of sessions up to date, and those of all above them, where they differ."""
     named = {*states, *(member for members in trees.subtrees.values() for member in members)}

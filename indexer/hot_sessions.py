@@ -19,15 +19,19 @@ from indexer.report_rows import (
     merged,
     slices_of,
 )
+from indexer.rows import PartRow
 from indexer.session_numbers import SessionNumbers, Tally, own_numbers, tally
 
 MOST_ROWS = 60_000  # some 60 MB
 MOST_ROWS_IN_BULK = 5_000  # a full pass reads one session after another
 MOST_NUMBERS = 5_000
-MOST_LISTINGS = 100
+MOST_LISTINGS = MOST_TREES = 100
+MOST_PARTS = 10_000  # some 10 MB
 
 # by source and session: message id to stamp, None where it may have changed again in the same moment
 Listings = dict[tuple[int, str], dict[str, int | None]]
+# a part with a hash of its text, None where it has none
+PartVersion = tuple[PartRow, int | None]
 
 _Row = TypeVar("_Row", Trace, Exchange, ToolCall, Failure)
 
@@ -226,6 +230,18 @@ def _changes(wanted: Mapping[str, _Row], held: Mapping[str, _Row]) -> RowChanges
     )
 
 
+class Trees(NamedTuple):
+    """What the numbers of sessions with all below them depend on.
+
+    Attributes:
+        subtrees: Session to all that exist of its subtree, itself first: for sessions that changed, and all above them.
+        child_counts: Session to the number of its direct children.
+    """
+
+    subtrees: dict[str, list[str]]
+    child_counts: dict[str, int]
+
+
 class HotSessions:
     """Remembers the sessions that changed last, and all names, as the index has them.
 
@@ -236,6 +252,10 @@ class HotSessions:
         names: Projects, agents, models and tools: table to keys. Empty until they were read.
         numbers: The numbers of sessions, those below and above the remembered ones among them.
         listings: How the messages of sessions looked when they were read last.
+        parts: Parts of messages that changed last, by id.
+        trees: Sessions of which the index has the row, of OpenCode and not deleted, with the trees that they are in.
+        doubtful: All messages that may have orphaned parts, and all owners of documents that may be in the ledger. None
+            until they were read.
     """
 
     def __init__(self, most_rows: int = MOST_ROWS) -> None:
@@ -244,6 +264,9 @@ class HotSessions:
         self.names: dict[str, set[tuple[str | None, ...]]] = {}
         self.numbers: dict[str, SessionNumbers] = {}
         self.listings: Listings = {}
+        self.parts: dict[str, PartVersion] = {}
+        self.trees: dict[str, Trees] = {}
+        self.doubtful: set[str] | None = None
         self._states: OrderedDict[str, SessionState] = OrderedDict()
         self._empty: set[str] = set()  # sessions without messages and parts
 
@@ -266,6 +289,10 @@ class HotSessions:
             rows -= self._states.popitem(last=False)[1].rows
         if len(self.numbers) > MOST_NUMBERS:
             self.numbers.clear()
+        if len(self.trees) > MOST_TREES:
+            self.trees.clear()
+        if len(self.parts) > MOST_PARTS:
+            self.parts.clear()
 
     def take_listings(self, changes: Changes) -> Listings:
         """Return how touched sessions looked, and forget it: it is to be noted anew once their messages were read."""
@@ -293,5 +320,8 @@ class HotSessions:
         self.names.clear()
         self.numbers.clear()
         self.listings.clear()
+        self.parts.clear()
+        self.trees.clear()
+        self.doubtful = None
         self._states.clear()
         self._empty.clear()

@@ -8,6 +8,7 @@ import pyarrow
 from indexer import parsers, sql
 from indexer.batch import TWIN
 from indexer.changes import Changes
+from indexer.hot_sessions import HotSessions
 from indexer.resolve import MessageCopy
 from indexer.rows import DocumentRow, EpochMs
 
@@ -61,12 +62,13 @@ def stored_stamp(stamp: int | None) -> int | None:
     return None if stamp is None else stamp & ~0xFF | parsers.PARSER_VERSION
 
 
-def read_known(con: duckdb.DuckDBPyConnection, changes: Changes) -> Known:
+def read_known(con: duckdb.DuckDBPyConnection, changes: Changes, hot: HotSessions) -> Known:
     """Read what the index holds of the documents that are named.
 
     Args:
         con: The index.
         changes: Names projects, sessions and messages.
+        hot: Tells of which few documents more is to be read.
     """
     messages: dict[str, MessageCopy] = {}
     session_of: dict[str, str] = {}
@@ -74,7 +76,7 @@ def read_known(con: duckdb.DuckDBPyConnection, changes: Changes) -> Known:
     # of a full pass all, which only Arrow holds in a few MB
     named = pyarrow.table({"id": pyarrow.array(changes.messages, pyarrow.string())})
     is_long = named.num_rows > _FEW_NAMES
-    wanted = "(SELECT id FROM named)" if is_long else sql.keys(changes.messages)
+    wanted = "(SELECT id FROM named)" if is_long else sql.texts(changes.messages)
     for message_id, session_id, is_deleted, *copy in con.execute(
         f"""
         SELECT message_id, session_id, deleted_at IS NOT NULL,
@@ -87,16 +89,20 @@ def read_known(con: duckdb.DuckDBPyConnection, changes: Changes) -> Known:
         session_of[message_id] = session_id
         if is_deleted:
             deleted.add(message_id)
-    wanted = wanted if is_long else sql.texts(changes.messages)
-    orphaned = con.execute(
-        f"""
-        SELECT DISTINCT message_id FROM parts
-        WHERE is_orphan AND deleted_at IS NULL AND message_id IN {wanted}
-        """
-    ).fetchall()
+    orphaned: set[str] = set()
     failures: dict[tuple[int, str], EpochMs] = {}
     twins: dict[str, list[DocumentRow]] = {}
-    ledger = _ledger(con, [*changes.projects, *changes.sessions, *changes.messages])
+    owners = [*changes.projects, *changes.sessions, *changes.messages]
+    ledger: list[DocumentRow] = []
+    if is_long or not _doubtful(con, hot).isdisjoint(owners):
+        rows = con.execute(
+            f"""
+            SELECT DISTINCT message_id FROM parts
+            WHERE is_orphan AND deleted_at IS NULL AND message_id IN {wanted}
+            """
+        ).fetchall()
+        orphaned = {message_id for (message_id,) in rows}
+        ledger = _ledger(con, owners)
     for row in ledger:
         failures[row.source_id, row.key] = row.first_seen_at
         if row.key.startswith(TWIN):
@@ -107,7 +113,7 @@ def read_known(con: duckdb.DuckDBPyConnection, changes: Changes) -> Known:
         messages=messages,
         session_of=session_of,
         deleted_messages=deleted,
-        orphaned={message_id for (message_id,) in orphaned},
+        orphaned=orphaned,
         failures=failures,
         twins=twins,
         failed_owners={row.owner_id for row in ledger},
@@ -126,6 +132,16 @@ def _copies(con: duckdb.DuckDBPyConnection, kind: str, ids: set[str]) -> dict[st
         """
     ).fetchall()
     return {document_id: KnownCopy(*values) for document_id, *values in rows}
+
+
+def _doubtful(con: duckdb.DuckDBPyConnection, hot: HotSessions) -> set[str]:
+    """Return the messages that may have orphaned parts, and whose documents may be in the ledger: most have neither."""
+    if hot.doubtful is None:
+        rows = con.execute(
+            "SELECT owner_id FROM documents UNION SELECT message_id FROM parts WHERE is_orphan AND deleted_at IS NULL"
+        ).fetchall()
+        hot.doubtful = {owner_id for (owner_id,) in rows}
+    return hot.doubtful
 
 
 def _ledger(con: duckdb.DuckDBPyConnection, owners: list[str]) -> list[DocumentRow]:

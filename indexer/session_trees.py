@@ -1,26 +1,14 @@
 """Trees of sessions: which session ran which."""
 
 from collections.abc import Collection, Iterable
-from typing import NamedTuple
 
 import duckdb
 
 from indexer import sql
+from indexer.hot_sessions import Trees
 
 # root, session, depth, parent, part that delegated
 TreeRow = tuple[str, str, int, str | None, str | None]
-
-
-class Trees(NamedTuple):
-    """What the numbers of sessions with all below them depend on.
-
-    Attributes:
-        subtrees: Session to all that exist of its subtree, itself first: for sessions that changed, and all above them.
-        child_counts: Session to the number of its direct children.
-    """
-
-    subtrees: dict[str, list[str]]
-    child_counts: dict[str, int]
 
 
 def rebuild(con: duckdb.DuckDBPyConnection, session_ids: Collection[str], parents: Collection[str]) -> Trees:

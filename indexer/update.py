@@ -214,11 +214,9 @@ class _Update:
         self._changes = changes
         self._may_postpone = may_postpone
         self._started = now_ms()
-        self._known = read_known(database.con, changes)
+        self._known = read_known(database.con, changes, database.hot)
         self._held_messages = held_by_lost(database, storages, "message", changes.messages)
         self._held_sessions = held_by_lost(database, storages, "session", changes.sessions)
-        rows = database.con.execute("SELECT source_id FROM sources").fetchall()
-        self._recorded = {source_id for (source_id,) in rows}
         self._numbered = {storage.source_id: storage for storage in storages}
         self._session_order: dict[str, int] = {}
         self.postponed = Changes()
@@ -454,7 +452,7 @@ class _Update:
             batch.gone_messages.append(message_id)
         if not parsed:
             # orphans do not tell their storage: only when all can be read, they are gone
-            if message_id in self._known.orphaned and self._recorded <= self._complete_ids:
+            if message_id in self._known.orphaned and self._recorded() <= self._complete_ids:
                 batch.gone_messages.append(message_id)
             self._forget_failures(batch, message_id)
             return
@@ -464,6 +462,11 @@ class _Update:
             batch.rewritten.append(message_id)
         best = best_parse([candidate for _, candidate in parsed])
         self._add_parts(batch, parsed[0][0].source_id, message_id, best)
+
+    def _recorded(self) -> set[int]:
+        """Number all storages that the index knows of."""
+        with self._database.cursor() as con:  # while another thread writes
+            return {source_id for (source_id,) in con.execute("SELECT source_id FROM sources").fetchall()}
 
     def _is_worse(self, chosen: ParsedMessage, known: MessageCopy) -> bool:
         """Tell whether something of a message is unreadable now, and parts are missing that could be read before.

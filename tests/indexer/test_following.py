@@ -216,6 +216,27 @@ def test_follow_part_removed_is_flagged_without_its_text(write: Write, data_dir:
 
 
 @BOTH
+def test_follow_part_with_another_text_leaves_the_other_parts_alone(
+    write: Write, data_dir: Path, follow: Follow
+) -> None:
+    """A message is read whole; only what differs is written. A text of the same length differs, too."""
+    last = part("prt_1z", "text", "msg_1a", "ses_1", text="Bye 1.")
+    write(data_dir, [project(), *conversation(), last])
+    index = follow(data_dir)
+    places = "SELECT part_id, rowid FROM parts"
+    before = dict(index.rows(places))
+
+    for text in ("Bye 2.", "Bye 3."):
+        last.body["text"] = text
+        write(data_dir, [last])
+        index.sees("FROM part_bodies WHERE text = $text", text=text)
+
+    after = dict(index.rows(places))
+    assert {part_id for part_id in before if after[part_id] != before[part_id]} == {"prt_1z"}
+    index.agrees()
+
+
+@BOTH
 def test_follow_session_deleted_with_its_children_keeps_the_spend(write: Write, data_dir: Path, follow: Follow) -> None:
     """Money spent stays spent; titles and texts go."""
     root, child = conversation(), conversation("ses_2", 2, parentID="ses_1")
