@@ -401,7 +401,11 @@ class Database:
         if not incoming.num_rows:
             return
         columns = ", ".join(quoted_name(key) for key in keys)
-        self.con.execute(f"DELETE FROM {quoted_name(table)} WHERE ({columns}) IN (SELECT {columns} FROM incoming)")
+        stale = f"(SELECT {columns} FROM incoming)"
+        is_text = incoming.schema.field(keys[0]).type == pyarrow.string()
+        if len(keys) == 1 and is_text and incoming.num_rows <= _FEW_ROWS:  # an index finds constants alone
+            stale = sql.texts(incoming.column(keys[0]).to_pylist())
+        self.con.execute(f"DELETE FROM {quoted_name(table)} WHERE ({columns}) IN {stale}")
         self.add_rows(table, incoming)
 
     def add_rows(self, table: str, rows: pyarrow.Table) -> None:

@@ -13,7 +13,16 @@ import duckdb
 from indexer import session_trees, sql
 from indexer.arrow_tables import select_list, tuple_table
 from indexer.exchanges import Exchange, Message, Part, Trace
-from indexer.hot_sessions import MOST_TREES, Difference, Held, HotSessions, RowChanges, SessionState, Trees
+from indexer.hot_sessions import (
+    MOST_TREES,
+    Difference,
+    Held,
+    HotSessions,
+    RowChanges,
+    SessionState,
+    SliceChanges,
+    Trees,
+)
 from indexer.report_rows import Failure, ToolCall, UsageSlice
 from indexer.rows import MessageRow, PartRow
 from indexer.session_numbers import SessionNumbers, with_subtree
@@ -22,6 +31,8 @@ _SessionRow = TypeVar("_SessionRow", Message, Part, Trace, Exchange, ToolCall, F
 _Row = TypeVar("_Row", Message, Part, Trace, Exchange, ToolCall, Failure, UsageSlice, SessionNumbers)
 _KeyedRow = TypeVar("_KeyedRow", Trace, Exchange, ToolCall, Failure, SessionNumbers)
 _EventRow = TypeVar("_EventRow", Trace, Exchange, ToolCall, Failure)
+_FEW_KEYS = 50  # that are found sooner as constants
+
 _message_of = attrgetter(*(name for name in Message._fields if name != "deleted_at"))
 _part_of = attrgetter(*(name for name in Part._fields if name != "deleted_at"))
 
@@ -318,12 +329,13 @@ def _flag_fork_copies(
         keys |= {key for (key,) in found if key is not None}
     if not keys:
         return {}
+    few = ", ".join(map(str, keys)) if len(keys) <= _FEW_KEYS else ""
     shared = con.execute(  # most requests have no copy
-        """
-        SELECT fork_key FROM messages WHERE fork_key IN (SELECT unnest($keys::BIGINT[]))
+        f"""
+        SELECT fork_key FROM messages WHERE fork_key IN ({few or "SELECT unnest($keys::BIGINT[])"})
         GROUP BY fork_key HAVING min(session_id) <> max(session_id) OR bool_or(is_fork_copy)
         """,
-        {"keys": list(keys)},
+        {} if few else {"keys": list(keys)},
     ).fetchall()
     if not shared:
         return {}
@@ -368,10 +380,28 @@ def _write(con: duckdb.DuckDBPyConnection, differences: Sequence[Difference]) ->
     _apply(con, Exchange, [difference.exchanges for difference in differences])
     _apply(con, ToolCall, [difference.calls for difference in differences])
     _apply(con, Failure, [difference.failures for difference in differences])
-    slices = {difference.session_id: difference.slices for difference in differences if difference.slices is not None}
-    if slices:  # a handful of each session
-        con.execute(f"DELETE FROM usage_slices WHERE session_id IN {sql.texts(slices)}")
-        sql.insert(con, "usage_slices", tuple_table(UsageSlice, [row for rows in slices.values() for row in rows]))
+    _write_slices(con, {difference.session_id: difference.slices for difference in differences})
+
+
+def _write_slices(con: duckdb.DuckDBPyConnection, changes: Mapping[str, SliceChanges]) -> None:
+    """Write the slices of sessions that are different."""
+    stale = [(session_id, quarter_at) for session_id, change in changes.items() for quarter_at in change.stale]
+    if stale:
+        con.execute(
+            f"""
+            DELETE FROM usage_slices
+            WHERE session_id IN {sql.texts({session_id for session_id, _ in stale})}
+              AND (session_id, coalesce(epoch_ms(quarter_at), -1)) IN (
+                SELECT (unnest($sessions::VARCHAR[]), unnest($quarters::BIGINT[]))
+              )
+            """,
+            {
+                "sessions": [session_id for session_id, _ in stale],
+                "quarters": [-1 if quarter_at is None else quarter_at for _, quarter_at in stale],
+            },
+        )
+    if rows := [row for change in changes.values() for row in change.rows]:
+        sql.insert(con, "usage_slices", tuple_table(UsageSlice, rows))
 
 
 def _apply(con: duckdb.DuckDBPyConnection, row_type: type[_EventRow], changes: Sequence[RowChanges[_EventRow]]) -> None:

@@ -19,7 +19,7 @@ from indexer.report_rows import (
     merged,
     slices_of,
 )
-from indexer.rows import PartRow
+from indexer.rows import EpochMs, PartRow
 from indexer.session_numbers import SessionNumbers, Tally, own_numbers, tally
 
 MOST_ROWS = 60_000  # some 60 MB
@@ -69,19 +69,27 @@ class RowChanges(NamedTuple, Generic[_Row]):
     stale: list[str]
 
 
-class Difference(NamedTuple):
-    """What the index has to change so that derived rows are right again.
+class SliceChanges(NamedTuple):
+    """What is different among the slices of a session.
 
     Attributes:
-        slices: All of the session, in place of those of before. None: they are the same.
+        rows: All of the quarters of an hour in which any is different.
+        stale: Those of these quarters that had slices before; None is that of messages without a time.
     """
+
+    rows: list[UsageSlice]
+    stale: set[EpochMs | None]
+
+
+class Difference(NamedTuple):
+    """What the index has to change so that derived rows are right again."""
 
     session_id: str
     traces: RowChanges[Trace]
     exchanges: RowChanges[Exchange]
     calls: RowChanges[ToolCall]
     failures: RowChanges[Failure]
-    slices: list[UsageSlice] | None
+    slices: SliceChanges
 
 
 class SessionState:
@@ -152,7 +160,7 @@ class SessionState:
             exchanges=_changes({new.exchange.exchange_id: new.exchange for new in derived}, before.exchanges),
             calls=_changes({key: call for new in derived for key, call in new.calls.items()}, before.calls),
             failures=_changes({key: row for new in derived for key, row in new.failures.items()}, before.failures),
-            slices=None if self._slices == before.slices else list(self._slices.values()),
+            slices=_slice_changes(self._slices, before.slices),
         )
 
     def _trace(
@@ -227,6 +235,16 @@ def _changes(wanted: Mapping[str, _Row], held: Mapping[str, _Row]) -> RowChanges
     return RowChanges(
         [row for key, row in wanted.items() if held.get(key) != row],
         [key for key, row in held.items() if wanted.get(key) != row],
+    )
+
+
+def _slice_changes(wanted: Mapping[SliceKey, UsageSlice], held: Mapping[SliceKey, UsageSlice]) -> SliceChanges:
+    """Compare slices: those of one session may be a thousand, of which a change makes one or two different."""
+    quarters = {row.quarter_at for key, row in wanted.items() if held.get(key) != row}
+    quarters |= {row.quarter_at for key, row in held.items() if wanted.get(key) != row}
+    return SliceChanges(
+        [row for row in wanted.values() if row.quarter_at in quarters],
+        {row.quarter_at for row in held.values() if row.quarter_at in quarters},
     )
 
 

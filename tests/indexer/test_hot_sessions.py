@@ -103,7 +103,8 @@ class Index:
             replaced(self.held.exchanges, difference.exchanges),
             replaced(self.held.calls, difference.calls),
             replaced(self.held.failures, difference.failures),
-            self.held.slices if difference.slices is None else {row.key: row for row in difference.slices},
+            {key: row for key, row in self.held.slices.items() if row.quarter_at not in difference.slices.stale}
+            | {row.key: row for row in difference.slices.rows},
         )
 
 
