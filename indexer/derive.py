@@ -146,7 +146,8 @@ def _states(
     states = remembered | {session_id: SessionState(session_id) for session_id in cold}
     messages_of, parts_of = _by_session(messages), _by_session(parts)
     for session_id, state in states.items():
-        state.replace(looked_at, messages_of.get(session_id, ()), parts_of.get(session_id, ()))
+        stale = looked_at if session_id in remembered else ()
+        state.replace(stale, messages_of.get(session_id, ()), parts_of.get(session_id, ()))
     return states, cold
 
 
