@@ -19,15 +19,18 @@ from indexer.sources.json_tree import JsonTree
 from indexer.sources.sqlite_v1 import SqliteV1
 from tests import agreement
 from tests.builders import project, session, user, write_json_tree
-from tests.following import wait_for
+from tests.following import move_back, wait_for
 
 MESSAGES = {f"msg_{number:03}": "ses_1" for number in range(30)}
 
 
 @pytest.fixture
 def tree(tmp_path: Path) -> JsonTree:
-    """Write a tree of thirty messages."""
-    return JsonTree(write_json_tree(tmp_path / "opencode", [project(), session(), *map(user, MESSAGES)]))
+    """Write a tree of thirty messages, long enough ago that it looks the same whenever it is read."""
+    data_dir = write_json_tree(tmp_path / "opencode", [project(), session(), *map(user, MESSAGES)])
+    for file in data_dir.rglob("*.json"):
+        move_back(file)
+    return JsonTree(data_dir)
 
 
 def place(source_id: int = 1) -> Place:
