@@ -22,10 +22,12 @@ from indexer import backfill as filling
 from indexer import checks, comparison, service, settings
 from indexer.benchmarks.generated import LEAST_PARTS as LEAST_GENERATED_PARTS
 from indexer.bulk_loader import BulkResult
-from indexer.database import SCHEMA_VERSION, Database, MigrationResult
+from indexer.database import Database, MigrationResult
+from indexer.duckdb_file import SCHEMA_VERSION
 from indexer.exceptions import AnotherIndexerRuns, IndexUnavailable, SettingsInvalid
 from indexer.exclusion import Exclusion
-from indexer.publish import IndexReader, Publisher
+from indexer.publish import Publisher
+from indexer.published import IndexReader
 from indexer.status import report
 from indexer.totals import read_totals
 

@@ -11,7 +11,7 @@ import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from indexer.database import private_folder
+from indexer.index_files import private_folder
 from indexer.json_values import clean
 
 log = logging.getLogger(__name__)

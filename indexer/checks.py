@@ -19,12 +19,13 @@ from filelock import FileLock, Timeout
 from indexer import kept_spend, settings
 from indexer.activity import Activity, is_running, read_activity
 from indexer.comparison import SAMPLE, Comparison, compare
-from indexer.database import attach, check_schema, contents, private_folder
+from indexer.duckdb_file import attach, check_schema, contents
 from indexer.exceptions import IndexForeign, IndexMissing, IndexNewer, IndexOlder, IndexUnavailable
 from indexer.exclusion import Exclusion, narrowed
+from indexer.index_files import private_folder
 from indexer.invariants import DELETED_TEXTS, DERIVED, REFERENCES, broken, number
 from indexer.kept_spend import Unusable, kept_spend_path
-from indexer.publish import IndexReader
+from indexer.published import IndexReader
 from indexer.storages import GONE, find_sources
 
 OK, NOTE, PROBLEM = "ok", "note", "problem"

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import duckdb
 
-from indexer.database import STORAGE_OPTIONS, Database, contents, quoted
+from indexer.database import STORAGE_OPTIONS, Database
+from indexer.duckdb_file import contents, quoted
 from indexer.exceptions import IndexUnwritable
 
 log = logging.getLogger(__name__)

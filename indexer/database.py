@@ -7,7 +7,6 @@ owner alone: `work.duckdb` is the working file, which only the indexer ever open
 import errno
 import logging
 import os
-import shlex
 import shutil
 import threading
 from collections.abc import Iterator, Sequence
@@ -22,24 +21,36 @@ import pyarrow
 from filelock import FileLock, Timeout
 
 from indexer import derive, failures, kept_spend, late_columns, migrations, price_sources, prices, sql
+from indexer.duckdb_file import (
+    SCHEMA,
+    SCHEMA_VERSION,
+    SETTINGS,
+    Settings,
+    attach,
+    check_schema,
+    contents,
+    damaged,
+    not_openable,
+    quoted,
+    quoted_name,
+    rebuild_advice,
+    tables_of,
+)
 from indexer.exceptions import (
     AnotherIndexerRuns,
     IndexBroken,
     IndexDamaged,
     IndexForeign,
     IndexMissing,
-    IndexNewer,
-    IndexOlder,
     IndexUnavailable,
     IndexUnwritable,
 )
 from indexer.exclusion import Exclusion
 from indexer.hot_sessions import MOST_ROWS, MOST_ROWS_IN_BULK, HotSessions
+from indexer.index_files import absolute, is_own_copy, private_folder
 
 log = logging.getLogger(__name__)
 
-SCHEMA_VERSION = 7  # of the newest migration
-SCHEMA = Path(__file__).with_name("schema.sql")
 
 _DAMAGED_NAME = "damaged"  # in the private folder: why the next start sets the working file aside
 _KEPT_BROKEN = 2  # damaged working files
@@ -55,18 +66,6 @@ _UNLOGGED = ", RECOVERY_MODE no_wal_writes"
 # To choose and to make it took 150 of the 220 ms of CPU of a checkpoint.
 _SLOW = "dict_fsst"
 _FEW_ROWS = 256  # up to which an index finds the rows of a live change sooner than a scan
-Settings = dict[str, str | bool | int | float | list[str]]  # as duckdb.connect takes them
-# For every connection, reading or writing.
-_SETTINGS: Settings = {
-    # Nothing may be fetched from the network; what is needed (json, icu) is built in.
-    "autoinstall_known_extensions": False,
-    "autoload_known_extensions": False,
-    "threads": 2,
-    # DuckDB 2.0.0 takes the estimate of a tiny group for a bound of its sum: 100 + 100 came back as -56, and a HAVING
-    # on such a sum lost rows (seen with count(DISTINCT) and ORDER BY in one query). Planning a filtered ORDER BY ..
-    # LIMIT without rows may crash, too (duckdb issue 25886). Totals must be exact; no cost was measured.
-    "disabled_optimizers": "statistics_propagation,compressed_materialization",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +142,7 @@ class Database:
             _make_file(path, is_sample=bool(is_sample))
         self._open_file()
         try:
-            if not _tables(self.con):  # versions before this one made it in place, and may have been killed
+            if not tables_of(self.con):  # versions before this one made it in place, and may have been killed
                 _create(self.con, bool(is_sample))
             check_schema(self.con, path, is_older_usable=True)
             migrations.check_history(self.con, migrations.known(), path)
@@ -154,7 +153,7 @@ class Database:
         except BaseException as error:
             self._close_file()
             if isinstance(error, duckdb.Error):
-                raise _not_openable(path, error) from error
+                raise not_openable(path, error) from error
             raise
 
     @classmethod
@@ -554,7 +553,7 @@ class Database:
         """Read the committed revision and phase."""
         row = self.con.execute("SELECT revision, phase FROM sync_state").fetchone()
         if row is None:
-            raise IndexBroken(f"The index at {self.path} has lost its state row. {_rebuild(self.path)}")
+            raise IndexBroken(f"The index at {self.path} has lost its state row. {rebuild_advice(self.path)}")
         return int(row[0]), str(row[1])
 
     def _suit_phase(self) -> None:
@@ -564,7 +563,7 @@ class Database:
         """
         is_live = self.phase == "real-time"
         self.con.execute(f"SET index_scan_max_count = {_FEW_ROWS if is_live else 0}")
-        self.con.execute(f"SET threads = {1 if is_live else _SETTINGS['threads']}")
+        self.con.execute(f"SET threads = {1 if is_live else SETTINGS['threads']}")
         self.con.execute(f"SET disabled_compression_methods = '{_SLOW if is_live else 'none'}'")
 
     def _roll_back(self) -> None:
@@ -589,7 +588,7 @@ class Database:
         if failures.is_damage(error):
             self.is_usable = False
             self._mark_damaged(error)
-            raise _damaged(self.path, error) from error
+            raise damaged(self.path, error) from error
         if failures.is_outside(error) or not self.is_usable:
             raise IndexUnwritable(
                 f"The index at {self.path} cannot be {doing}: {failures.describe(error, self.folder)}"
@@ -641,91 +640,6 @@ class Database:
             return False
 
 
-def absolute(path: Path) -> Path:
-    """Make a path absolute, without following the link that the published index is."""
-    return path.expanduser().parent.resolve() / path.name
-
-
-def private_folder(path: Path) -> Path:
-    """Return the folder beside the index that holds its working file and revisions."""
-    return path.with_name(path.name + ".d")
-
-
-def is_own_copy(path: Path) -> bool:
-    """Say whether a regular file at FILE is our publisher's last full copy (where links are refused)."""
-    mark = private_folder(path) / "copied"
-    return mark.is_file() and mark.read_text(encoding="ascii") == file_stamp(path)
-
-
-def file_stamp(path: Path) -> str:
-    """Return what changes whenever a file is written: its size and modification time."""
-    status = path.stat()
-    return f"{status.st_size} {status.st_mtime_ns}"
-
-
-def quoted(path: Path) -> str:
-    """Return a path as an SQL string."""
-    return sql.text(str(path))
-
-
-def quoted_name(name: str) -> str:
-    """Return an SQL identifier, quoted."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def attach(file: Path, index: Path, option: str, settings: Settings) -> duckdb.DuckDBPyConnection:
-    """Open a DuckDB file as the database `index_db` of a new in-memory connection.
-
-    Never `duckdb.connect(file)`: it replays the file's WAL before the json extension is loaded, and then fails for
-    ever on a WAL that holds a JSON column's change.
-
-    Args:
-        file: The DuckDB file.
-        index: What the user calls it; named in errors.
-        option: One option of ATTACH.
-        settings: DuckDB settings.
-
-    Returns:
-        A connection that uses the file.
-
-    Raises:
-        IndexDamaged: Its content is not what was written.
-        IndexUnwritable: The disk is full, or the like.
-        IndexBroken: DuckDB cannot open it for another reason.
-    """
-    con = duckdb.connect(config=_SETTINGS | settings)
-    con.execute("SET enable_progress_bar = false")  # it would be drawn into the log
-    try:
-        con.execute(f"ATTACH {quoted(file)} AS index_db ({option})")
-        con.execute("USE index_db")
-    except duckdb.Error as error:
-        con.close()
-        if "Could not set lock" in str(error):
-            raise IndexBroken(f"Another program holds {file} open: {error}. Close it and try again.") from error
-        raise _not_openable(index, error) from error
-    return con
-
-
-def _not_openable(index: Path, error: duckdb.Error) -> IndexUnavailable:
-    """Say why an index cannot be opened."""
-    if failures.is_damage(error):
-        return _damaged(index, error)
-    if failures.is_outside(error):
-        return IndexUnwritable(
-            f"The index at {index} cannot be opened: {failures.describe(error, private_folder(index))}"
-        )
-    return IndexBroken(f"The index at {index} cannot be opened ({error}). {_rebuild(index)}")
-
-
-def _damaged(index: Path, reason: object) -> IndexDamaged:
-    """Say that an index is damaged, and what mends it."""
-    return IndexDamaged(
-        f"The index at {index} is damaged ({reason}). Start the indexer, or run `python -m indexer bulk --db "
-        f"{shlex.quote(str(index))}`: what is damaged is kept aside or published anew, and the sources are read again.",
-        str(reason),
-    )
-
-
 def _folder_unusable(folder: Path, error: OSError) -> IndexUnavailable:
     """Say that the private folder cannot be used: for now, or as it is."""
     if failures.is_temporary(error):
@@ -769,39 +683,6 @@ def _copy_some(source: int, out: int, count: int) -> int:
     return os.write(out, os.read(source, min(count, 1 << 20)))
 
 
-def check_schema(con: duckdb.DuckDBPyConnection, path: Path, *, is_older_usable: bool = False) -> None:
-    """Refuse what is not an index of this version.
-
-    Args:
-        con: A connection that uses the index.
-        path: What the user calls it; named in errors.
-        is_older_usable: Accept an older schema too: the writer migrates it.
-
-    Raises:
-        IndexForeign: Another program's database.
-        IndexOlder: Its schema is older than `SCHEMA_VERSION`.
-        IndexNewer: Its schema is newer.
-    """
-    if not {"schema_migrations", "sync_state", "sync_events"} <= _tables(con):
-        raise IndexForeign(f"{path} is a DuckDB database of another program. Choose another file with --db.")
-    version = migrations.version_of(con)
-    if version > SCHEMA_VERSION:
-        raise IndexNewer(
-            f"The index at {path} has schema version {version}, newer than this program's {SCHEMA_VERSION}. "
-            "Update the program, or choose another file with --db."
-        )
-    if version < SCHEMA_VERSION and not is_older_usable:
-        raise IndexOlder(
-            f"The index at {path} has schema version {version}, older than this program's {SCHEMA_VERSION}. "
-            f"Bring it up to date with `python -m indexer migrate --db {shlex.quote(str(path))}`, or start the indexer."
-        )
-
-
-def _rebuild(path: Path) -> str:
-    """Say how to get a fresh index."""
-    return f"Move {path} and {private_folder(path)} away and build it again with `python -m indexer bulk`."
-
-
 def _now() -> datetime:
     """Return the time as the index stores it: naive UTC."""
     return datetime.now(UTC).replace(tzinfo=None)
@@ -837,13 +718,6 @@ def _writer_settings(folder: Path) -> Settings:
     }
 
 
-def _tables(con: duckdb.DuckDBPyConnection, name: str = "index_db") -> set[str]:
-    """Return the names of the tables of an attached database."""
-    sql = "SELECT table_name FROM duckdb_tables() WHERE database_name = $name"
-    rows = con.execute(sql, {"name": name}).fetchall()
-    return {str(name) for (name,) in rows}
-
-
 def _lock(path: Path, cleanup: ExitStack) -> None:
     """Become the one indexer of an index, until `cleanup` or the end of the process.
 
@@ -877,9 +751,9 @@ def _refuse_damaged(path: Path) -> None:
     """
     mark = private_folder(path) / _DAMAGED_NAME
     if mark.is_file():
-        raise _damaged(path, mark.read_text(encoding="utf-8", errors="replace"))
+        raise damaged(path, mark.read_text(encoding="utf-8", errors="replace"))
     if _wal(_work_path(path)).exists() and not _work_path(path).exists():
-        raise _damaged(path, "the working file is gone, and only its WAL is left")
+        raise damaged(path, "the working file is gone, and only its WAL is left")
 
 
 def _set_aside(path: Path, damage: IndexDamaged) -> None:
@@ -914,27 +788,6 @@ def _check_length(con: duckdb.DuckDBPyConnection, file: Path) -> None:
         contents(con, "index_db")
 
 
-def contents(con: duckdb.DuckDBPyConnection, name: str) -> list[tuple[str, int, int]]:
-    """Read everything in an attached database.
-
-    Args:
-        con: A connection that has it attached.
-        name: What it is attached as.
-
-    Returns:
-        Each table with the number and a hash of its rows, in order of names.
-
-    Raises:
-        duckdb.Error: Something cannot be read.
-    """
-    found = []
-    for table in sorted(_tables(con, name)):
-        sql = f"SELECT count(*), coalesce(bit_xor(hash(rows)), 0) FROM {name}.{quoted_name(table)} AS rows"
-        count, digest = con.execute(sql).fetchone() or (0, 0)
-        found.append((table, int(count), int(digest)))
-    return found
-
-
 def _make_file(path: Path, *, is_sample: bool) -> None:
     """Make an empty working file, all or nothing: one that cannot be opened did hold something, then."""
     fresh = private_folder(path) / "new.duckdb"
@@ -949,7 +802,7 @@ def _make_file(path: Path, *, is_sample: bool) -> None:
             con.close()
         os.replace(fresh, _work_path(path))
     except duckdb.Error as error:
-        raise _not_openable(path, error) from error
+        raise not_openable(path, error) from error
     except OSError as error:
         raise _folder_unusable(fresh.parent, error) from error
 

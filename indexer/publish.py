@@ -10,46 +10,27 @@ and swaps the link `FILE` to it. DuckDB follows the link and finds the WAL besid
 FILE` works at any time. A published file never changes; who has it open keeps it, even after its folder is gone.
 """
 
-import functools
 import itertools
 import logging
 import os
-import re
 import shutil
 import tempfile
-import threading
 import time
-import uuid
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import duckdb
-
-from indexer import compaction, failures, settings
-from indexer.activity import Activity, read_activity, request_retry
-from indexer.database import (
-    SCHEMA,
-    Database,
-    Settings,
-    absolute,
-    attach,
-    check_schema,
-    copy_file,
-    file_stamp,
-    private_folder,
-)
-from indexer.exceptions import IndexBroken, IndexDamaged, IndexMissing, IndexUnavailable, IndexUnwritable
+from indexer import compaction, failures
+from indexer.database import Database, copy_file
+from indexer.exceptions import IndexUnwritable
+from indexer.index_files import file_stamp, private_folder, size_of
+from indexer.published import BASE_NAME, HELD_PREFIX, REVISION_FOLDER, WAL_NAME, read_link
 
 log = logging.getLogger(__name__)
 
-_BASE_NAME = "index.duckdb"
 _NEWEST_BASE_NAME = "base.duckdb"  # in the private folder
-_WAL_NAME = "index.duckdb.wal"
-_REVISION_FOLDER = re.compile(r"(\d+)(\.\d+)?")
 
 _MIN_INTERVAL_S = 0.1
 _BULK_INTERVAL_S = 3.0
@@ -68,12 +49,8 @@ _KEPT_S = 10.0
 _KEPT_WITH_TEXTS_S = 1.0  # while deleted texts wait: as long as a reader takes to open one
 _KEPT_WAL_BYTES = 256 << 20
 _GONE_PREFIX = "gone-"  # of revisions being removed
-HELD_PREFIX = "held-"  # of folders for `hold`
 _OTHERS_PREFIXES = ("spill-", HELD_PREFIX)  # of folders of readers: removed once they must have ended
 
-# Readers ask small questions, each in a moment, and many at once: two threads for each kept the indexer from the
-# processor (four readers without pause, two cores: a new row was visible after 0.63 s with two threads, 0.52 with one).
-READER_SETTINGS: Settings = {"memory_limit": "512MB", "threads": 1}
 
 _TEXTS_KEPT = timedelta(minutes=8)  # deleted ones, in the file: 10 minutes are promised, and it takes some
 _COMPACTION_SHARE = 0.05  # of the time
@@ -198,7 +175,7 @@ class Publisher:
             Whether it published.
         """
         with self._database.lock:
-            if self._database.unlogged_commits > _MOST_UNLOGGED_COMMITS or _size(self._work_wal) > _HUGE_WAL_BYTES:
+            if self._database.unlogged_commits > _MOST_UNLOGGED_COMMITS or size_of(self._work_wal) > _HUGE_WAL_BYTES:
                 self._database.checkpoint()
             if self._deleted_at and len(self._published) > 1:
                 self._prune()
@@ -353,13 +330,13 @@ class Publisher:
 
     def _is_base_old(self) -> bool:
         """Say whether replaying the WAL takes so long that a new base is worth its copy now."""
-        wal_bytes, transactions = _size(self._work_wal), self._database.commits - self._base_commits
+        wal_bytes, transactions = size_of(self._work_wal), self._database.commits - self._base_commits
         is_long = wal_bytes > _MAX_WAL_BYTES or transactions > _MAX_WAL_TRANSACTIONS
         return is_long and self._clock() >= self._base_due_at()
 
     def _needs_base(self) -> bool:
         """Say whether the next publication must have a new base, whatever it costs."""
-        is_long = self._database.unlogged_commits > 0 or _size(self._work_wal) > _LONGEST_WAL_BYTES
+        is_long = self._database.unlogged_commits > 0 or size_of(self._work_wal) > _LONGEST_WAL_BYTES
         return is_long or self._is_base_stale()
 
     def _publish_revision(self, new_base: bool) -> None:
@@ -369,11 +346,11 @@ class Publisher:
             self._make_base()
         folder = _new_folder(self._database.folder, self._database.revision)
         try:
-            wal_bytes = _copy_wal(self._work_wal, folder / _WAL_NAME)
-            os.link(self._base_file, folder / _BASE_NAME)
-            _swap_link(self._database.path, folder / _BASE_NAME)
+            wal_bytes = _copy_wal(self._work_wal, folder / WAL_NAME)
+            os.link(self._base_file, folder / BASE_NAME)
+            _swap_link(self._database.path, folder / BASE_NAME)
         except BaseException:
-            if _read_link(self._database.path) != _link_to(self._database.path, folder / _BASE_NAME):
+            if read_link(self._database.path) != _link_to(self._database.path, folder / BASE_NAME):
                 shutil.rmtree(folder, ignore_errors=True)
             raise
         self._published.insert(0, _Published(folder, self._base, wal_bytes, self._clock()))
@@ -438,228 +415,6 @@ class Publisher:
         self._published = kept
 
 
-class Snapshot:
-    """One revision of the index, open for reading. It never changes.
-
-    Its files live, even when their folder is gone, as long as somebody holds the snapshot or a cursor of it.
-
-    Attributes:
-        revision: Number of the last batch in it.
-        key: Names the revision, also across a rebuilt index that counts from 0 again: what caches go by.
-    """
-
-    def __init__(self, con: duckdb.DuckDBPyConnection, revision: int, key: str) -> None:
-        """Wrap an open connection; use `IndexReader.snapshot`."""
-        self.revision = revision
-        self.key = key
-        self._con = con
-        self._lock = threading.Lock()
-
-    def cursor(self) -> duckdb.DuckDBPyConnection:
-        """Return a connection for one thread. The caller closes it."""
-        with self._lock:
-            cursor = self._con.cursor()
-        cursor.execute("USE index_db")  # not inherited
-        return cursor
-
-
-class IndexReader:
-    """Opens what is published, for many threads; one per process and index.
-
-    A page takes one `snapshot()` at the start of a rerun and reads everything through its cursors: all numbers are of
-    one revision. The next revision is opened by a thread in the background, so a rerun rarely waits for it: it gets
-    the newest *opened* one, which is at most about a second behind. A revision nobody holds is closed by itself.
-
-    All methods raise only subclasses of `IndexUnavailable`.
-    """
-
-    _FRESH_S = 1.0
-    _USED_S, _LOOK_S = 3.0, 0.1  # of looking ahead: after the last use, and between two looks
-
-    def __init__(
-        self, path: Path | None = None, *, looks_ahead: bool = False, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        """Name the index; nothing is opened yet.
-
-        Args:
-            path: The published file. None: where the settings say.
-            looks_ahead: Whether to open new revisions as they come while snapshots are asked for, not only when one is:
-                what ticks twice a second has them half a second sooner.
-            clock: Seconds; what freshness goes by.
-        """
-        self._clock = clock
-        self.path = absolute(path or settings.index_path())
-        self._lock = threading.Lock()
-        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="index-reader")
-        self._current: Snapshot | None = None
-        self._opening: Future[Snapshot] | None = None
-        self._newest_at = 0.0  # monotonic time when `_current` was last known to be the newest
-        self._next_open_at = 0.0
-        self._looks_ahead = looks_ahead
-        self._used_at = 0.0
-        self._lookout: threading.Thread | None = None
-
-    def revision(self) -> int:
-        """Return the number of the newest published revision: reads a link, opens nothing.
-
-        Raises:
-            IndexMissing: Nothing is published.
-        """
-        file, _ = _locate(self.path)
-        folder = _REVISION_FOLDER.fullmatch(file.parent.name)
-        if folder and file.name == _BASE_NAME:
-            return int(folder[1])
-        return self.snapshot().revision  # a full copy has no number in its name
-
-    def snapshot(self) -> Snapshot:
-        """Return the newest opened revision.
-
-        A newer one is opened in the background; it is waited for only if this one was last known to be the newest
-        over a second ago.
-
-        Raises:
-            IndexUnavailable: There is none, or it cannot be used.
-        """
-        if self._looks_ahead:
-            self._used_at = self._clock()
-            with self._lock:
-                if self._lookout is None or not self._lookout.is_alive():
-                    self._lookout = threading.Thread(target=self._look_ahead, name="index-lookout", daemon=True)
-                    self._lookout.start()
-        return self._newest_opened()
-
-    def _newest_opened(self) -> Snapshot:
-        """Return the newest opened revision, and begin to open a newer one."""
-        _, key = _locate(self.path)
-        now = self._clock()
-        with self._lock:
-            current = self._current
-            if current and current.key == key:
-                self._newest_at = now
-                return current
-            if self._opening is None:
-                if current and now < self._next_open_at:
-                    return current
-                self._opening = self._pool.submit(self._open_newest)
-            if current and now - self._newest_at < self._FRESH_S:
-                return current
-            opening = self._opening
-        return opening.result()
-
-    def refresh(self) -> Snapshot:
-        """Return the newest published revision, waiting until it is open.
-
-        Raises:
-            IndexUnavailable: There is none, or it cannot be used.
-        """
-        return self._pool.submit(self._open_newest).result()
-
-    def sizes(self) -> tuple[int, int]:
-        """Return the bytes of what is published now, and of that with all that lies beside it.
-
-        A file counts once, however many revisions share it.
-
-        Raises:
-            IndexUnavailable: Nothing is published, or it cannot be reached.
-        """
-        file, _ = _locate(self.path)
-        found = {(status.st_dev, status.st_ino): status.st_size for status in _files(private_folder(self.path), file)}
-        return _size(file) + _size(file.with_name(_WAL_NAME)), sum(found.values())
-
-    def connection(self) -> duckdb.DuckDBPyConnection:
-        """Return a cursor on `snapshot()`. The caller closes it.
-
-        Raises:
-            IndexUnavailable: There is none, or it cannot be used.
-        """
-        return self.snapshot().cursor()
-
-    def activity(self) -> Activity | None:
-        """Return what the indexer does right now; None if none ever ran here."""
-        return read_activity(self.path)
-
-    def request_retry(self) -> None:
-        """Ask the running indexer to read the documents again that could not be read."""
-        request_retry(self.path)
-
-    def close(self) -> None:
-        """Let go of the open revision. Snapshots and cursors handed out stay usable."""
-        self._used_at = float("-inf")
-        if self._lookout is not None:
-            self._lookout.join()
-        self._pool.shutdown()
-        with self._lock:
-            self._current = self._opening = None
-
-    def _look_ahead(self) -> None:
-        """Open what is published while snapshots are asked for."""
-        while self._clock() - self._used_at < self._USED_S:
-            try:
-                self._newest_opened()
-            except IndexUnavailable as error:  # whoever asks is told
-                log.debug("nothing to open: %s", error)
-            except RuntimeError:  # the program ends: the pool takes nothing more
-                return
-            time.sleep(self._LOOK_S)
-
-    def _open_newest(self) -> Snapshot:
-        """Open what is published now. Runs in the one background thread."""
-        started = self._clock()
-        try:
-            current, (_, key) = self._current, _locate(self.path)
-            snapshot = current if current and current.key == key else _open(self.path)
-            with self._lock:
-                self._current = snapshot
-                self._newest_at = started
-                # Opening may replay a WAL: leave three quarters of the time to the queries.
-                ended = self._clock()
-                self._next_open_at = ended + max(0.05, 3 * (ended - started))
-            return snapshot
-        finally:
-            with self._lock:
-                self._opening = None
-
-
-def hold(path: Path, folder: Path) -> Path:
-    """Keep what is published now, as a file that can be opened again and again, however many revisions follow.
-
-    Args:
-        path: What readers open.
-        folder: Where to put it, a folder that only its owner may enter. Nothing of it may be written to.
-
-    Returns:
-        The file; its WAL, if there is one, lies beside it.
-
-    Raises:
-        IndexUnavailable: Nothing is published, or it cannot be reached.
-    """
-    while True:
-        file, key = _locate(path)
-        target = folder / _BASE_NAME
-        for leftover in (target, folder / _WAL_NAME):
-            leftover.unlink(missing_ok=True)
-        try:
-            _link_or_copy(file, target)
-            with suppress(FileNotFoundError):
-                _link_or_copy(file.with_name(_WAL_NAME), folder / _WAL_NAME)
-            if _key(file, path) == key:
-                return target
-        except FileNotFoundError:
-            continue  # removed just now: there is a newer one
-        except OSError as error:
-            raise IndexBroken(f"The index at {path} cannot be kept in {folder}: {error}") from error
-
-
-def _link_or_copy(file: Path, target: Path) -> None:
-    """Give a published file another name, where links are refused a copy."""
-    try:
-        os.link(file, target)
-    except FileNotFoundError:
-        raise
-    except OSError:
-        shutil.copyfile(file, target)
-
-
 def _has_links(folder: Path) -> bool:
     """Try whether a folder takes symbolic and hard links (Windows and some file systems refuse them)."""
     with tempfile.TemporaryDirectory(dir=folder, prefix="links-") as trial:
@@ -685,14 +440,14 @@ def _clean(path: Path, now: float) -> list[_Published]:
     current = folder / Path(os.readlink(path)).parent.name if path.is_symlink() else None
     day_ago = time.time() - 86_400
     for entry in folder.iterdir():
-        is_old_revision = _REVISION_FOLDER.fullmatch(entry.name) and entry != current
+        is_old_revision = REVISION_FOLDER.fullmatch(entry.name) and entry != current
         is_abandoned = entry.name.startswith(_OTHERS_PREFIXES) and entry.stat().st_mtime < day_ago
         if is_old_revision or is_abandoned or entry.name.startswith(("links-", _GONE_PREFIX)):
             shutil.rmtree(entry, ignore_errors=True)
     for name in ("link.new", "copy.new", _NEWEST_BASE_NAME):
         (folder / name).unlink(missing_ok=True)
-    if current and (current / _BASE_NAME).is_file():
-        return [_Published(current, 0, _size(current / _WAL_NAME), now)]
+    if current and (current / BASE_NAME).is_file():
+        return [_Published(current, 0, size_of(current / WAL_NAME), now)]
     return []
 
 
@@ -743,139 +498,3 @@ def _copy_wal(wal: Path, target: Path) -> int:
         return copy_file(source, target)
     finally:
         os.close(source)
-
-
-def _size(file: Path) -> int:
-    """Return the size of a file; 0 if there is none."""
-    try:
-        return file.stat().st_size
-    except FileNotFoundError:
-        return 0
-
-
-def _files(folder: Path, *others: Path) -> Iterator[os.stat_result]:
-    """Look at every file below a folder, and at others. What is removed meanwhile is left out."""
-    inside = [Path(root, name) for root, _, names in os.walk(folder) for name in names]
-    for file in (*inside, *others):
-        try:
-            yield file.stat()
-        except FileNotFoundError:
-            continue
-
-
-def _locate(path: Path) -> tuple[Path, str]:
-    """Follow the published link.
-
-    Returns:
-        The real file, and a key that differs for every publication, also when names come back after a rebuild.
-
-    Raises:
-        IndexMissing: Nothing is there.
-        IndexBroken: It cannot be reached.
-    """
-    for _ in range(10):
-        link = _read_link(path)
-        try:
-            file = Path(os.path.realpath(path, strict=True))
-            return file, _key(file, path)
-        except FileNotFoundError:
-            if link == _read_link(path):
-                break
-            continue  # swapped, and the old revision removed, in between
-        except OSError as error:
-            raise IndexBroken(f"The index at {path} cannot be reached: {error}. Only its owner may read it.") from error
-    raise IndexMissing(f"No index at {path} yet. Build it with `python -m indexer bulk`.")
-
-
-def _key(file: Path, path: Path) -> str:
-    """Return what differs for every publication.
-
-    Args:
-        file: The real file.
-        path: Where readers look. The folder of a revision is not written again; a full copy is replaced as a file.
-    """
-    status = (file if file == path else file.parent).stat()
-    return f"{file} {status.st_ino} {status.st_mtime_ns}"
-
-
-def _read_link(path: Path) -> str | None:
-    """Return what a link says; None if it is none."""
-    try:
-        return os.readlink(path)
-    except OSError:  # missing, or a regular file
-        return None
-
-
-def open_apart(path: Path) -> Snapshot:
-    """Open what is published now, shared with nobody: for a query that is not one of ours, in a process of its own.
-
-    It never writes to the disk: what does not fit into its memory fails.
-
-    Raises:
-        IndexUnavailable: There is none, or it cannot be used.
-    """
-    return _open(absolute(path), spills=False)
-
-
-def contract() -> str:
-    """Return what readers find in the index: the SQL that makes its tables and views, with its comments."""
-    return SCHEMA.read_text(encoding="utf-8")
-
-
-def _open(path: Path, *, spills: bool = True) -> Snapshot:
-    """Open what is published. Whatever fails, the revision may just have been removed: follow the link again."""
-    while True:
-        file, key = _locate(path)
-        try:
-            return _open_file(file, path, key, spills)
-        except IndexUnavailable:
-            if _locate(path)[1] == key:
-                raise
-
-
-@functools.cache
-def _temporary_folder() -> tempfile.TemporaryDirectory[str]:
-    """Make a folder for this process that only its owner may enter: DuckDB's temporary files are for everyone."""
-    return tempfile.TemporaryDirectory(prefix="opencode-analytics-")
-
-
-def _open_file(file: Path, path: Path, key: str, spills: bool) -> Snapshot:
-    """Open one published file for reading.
-
-    Args:
-        file: The real file.
-        path: Where readers look.
-        key: What names the publication.
-        spills: Whether large queries may use the disk.
-
-    Raises:
-        IndexUnavailable: It is none of ours, of another version, or damaged.
-    """
-    folder = private_folder(path)
-    spill = (folder if folder.is_dir() else Path(_temporary_folder().name)) / f"spill-{uuid.uuid4().hex}"
-    try:
-        con = attach(file, path, "READ_ONLY", READER_SETTINGS | {"temp_directory": str(spill) if spills else ""})
-    except (IndexDamaged, IndexUnwritable) as error:  # what the writer does about its own file
-        raise IndexBroken(
-            f"The index at {path} cannot be opened ({error.__cause__}). Start the indexer: it publishes it anew."
-        ) from error
-    try:
-        check_schema(con, path)
-        # Not possible before ATTACH. From here on no query reaches another file, or raises its own limits.
-        con.execute("SET enable_external_access = false")
-        con.execute("SET lock_configuration = true")
-        row = con.execute("SELECT revision FROM sync_state").fetchone()
-        if _key(file, path) != key:
-            # Removed while it was being opened: perhaps before its WAL was found, which nobody would notice.
-            raise IndexBroken(f"The index at {path} was just replaced. Try again.")
-    except FileNotFoundError as error:
-        raise IndexBroken(
-            f"The index at {path} was removed just now. Start the indexer: it publishes it anew."
-        ) from error
-    except duckdb.Error as error:
-        raise IndexBroken(
-            f"The index at {path} cannot be read ({error}). Start the indexer: it publishes it anew."
-        ) from error
-    if row is None:
-        raise IndexBroken(f"The index at {path} has lost its state row. Start the indexer: it publishes it anew.")
-    return Snapshot(con, int(row[0]), key)

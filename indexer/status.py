@@ -12,7 +12,7 @@ import duckdb
 from indexer.activity import Activity
 from indexer.checks import NOTE, PROBLEM, Check, Place, Writer, find_writer, from_ms, local, quick
 from indexer.exceptions import IndexUnavailable
-from indexer.publish import IndexReader
+from indexer.published import IndexReader
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,11 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from indexer.database import Database, private_folder
+from indexer.database import Database
 from indexer.exceptions import BulkInterrupted, IndexUnavailable
-from indexer.publish import IndexReader, Publisher
+from indexer.index_files import private_folder
+from indexer.publish import Publisher
+from indexer.published import IndexReader
 
 BULK, REAL_TIME, STOPPED, FAILED = "bulk", "real-time", "stopped", "failed"
 

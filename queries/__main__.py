@@ -18,7 +18,7 @@ from rich.text import Text
 
 from indexer import settings
 from indexer.exceptions import IndexUnavailable, SettingsInvalid
-from indexer.publish import IndexReader
+from indexer.published import IndexReader
 from queries import costs, exported_tables, health, period, table_files
 from queries.costs import CostRow, CostTotals
 from queries.period import Scope

@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from indexer.exceptions import IndexUnavailable
-from indexer.publish import open_apart
+from indexer.published import open_apart
 from queries import console
 from queries.console import Answer, Refusal
 

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from indexer.database import Database
-from indexer.publish import IndexReader, Publisher
+from indexer.publish import Publisher
+from indexer.published import IndexReader
 from indexer.service import read_once
 
 Rows = list[tuple[object, ...]]

@@ -15,8 +15,8 @@ import duckdb
 import pytest
 
 from indexer import bulk_loader, sample
-from indexer.database import private_folder
-from indexer.publish import IndexReader
+from indexer.index_files import private_folder
+from indexer.published import IndexReader
 from tests.builders import Doc, write_json_tree
 from tests.indexing import index
 

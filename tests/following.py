@@ -15,7 +15,8 @@ from indexer.bulk_loader import BulkResult, Progress
 from indexer.database import Database
 from indexer.exclusion import Exclusion
 from indexer.live import Follower
-from indexer.publish import IndexReader, Publisher
+from indexer.publish import Publisher
+from indexer.published import IndexReader
 from tests.agreement import differences, fresh_index
 
 PATIENCE_S = 30.0  # how long a condition is waited for; only a failing test takes so long

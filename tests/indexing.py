@@ -5,7 +5,8 @@ from functools import cache
 from pathlib import Path
 
 from indexer import bulk_loader
-from indexer.database import Database, private_folder
+from indexer.database import Database
+from indexer.index_files import private_folder
 from indexer.publish import Publisher
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from indexer.publish import IndexReader
+from indexer.published import IndexReader
 from indexer.totals import Totals, read_totals
 from tests.builders import (
     START_MS,

@@ -13,8 +13,9 @@ import pytest
 from indexer import migrations
 from indexer.benchmarks.generated import generate
 from indexer.benchmarks.plans import INDEX_MARK, explain
-from indexer.database import STORAGE_OPTIONS, attach
-from indexer.publish import READER_SETTINGS, hold
+from indexer.database import STORAGE_OPTIONS
+from indexer.duckdb_file import attach
+from indexer.published import READER_SETTINGS, hold
 
 STORY = {
     "idx_agents_name": ("agents", "name"),

@@ -22,17 +22,20 @@ FORBIDDEN_LIBRARIES = {
     "indexer": ("streamlit", "plotly"),
 }
 # The readers' opener, and the exceptions that it raises.
-OPENER = ("indexer.publish", "indexer.exceptions")
+OPENER = ("indexer.published", "indexer.exceptions")
 # More for single modules: the only bridges between the parts.
 EXTRA = {
-    "pages.ui.data": (*OPENER, "indexer.settings", "indexer.settings_model", "indexer.price_sources"),  # of both
+    "pages.ui.data": (
+        *(*OPENER, "indexer.activity", "indexer.price_sources"),
+        *("indexer.settings", "indexer.settings_model"),  # of both processes
+    ),
     "pages.ui.states": ("indexer.exceptions",),  # a page state for each of them
     "queries.__main__": (*OPENER, "indexer.settings"),
     "queries.query_process": OPENER,
     "indexer.benchmarks.cases": ("queries",),  # measures what the pages run
 }
-# How the two processes share DuckDB is the secret of these two.
-MAY_CONNECT = ("indexer.database", "indexer.publish")
+# How the two processes share DuckDB is the secret of the few modules of the indexer that open a file by this one.
+MAY_CONNECT = ("indexer.duckdb_file",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,21 +137,22 @@ def test_modules_all_four_parts_are_looked_at() -> None:
     ("module", "source"),
     [
         ("app", "import queries.costs"),
-        ("app", "from indexer import publish"),
+        ("app", "from indexer import published"),
         ("app", "import pages.costs"),
-        ("pages.costs", "from indexer.publish import IndexReader"),
+        ("pages.costs", "from indexer.published import IndexReader"),
         ("pages.costs", "import indexer"),
         ("pages.costs", "from . import sessions"),
         ("pages.ui.charts", "import indexer.settings"),
         ("pages.ui.data", "from indexer.database import Database"),
+        ("pages.ui.data", "from indexer.publish import Publisher"),
         ("pages.ui.spend", "from indexer.settings import Settings"),
-        ("pages.ui.states", "from indexer import publish"),
+        ("pages.ui.states", "from indexer import published"),
         ("pages.ui.export", "from indexer.exceptions import IndexUnavailable"),
         ("pages.costs", "from tests.builders import message"),
         ("queries.costs", "import streamlit as st"),
         ("queries.costs", "from pages.ui import data"),
         ("queries.costs", "from indexer import settings"),
-        ("queries.costs", "import indexer.publish"),
+        ("queries.costs", "import indexer.published"),
         ("queries.__main__", "from indexer.database import Database"),
         ("indexer.derive", "from queries import costs"),
         ("indexer.derive", "import streamlit"),
@@ -171,14 +175,14 @@ def test_breaches_forbidden_import_is_reported(module: str, source: str) -> None
     [
         ("app", "import streamlit as st\nfrom pages.ui import frame"),
         ("pages.costs", "from pages.ui import charts\nfrom queries import costs"),
-        ("pages.ui.data", "from indexer.exceptions import IndexUnavailable\nfrom indexer.publish import IndexReader"),
+        ("pages.ui.data", "from indexer.exceptions import IndexUnavailable\nfrom indexer.published import IndexReader"),
         ("pages.ui.data", "from indexer import settings"),
         ("pages.ui.states", "from indexer import exceptions"),
-        ("queries.__main__", "from indexer.publish import IndexReader"),
+        ("queries.__main__", "from indexer.published import IndexReader"),
         ("queries.costs", "from queries.period import Period\nimport duckdb"),
         ("indexer.benchmarks.cases", "from queries import costs"),
         ("indexer.sources.json_tree", "from ..parsers import parse_message\nfrom . import sqlite_v1"),
-        ("indexer.publish", "import duckdb\nduckdb.connect()"),
+        ("indexer.duckdb_file", "import duckdb\nduckdb.connect()"),
     ],
 )
 def test_breaches_allowed_import_is_not_reported(module: str, source: str) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from indexer.database import SCHEMA_VERSION, Database
+from indexer.database import Database
+from indexer.duckdb_file import SCHEMA_VERSION
 from indexer.migrations import known
 from indexer.publish import Publisher
 from tests.conftest import OwnIndex

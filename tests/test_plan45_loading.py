@@ -9,7 +9,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from indexer.publish import IndexReader
+from indexer.published import IndexReader
 from indexer.session_trees import root_of, tree_of
 from tests.builders import START_MS, Doc, assistant, part, session, step_finish, tokens, user, write_json_tree
 from tests.conftest import BuildIndex, OpenIndex

@@ -15,7 +15,8 @@ from genai_prices.types import StartDateConstraint, TieredPrices, TimeOfDateCons
 from indexer import bulk_loader, price_sources, prices, settings
 from indexer.database import Database
 from indexer.price_sources import Price, PriceSources, genai_prices
-from indexer.publish import IndexReader, Publisher
+from indexer.publish import Publisher
+from indexer.published import IndexReader
 from tests.builders import START_MS, Doc, Json, assistant, session, step_finish, user, write_json_tree, write_sqlite
 from tests.conftest import DATA_SETS, BuildIndex, OpenIndex, expected
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from indexer import batch, update
-from indexer.publish import IndexReader
+from indexer.published import IndexReader
 from tests.builders import (
     START_MS,
     Doc,

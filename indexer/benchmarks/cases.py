@@ -10,7 +10,7 @@ from decimal import Decimal
 
 import duckdb
 
-from indexer import publish
+from indexer import published
 from indexer.benchmarks import story
 from queries import (
     activity,
@@ -337,7 +337,7 @@ CASES: tuple[Case, ...] = (
     Case("Benchmarks", benchmarks.comparisons, "", lambda found: (found.run_id, benchmarks.STORY)),
     Case("Benchmarks", benchmarks.measured_plans, "", lambda found: (found.run_id, _MEASURED)),
     Case("Benchmarks", benchmarks.past_results, "", lambda found: (_MEASURED,)),
-    Case("SQL", contract.tables, "", lambda found: (publish.contract(),)),
+    Case("SQL", contract.tables, "", lambda found: (published.contract(),)),
     Case("Indexer", indexing.indexing, "", lambda found: ()),
     Case("Indexer", indexing.source_states, "", lambda found: (TZ,)),
     Case("Indexer", indexing.document_problems, "", lambda found: (PAGE_ROWS, 0)),

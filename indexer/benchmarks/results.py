@@ -17,8 +17,9 @@ import orjson
 import pyarrow as pa
 
 from indexer import sql
-from indexer.database import Database, private_folder
+from indexer.database import Database
 from indexer.exceptions import AnotherIndexerRuns
+from indexer.index_files import private_folder
 from indexer.publish import Publisher
 
 log = logging.getLogger(__name__)

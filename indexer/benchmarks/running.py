@@ -18,9 +18,10 @@ from indexer.benchmarks.cases import CASES, Case, Subjects, subjects
 from indexer.benchmarks.generated import generate
 from indexer.benchmarks.measuring import Ask, plan_of, record, time_question, time_slowest
 from indexer.benchmarks.results import CURRENT, NO_INDEX, STORY, Result, Run
-from indexer.database import SCHEMA_VERSION, attach, private_folder
+from indexer.duckdb_file import SCHEMA_VERSION, attach
 from indexer.exceptions import IndexUnavailable
-from indexer.publish import HELD_PREFIX, READER_SETTINGS, hold
+from indexer.index_files import private_folder
+from indexer.published import HELD_PREFIX, READER_SETTINGS, hold
 
 log = logging.getLogger(__name__)
 

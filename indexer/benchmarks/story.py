@@ -10,8 +10,9 @@ from pathlib import Path
 
 import duckdb
 
-from indexer.database import STORAGE_OPTIONS, attach, quoted, quoted_name
-from indexer.publish import READER_SETTINGS
+from indexer.database import STORAGE_OPTIONS
+from indexer.duckdb_file import attach, quoted, quoted_name
+from indexer.published import READER_SETTINGS
 
 # Kept by the indexer so that pages need not add up messages and parts.
 ROLLUPS = ("usage_slices", "tool_calls", "failures")

@@ -16,10 +16,11 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import duckdb
 import streamlit as st
 
-from indexer import price_sources, publish
+from indexer import activity as activity_file
+from indexer import price_sources, published
 from indexer import settings as settings_file
 from indexer.exceptions import IndexUnavailable, SettingsInvalid
-from indexer.publish import IndexReader, Snapshot
+from indexer.published import IndexReader, Snapshot
 from indexer.settings_model import Settings
 from pages.ui import states
 from pages.ui.activity import BULK, Activity, Followed, condition, is_at_work
@@ -178,7 +179,7 @@ def ask_apart(query: str) -> console.Answer | console.Refusal:
 
 def tables() -> list[Table]:
     """Return what the index holds, and what it means."""
-    return load(contract.tables, publish.contract())
+    return load(contract.tables, published.contract())
 
 
 def status() -> health.IndexStatus:
@@ -242,7 +243,7 @@ def now() -> datetime:
 
 def activity() -> Activity | None:
     """Return what the indexer said last, and whether it is still there. None if none ever said anything."""
-    said = _index().reader.activity()
+    said = activity_file.read_activity(_index().reader.path)
     if said is None:
         return None
     return Activity(
@@ -274,7 +275,7 @@ def request_retry() -> str | None:
         None if it was asked, else why that was not possible.
     """
     try:
-        _index().reader.request_retry()
+        activity_file.request_retry(_index().reader.path)
     except OSError as error:
         return f"The request could not be left beside the index: {error}"
     return None

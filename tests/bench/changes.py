@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from statistics import median
 
-from indexer.publish import IndexReader
+from indexer.published import IndexReader
 from tests.bench.figures import Figure, Target
 from tests.bench.loading import PEAK
 from tests.bench.processes import Following, peak_mb

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 
-from indexer.publish import IndexReader
+from indexer.published import IndexReader
 from tests.bench import floors
 from tests.bench.figures import Figure, Target
 from tests.bench.processes import INDEXER, Following, output_of, run

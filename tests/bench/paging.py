@@ -13,7 +13,7 @@ from statistics import median
 
 import playwright.sync_api
 
-from indexer.publish import IndexReader
+from indexer.published import IndexReader
 from tests.bench import served
 from tests.bench.changes import RATE
 from tests.bench.figures import Figure, Target

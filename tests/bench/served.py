@@ -24,7 +24,7 @@ import duckdb
 from streamlit.runtime.scriptrunner import ScriptRunContext, script_runner
 from streamlit.web import cli
 
-from indexer.publish import Snapshot
+from indexer.published import Snapshot
 
 AGAIN = "again"
 _FETCHING = "queries.rows"  # runs the statements of the others

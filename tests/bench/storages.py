@@ -5,7 +5,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from indexer.publish import IndexReader
+from indexer.published import IndexReader
 from tests import corpus
 
 JSON, SQLITE = "json", "sqlite"

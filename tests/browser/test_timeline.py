@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Dialog, Locator, Page, expect
 
-from indexer.publish import IndexReader
+from indexer.published import IndexReader
 from queries import sessions
 from queries.period import Scope
 from tests.browser import running

@@ -5,7 +5,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from indexer.exceptions import IndexMissing
-from indexer.publish import IndexReader
+from indexer.published import IndexReader
 from queries.costs import cost_totals
 from queries.period import Scope
 from tests.comparison.usage import Message, Printed, add, usage_of

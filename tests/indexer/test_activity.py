@@ -17,7 +17,7 @@ from indexer.activity import (
     take_retry_request,
     write_activity,
 )
-from indexer.database import private_folder
+from indexer.index_files import private_folder
 
 BUSY = Activity(
     pid=42,

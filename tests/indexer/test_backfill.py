@@ -10,7 +10,8 @@ import pytest
 from indexer import backfill as backfill_module
 from indexer.backfill import backfill
 from indexer.database import Database
-from indexer.publish import IndexReader, Publisher
+from indexer.publish import Publisher
+from indexer.published import IndexReader
 from tests.builders import assistant, session, tokens, user, write_json_tree
 from tests.commands import indexer
 from tests.conftest import KINDS_OF_SETS, BuildIndex, OwnIndex

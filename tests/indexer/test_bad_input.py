@@ -24,7 +24,8 @@ from indexer.documents import Document, Generation, MessageDocuments
 from indexer.exceptions import SourceUnusable
 from indexer.json_values import read_object
 from indexer.parsers import parse_message, parse_project, parse_session
-from indexer.publish import IndexReader, Publisher
+from indexer.publish import Publisher
+from indexer.published import IndexReader
 from indexer.rows import EpochMs
 from indexer.session_messages import parse_session_message
 from indexer.sources import sqlite_file

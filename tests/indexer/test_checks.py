@@ -16,9 +16,11 @@ import pytest
 from indexer import activity, bulk_loader, checks, kept_spend, parsers
 from indexer.activity import Activity
 from indexer.checks import NOTE, OK, PROBLEM, Check, Place
-from indexer.database import Database, private_folder
+from indexer.database import Database
+from indexer.index_files import private_folder
 from indexer.kept_spend import kept_spend_path
-from indexer.publish import IndexReader, Publisher
+from indexer.publish import Publisher
+from indexer.published import IndexReader
 from tests.builders import (
     assistant,
     damaged,

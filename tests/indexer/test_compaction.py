@@ -15,9 +15,11 @@ import duckdb
 import pytest
 
 from indexer import compaction, publish
-from indexer.database import Database, private_folder
+from indexer.database import Database
 from indexer.exceptions import IndexUnwritable
-from indexer.publish import IndexReader, Publisher
+from indexer.index_files import private_folder
+from indexer.publish import Publisher
+from indexer.published import IndexReader
 from tests.indexer.disks import no_room, small_disk
 from tests.indexer.test_publish import MANY, Clock, bases, revisions
 

@@ -14,7 +14,8 @@ import pyarrow as pa
 import pytest
 
 from indexer import database as database_module
-from indexer.database import SCHEMA_VERSION, Database, attach, copy_file, private_folder, quoted, quoted_name
+from indexer.database import Database, copy_file
+from indexer.duckdb_file import SCHEMA_VERSION, attach, quoted, quoted_name
 from indexer.exceptions import (
     AnotherIndexerRuns,
     IndexBroken,
@@ -22,8 +23,10 @@ from indexer.exceptions import (
     IndexNewer,
     IndexUnavailable,
 )
+from indexer.index_files import private_folder
 from indexer.migrations import known
-from indexer.publish import IndexReader, Publisher
+from indexer.publish import Publisher
+from indexer.published import IndexReader
 
 SPAWN = multiprocessing.get_context("spawn")
 

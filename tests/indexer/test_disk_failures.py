@@ -13,9 +13,12 @@ import duckdb
 import pytest
 
 from indexer import kept_spend
-from indexer.database import Database, attach, private_folder
+from indexer.database import Database
+from indexer.duckdb_file import attach
 from indexer.exceptions import IndexBroken, IndexDamaged, IndexMissing, IndexUnwritable
-from indexer.publish import IndexReader, Publisher
+from indexer.index_files import private_folder
+from indexer.publish import Publisher
+from indexer.published import IndexReader
 from tests.indexer.disks import fill, no_room, small_disk
 from tests.indexer.test_publish import MANY, revisions
 
@@ -567,7 +570,7 @@ def test_reader_revision_removed_while_it_is_opened_follows_the_link(
             return con
         return attach(file, index, option, settings)
 
-    monkeypatch.setattr("indexer.publish.attach", late)
+    monkeypatch.setattr("indexer.published.attach", late)
 
     assert (seen(reader), len(removed)) == (2, 1)
 
@@ -631,16 +634,6 @@ def test_close_waits_for_a_cursor(path: Path) -> None:
     thread.join()
 
     assert found == [1]
-
-
-def test_reader_activity_and_retry_reach_the_indexer(database: Database, path: Path, reader: IndexReader) -> None:
-    """Both go through the private folder, and need no revision."""
-    before = reader.activity()
-
-    reader.request_retry()
-
-    assert before is None
-    assert (private_folder(path) / "retry").exists()
 
 
 def test_database_messages_of_a_lost_connection_are_logged(path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -11,7 +11,8 @@ from indexer.activity import read_activity
 from indexer.checks import Place, thorough
 from indexer.database import Database
 from indexer.exclusion import Exclusion, Rule
-from indexer.publish import IndexReader, Publisher
+from indexer.publish import Publisher
+from indexer.published import IndexReader
 from indexer.service import read_once
 from indexer.status import report
 from indexer.storages import find_sources, open_storages

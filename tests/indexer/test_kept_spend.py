@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from indexer import bulk_loader, kept_spend
-from indexer.database import Database, private_folder
+from indexer.database import Database
+from indexer.index_files import private_folder
 from indexer.kept_spend import KeptSpend, Unusable, kept_spend_path
 from indexer.publish import Publisher
 from indexer.totals import Totals

@@ -16,10 +16,13 @@ import pytest
 
 from indexer import database as database_module
 from indexer import derive, migrations
-from indexer.database import SCHEMA_VERSION, Database, attach, private_folder
+from indexer.database import Database
+from indexer.duckdb_file import SCHEMA_VERSION, attach
 from indexer.exceptions import IndexAltered, IndexBroken, IndexMissing, IndexOlder
+from indexer.index_files import private_folder
 from indexer.migrations import Migration, known
-from indexer.publish import IndexReader, Publisher
+from indexer.publish import Publisher
+from indexer.published import IndexReader
 from tests.commands import indexer
 from tests.conftest import DATA_SETS, BuildIndex
 

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from indexer import launcher
-from indexer.database import Database, private_folder
-from indexer.publish import IndexReader, hold
+from indexer.database import Database
+from indexer.index_files import private_folder
+from indexer.published import IndexReader, hold
 from tests.builders import assistant, part, project, session, user, write_json_tree
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -20,8 +20,9 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from indexer import publish
-from indexer.database import SCHEMA_VERSION, Database, attach, copy_file, is_own_copy, private_folder, quoted
+from indexer import publish, published
+from indexer.database import Database, copy_file
+from indexer.duckdb_file import SCHEMA_VERSION, attach, quoted
 from indexer.exceptions import (
     IndexBroken,
     IndexForeign,
@@ -31,7 +32,9 @@ from indexer.exceptions import (
     IndexUnavailable,
     IndexUnwritable,
 )
-from indexer.publish import IndexReader, Publisher, hold
+from indexer.index_files import is_own_copy, private_folder, size_of
+from indexer.publish import Publisher
+from indexer.published import IndexReader, hold
 from tests.following import wait_for
 
 SPAWN = multiprocessing.get_context("spawn")
@@ -547,11 +550,11 @@ def test_publish_if_due_huge_wal_is_checkpointed_between_publications(
     publisher.publish()
     with database.transaction() as con:
         con.execute("INSERT INTO agents SELECT repeat(range::VARCHAR, 10) FROM range(2000)")
-    before = publish._size(publisher._work_wal)
+    before = size_of(publisher._work_wal)
 
     published = publisher.publish_if_due(interval_s=60)
 
-    assert (published, before > 10_000, publish._size(publisher._work_wal) < before) == (False, True, True)
+    assert (published, before > 10_000, size_of(publisher._work_wal) < before) == (False, True, True)
 
 
 def test_publish_if_due_many_unlogged_commits_are_checkpointed_between_publications(database: Database) -> None:
@@ -1188,7 +1191,7 @@ def test_hold_revision_removed_meanwhile_takes_the_next(
     publisher = Publisher(database)
     publisher.publish()
     (tmp_path / "held").mkdir()
-    link = publish._link_or_copy
+    link = published._link_or_copy
 
     def interrupted(file: Path, target: Path) -> None:
         """Publish and remove the old revision once the first base is linked."""
@@ -1198,7 +1201,7 @@ def test_hold_revision_removed_meanwhile_takes_the_next(
             publisher.publish(new_base=True)
             shutil.rmtree(file.parent)
 
-    monkeypatch.setattr(publish, "_link_or_copy", interrupted)
+    monkeypatch.setattr(published, "_link_or_copy", interrupted)
     held = hold(path, tmp_path / "held")
 
     con = attach(held, path, "READ_ONLY", {})

@@ -11,7 +11,8 @@ from indexer.activity import read_activity
 from indexer.bulk_loader import Progress
 from indexer.database import Database
 from indexer.exceptions import AnotherIndexerRuns, IndexUnwritable
-from indexer.publish import IndexReader, Publisher
+from indexer.publish import Publisher
+from indexer.published import IndexReader
 from indexer.sync_state import SyncState
 from tests.builders import project, session, user, write_json_tree
 

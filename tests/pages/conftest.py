@@ -13,7 +13,8 @@ from streamlit.components.v2.component_manager import BidiComponentManager
 from streamlit.testing.v1 import AppTest
 
 from indexer.database import Database
-from indexer.publish import IndexReader, Publisher
+from indexer.publish import Publisher
+from indexer.published import IndexReader
 from pages.ui import frame
 from tests.builders import Doc, write_json_tree
 from tests.indexing import index as index  # for the tests, too

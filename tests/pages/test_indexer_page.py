@@ -13,7 +13,8 @@ from streamlit.testing.v1 import AppTest
 
 from indexer.activity import Activity, Watched, take_retry_request, write_activity
 from indexer.database import Database
-from indexer.publish import IndexReader, Publisher
+from indexer.publish import Publisher
+from indexer.published import IndexReader
 from pages.ui import data, display, indexing
 from queries import exported_tables
 from queries.indexing import DocumentProblem, Indexing

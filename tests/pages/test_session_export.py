@@ -8,7 +8,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from indexer.publish import IndexReader
+from indexer.published import IndexReader
 from pages.ui.session_export import escaped, fenced, file_name, prose, session_json, session_markdown
 from queries.session_dump import SessionDump, session_dump
 from queries.timeline import timeline

@@ -6,7 +6,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from indexer.publish import IndexReader
+from indexer.published import IndexReader
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ import pytest
 
 from indexer.benchmarks import results
 from indexer.benchmarks.results import Run
-from indexer.publish import IndexReader
+from indexer.published import IndexReader
 from queries.benchmarks import (
     NO_INDEX,
     STORY,

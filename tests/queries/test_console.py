@@ -10,7 +10,7 @@ import duckdb
 import pyarrow
 import pytest
 
-from indexer.publish import open_apart
+from indexer.published import open_apart
 from queries import console
 from queries.console import Answer, Refusal
 from tests.agreement import fresh_index

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import duckdb
 
-from indexer import publish
+from indexer import published
 from queries import contract
 from queries.contract import Column, Comments, Table
 from tests.builders import assistant, project, session, user
@@ -69,10 +69,10 @@ def test_tables_every_one_of_the_index_is_documented(
     """What a row is; and the index has nothing that its SQL does not name."""
     con = real_index("json")
 
-    found = contract.tables(con, publish.contract())
+    found = contract.tables(con, published.contract())
 
     assert [table.name for table in found if not table.meaning] == []
-    assert [table.name for table in found] == list(contract.comments(publish.contract()))
+    assert [table.name for table in found] == list(contract.comments(published.contract()))
     assert {"spend", "messages", "session_stats"} <= {table.name for table in found}
     assert all(table.columns for table in found)
     spend = next(table for table in found if table.name == "spend")

@@ -11,7 +11,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from indexer.publish import IndexReader
+from indexer.published import IndexReader
 from queries import costs
 from queries.ledger import LedgerLine, LedgerRow, ledger, ledger_rows
 from queries.ledger_lines import LINES

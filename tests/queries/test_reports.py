@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from indexer.publish import IndexReader
+from indexer.published import IndexReader
 from queries import costs
 from queries.__main__ import app
 from queries.period import Scope

@@ -11,7 +11,8 @@ import pytest
 
 from indexer import bulk_loader, sample
 from indexer.database import Database
-from indexer.publish import IndexReader, Publisher
+from indexer.publish import Publisher
+from indexer.published import IndexReader
 from queries import costs, narrow
 from queries.errors import ErrorEvent, newest_errors
 from queries.health import names

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from indexer.publish import IndexReader
+from indexer.published import IndexReader
 from queries.costs import cost_rows, cost_totals
 from queries.period import Scope
 from queries.what_if import Alternative, ListPrice, alternatives

@@ -16,7 +16,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from indexer.publish import IndexReader
+from indexer.published import IndexReader
 from tests.agreement import differences, fresh_index
 from tests.stress.running import Child, Watcher
 

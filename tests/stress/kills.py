@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from indexer.invariants import DELETED_TEXTS, DERIVED, REFERENCES, broken, number
-from indexer.publish import IndexReader
+from indexer.published import IndexReader
 from tests import corpus
 from tests.agreement import differences, fresh_index
 from tests.corpus import Plan, Store

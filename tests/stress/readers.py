@@ -14,7 +14,7 @@ from pathlib import Path
 import duckdb
 
 from indexer.exceptions import IndexUnavailable
-from indexer.publish import IndexReader
+from indexer.published import IndexReader
 from tests.agreement import differences, fresh_index
 from tests.builders import project, session, user
 from tests.stress.running import Child

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from indexer.exceptions import IndexMissing, IndexUnavailable
 from indexer.invariants import DERIVED, broken
-from indexer.publish import IndexReader
+from indexer.published import IndexReader
 from tests.stress import child
 
 ROOT = Path(__file__).resolve().parents[2]

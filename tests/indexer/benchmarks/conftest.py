@@ -9,7 +9,7 @@ import pytest
 from indexer.benchmarks import cases
 from indexer.benchmarks.cases import Subjects
 from indexer.benchmarks.generated import generate
-from indexer.publish import IndexReader
+from indexer.published import IndexReader
 
 PARTS = 3_000
 

@@ -7,7 +7,7 @@ import pytest
 
 from indexer import invariants
 from indexer.benchmarks.generated import generate
-from indexer.publish import IndexReader
+from indexer.published import IndexReader
 from tests.indexer.benchmarks.conftest import PARTS
 
 

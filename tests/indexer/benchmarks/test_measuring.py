@@ -9,8 +9,8 @@ from indexer.benchmarks import measuring
 from indexer.benchmarks.cases import Subjects
 from indexer.benchmarks.measuring import LEAST_RUNS, Statement, plan_of, record, time_question, time_slowest
 from indexer.benchmarks.plans import INDEX_MARK, explain
-from indexer.database import attach
-from indexer.publish import hold
+from indexer.duckdb_file import attach
+from indexer.published import hold
 from queries import timeline, transcript
 
 

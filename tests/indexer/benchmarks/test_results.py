@@ -10,9 +10,11 @@ import pytest
 from indexer import service
 from indexer.benchmarks import results
 from indexer.benchmarks.results import Kept, Result, Run
-from indexer.database import Database, private_folder
+from indexer.database import Database
 from indexer.exceptions import IndexMissing
-from indexer.publish import IndexReader, Publisher
+from indexer.index_files import private_folder
+from indexer.publish import Publisher
+from indexer.published import IndexReader
 from tests import following
 from tests.builders import assistant, session, user, write_json_tree
 

@@ -13,8 +13,10 @@ from indexer.benchmarks import running, story
 from indexer.benchmarks.cases import CASES
 from indexer.benchmarks.results import VARIANTS, Run
 from indexer.benchmarks.running import NothingToMeasure, measure
-from indexer.database import Database, private_folder
-from indexer.publish import IndexReader, Publisher
+from indexer.database import Database
+from indexer.index_files import private_folder
+from indexer.publish import Publisher
+from indexer.published import IndexReader
 from tests.indexer.benchmarks.conftest import PARTS
 
 FEW = ("cost_totals: 30 days", "session_detail: biggest session")

@@ -9,8 +9,8 @@ import pytest
 
 from indexer.benchmarks import story
 from indexer.benchmarks.cases import CASES, Case, Subjects
-from indexer.database import attach
-from indexer.publish import hold
+from indexer.duckdb_file import attach
+from indexer.published import hold
 from queries import costs, errors, overview, sessions, tools
 
 Rows = list[dict[str, object]]
