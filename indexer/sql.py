@@ -1,9 +1,12 @@
 """Small pieces of SQL text."""
 
 from collections.abc import Collection, Iterable
+from typing import TYPE_CHECKING
 
 import duckdb
-import pyarrow
+
+if TYPE_CHECKING:  # readers write no rows: loading it took a third of the start of a report
+    import pyarrow
 
 _WRITTEN_OUT = 500
 
@@ -45,7 +48,7 @@ def among(values: Collection[str]) -> tuple[str, dict[str, list[str]]]:
     return texts(values), {}
 
 
-def insert(con: duckdb.DuckDBPyConnection, table: str, incoming: pyarrow.Table) -> None:
+def insert(con: duckdb.DuckDBPyConnection, table: str, incoming: "pyarrow.Table") -> None:
     """Add rows to a table, inside a transaction.
 
     Args:

@@ -3,15 +3,18 @@
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from queries.costs import TIME_GROUPINGS, CostRow, per_session
-from queries.errors import ErrorEvent
-from queries.indexing import DocumentProblem
-from queries.overview import Activity
-from queries.sessions import SessionDetail, SessionModel, SessionRow
 from queries.table_files import Kind, Table
-from queries.tools import ToolSpeed
+
+if TYPE_CHECKING:  # only rows are read: a report in the terminal runs none of these queries
+    from queries.errors import ErrorEvent
+    from queries.indexing import DocumentProblem
+    from queries.overview import Activity
+    from queries.sessions import SessionDetail, SessionModel, SessionRow
+    from queries.tools import ToolSpeed
 
 _TOKENS: dict[str, Kind] = dict.fromkeys(
     ("input_tokens", "output_tokens", "reasoning_tokens", "cache_read_tokens", "cache_write_tokens", "total_tokens"),
@@ -71,7 +74,7 @@ def costs(rows: Sequence[CostRow], by: str, basis: str, tz: str, names: Mapping[
     )
 
 
-def sessions(rows: Sequence[SessionRow], tz: str) -> Table:
+def sessions(rows: "Sequence[SessionRow]", tz: str) -> Table:
     """Return the Sessions table.
 
     Args:
@@ -110,7 +113,7 @@ def sessions(rows: Sequence[SessionRow], tz: str) -> Table:
     )
 
 
-def agents(rows: Sequence[Activity]) -> Table:
+def agents(rows: "Sequence[Activity]") -> Table:
     """Return what each agent did, and how much of it failed."""
     counts = ("answers", "failed_answers", "aborted_answers", "calls", "failed_calls", "errors")
     columns: dict[str, Kind] = {
@@ -132,7 +135,7 @@ def agents(rows: Sequence[Activity]) -> Table:
     )
 
 
-def tools(rows: Sequence[ToolSpeed]) -> Table:
+def tools(rows: "Sequence[ToolSpeed]") -> Table:
     """Return how fast tools are and how often they fail."""
     columns: dict[str, Kind] = {
         "tool": str,
@@ -155,7 +158,7 @@ def tools(rows: Sequence[ToolSpeed]) -> Table:
     )
 
 
-def errors(rows: Sequence[ErrorEvent], tz: str) -> Table:
+def errors(rows: "Sequence[ErrorEvent]", tz: str) -> Table:
     """Return what failed.
 
     Args:
@@ -181,7 +184,7 @@ def errors(rows: Sequence[ErrorEvent], tz: str) -> Table:
     )
 
 
-def problems(rows: Sequence[DocumentProblem], tz: str) -> Table:
+def problems(rows: "Sequence[DocumentProblem]", tz: str) -> Table:
     """Return the documents that could not be read in full.
 
     Args:
@@ -208,7 +211,7 @@ def problems(rows: Sequence[DocumentProblem], tz: str) -> Table:
     )
 
 
-def session_models(rows: Sequence[SessionModel], session_id: str) -> Table:
+def session_models(rows: "Sequence[SessionModel]", session_id: str) -> Table:
     """Return what each agent of a session used on each model."""
     columns: dict[str, Kind] = {
         "session_id": str,
@@ -231,7 +234,7 @@ def session_models(rows: Sequence[SessionModel], session_id: str) -> Table:
     )
 
 
-def session_numbers(detail: SessionDetail) -> Table:
+def session_numbers(detail: "SessionDetail") -> Table:
     """Return what a session used: of its own, copied from the session it was forked from, with child sessions."""
     columns: dict[str, Kind] = {"session_id": str, "of": str, "cost_recorded_usd": Decimal, **_TOKENS}
     return Table(

@@ -8,9 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
-import pyarrow as pa
-import pyarrow.parquet as pq
+if TYPE_CHECKING:  # for Parquet alone: loading it takes longer than writing most CSV files
+    import pyarrow as pa
 
 Cell = str | int | float | bool | Decimal | datetime | date | None
 Kind = type[str] | type[int] | type[float] | type[bool] | type[Decimal] | type[datetime] | type[date]
@@ -82,6 +83,9 @@ def json_bytes(table: Table) -> bytes:
 
 def parquet_bytes(table: Table) -> bytes:
     """Write a table as Parquet. A column has the same type in every file, also without a value in it."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     kinds = _arrow_types(table.tz)
     arrays = {
         name: pa.array([_arrow(row[at]) for row in table.rows], kinds[kind])
@@ -99,8 +103,10 @@ FORMATS = (
 )
 
 
-def _arrow_types(tz: str) -> dict[Kind, pa.DataType]:
+def _arrow_types(tz: str) -> "dict[Kind, pa.DataType]":
     """Return the type of a column of each kind."""
+    import pyarrow as pa
+
     return {
         str: pa.string(),
         int: pa.int64(),
