@@ -14,7 +14,7 @@ from indexer.purge import purge_indexed
 from indexer.rows import DocumentRow
 from indexer.sources import Source
 from indexer.storages import Storage, find_sources, now_ms, open_storages, record_storages
-from indexer.survey import Survey, read_indexed, survey
+from indexer.survey import Survey, held_unwritten, noted_stamps, read_indexed, survey
 
 __all__ = ["BulkResult", "find_sources", "load"]
 
@@ -61,7 +61,8 @@ def load(
         publisher: Makes it visible, every few seconds.
         sources: What to read. One that cannot be read is recorded and left out; its rows stay.
         progress: Called with the number of messages done and to do.
-        is_trusting: Take rows of a database with the same update times for unchanged; see `survey`.
+        is_trusting: Take rows of a database with the same update times for unchanged, see `survey`; and databases that
+            look as they did for unwritten, see `held_unwritten`.
 
     Returns:
         What was found.
@@ -72,11 +73,26 @@ def load(
     prices.bring_up_to_date(database)
     storages = open_storages(database, sources)
     try:
+        if is_trusting and (held := held_unwritten(database, storages)):
+            return _spared(database, len(storages), *held)
         return _pass(database, publisher, storages, progress or (lambda done, total: None), is_trusting)
     finally:
         for storage in storages:
             storage.source.close()
         publisher.publish()
+
+
+def _spared(database: Database, storages: int, sessions: int, messages: int) -> BulkResult:
+    """Record that everything is as it was compared before."""
+    with database.transaction() as con:
+        con.execute(
+            """
+            UPDATE sync_state SET documents_total = 0, documents_done = 0,
+                last_full_pass_at = make_timestamp_ms($now), last_reconciled_at = make_timestamp_ms($now)
+            """,
+            {"now": now_ms()},
+        )
+    return BulkResult(storages, (), sessions, messages, written=0, unreadable=0)
 
 
 def _pass(
@@ -123,8 +139,9 @@ def record_comparison(database: Database, storages: Sequence[Storage], found: Su
     """Record that everything was compared and looked at; to be called inside a transaction."""
     record_storages(database, storages)
     database.con.execute("UPDATE sync_state SET last_reconciled_at = make_timestamp_ms($now)", {"now": now_ms()})
+    stamps = noted_stamps(database, found.file_stamps)
     for storage in storages:
-        stamp = None if storage.problem else found.file_stamps[storage.source_id]
+        stamp = None if storage.problem or not storage.is_complete else stamps[storage.source_id]
         database.con.execute(
             "UPDATE sources SET file_stamp = $stamp WHERE source_id = $source_id",
             {"stamp": stamp, "source_id": storage.source_id},

@@ -64,6 +64,7 @@ class Exclusion:
         projects: Ids of projects that are left out.
         sessions: Ids of sessions that are left out.
         orphans: Messages without a document whose parts name such a session.
+        rule: What the settings say.
     """
 
     def __init__(self, patterns: Iterable[str] = ()) -> None:
@@ -75,7 +76,7 @@ class Exclusion:
         self.projects: set[str] = set()
         self.sessions: set[str] = set()
         self.orphans: set[str] = set()
-        self._rule = Rule.of(patterns)
+        self.rule = Rule.of(patterns)
         self._known_projects: set[str] = set()
         self._projects_of: dict[str, set[str]] = {}
         self._new_projects: set[str] = set()
@@ -85,7 +86,7 @@ class Exclusion:
     @property
     def is_empty(self) -> bool:
         """Tell whether nothing is left out, whatever there is."""
-        return self._rule == Rule()
+        return self.rule == Rule()
 
     def knows_project(self, project_id: str) -> bool:
         """Tell whether a document of a project was seen."""
@@ -108,7 +109,7 @@ class Exclusion:
             if project_id is not None:
                 projects.add(project_id)
                 self._judge_project(project_id, None, None)
-            if projects & self.projects or self._rule.holds(directory):
+            if projects & self.projects or self.rule.holds(directory):
                 self._leave_out([session_id])
 
     def take_news(self) -> tuple[set[str], set[str]]:
@@ -120,7 +121,7 @@ class Exclusion:
 
     def _judge_project(self, project_id: str, name: str | None, worktree: str | None) -> None:
         """Leave a project out, with all its sessions, if the rule says so."""
-        if project_id in self.projects or not self._rule.names_project(project_id, name, worktree):
+        if project_id in self.projects or not self.rule.names_project(project_id, name, worktree):
             return
         self.projects.add(project_id)
         self._new_projects.add(project_id)

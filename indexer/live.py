@@ -247,6 +247,8 @@ class Follower:
         changes = found.changes
         if len(changes):
             self._look_at(changes, now_ms())
+        if self._postponed:  # a start after a kill must not take everything for read
+            found.file_stamps = dict.fromkeys(found.file_stamps)
         before = source_states(self._database)
         with self._database.transaction(is_visible=False):
             record_comparison(self._database, self._storages, found)

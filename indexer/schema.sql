@@ -45,7 +45,7 @@ CREATE TABLE sources (
     parts      BIGINT NOT NULL,
     newest_at  TIMESTAMP,                   -- newest recorded time seen in it
     indexed_at TIMESTAMP NOT NULL,
-    file_stamp VARCHAR                      -- size and time of the database file at the last complete pass
+    file_stamp VARCHAR                      -- of the database file at the last complete pass, and how it was read
 );
 
 -- What every document of a source looked like when it was last read, without its content: size and times of files,

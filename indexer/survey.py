@@ -3,18 +3,23 @@
 It finds what is new, gone or looks different (`stamps.py`); what it names is looked at by `update.py` like any change.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import blake2b
 
+from indexer import parsers
 from indexer.changes import Changes
 from indexer.database import Database
 from indexer.documents import Document
+from indexer.json_values import clean
 from indexer.known import stored_stamp
 from indexer.sources import Inventory
 from indexer.sources.json_tree import JsonTree
 from indexer.storages import Storage, take_inventory
 
 Stamps = dict[tuple[int, str], dict[str, int | None]]
+
+_HOW = " read by "  # between what a file looked like and how it was read
 
 
 @dataclass(slots=True)
@@ -87,17 +92,80 @@ def survey(indexed: Indexed, storages: Sequence[Storage], *, is_trusting: bool, 
     _add_gone(found.changes, inventories, indexed)
     _add_wrong_flags(found.changes, inventories, indexed)
     if with_failed:
-        _add_failed(found.changes, indexed, inventories)
+        _add_failed(found.changes, indexed.failed, inventories)
     found.sessions = len({session_id for _, inventory in inventories for session_id in inventory.sessions})
     found.messages = len({message_id for _, inventory in inventories for message_id in inventory.messages})
     return found
 
 
+def held_unwritten(database: Database, storages: Sequence[Storage]) -> tuple[int, int] | None:
+    """Tell that no storage was written since everything in it was read, so that nothing needs to be compared.
+
+    To list 150,000 rows, and what the index has of them, took most of the time of a start.
+
+    Args:
+        database: The index.
+        storages: All of them.
+
+    Returns:
+        The number of sessions and messages that the index holds of them. None if a storage may have been written, or
+        was read by another version of the parser, with other settings or beside other storages; also if something
+        could not be read, which every start tries again.
+    """
+    if not database.exclusion.is_empty:  # what is left out is told by documents
+        return None
+    stamps = {storage.source_id: storage.source.file_stamp() for storage in storages}
+    if not stamps or None in stamps.values() or _complete(database, storages) != noted_stamps(database, stamps):
+        return None
+    return database.con.execute(
+        """
+        SELECT (SELECT count(*) FROM sessions
+                WHERE NOT is_placeholder AND deleted_at IS NULL AND source_id IN (SELECT unnest($ids::INTEGER[]))),
+               (SELECT count(*) FROM messages
+                WHERE deleted_at IS NULL AND source_id IN (SELECT unnest($ids::INTEGER[])))
+        WHERE NOT EXISTS (FROM documents WHERE state = 'unreadable')
+        """,
+        {"ids": list(stamps)},
+    ).fetchone()
+
+
+def noted_stamps(database: Database, stamps: Mapping[int, str | None]) -> dict[int, str | None]:
+    """Return what the index notes of storages that were read: their files, and how they were read.
+
+    Args:
+        database: The index.
+        stamps: Of all storages that were read together, by number.
+    """
+    how = blake2b(repr((parsers.PARSER_VERSION, database.exclusion.rule, sorted(stamps))).encode(), digest_size=8)
+    return {
+        source_id: None if stamp is None else f"{stamp}{_HOW}{how.hexdigest()}" for source_id, stamp in stamps.items()
+    }
+
+
+def _complete(database: Database, storages: Sequence[Storage]) -> dict[int, str | None]:
+    """Return what the index notes of all storages in some folders; None of one that could not be read."""
+    rows = database.con.execute(
+        """
+        SELECT source_id, CASE WHEN state <> 'unreadable' THEN file_stamp END FROM sources
+        WHERE data_dir IN (SELECT unnest($folders::VARCHAR[]))
+        """,
+        {"folders": [clean(str(storage.source.data_dir)) for storage in storages]},
+    ).fetchall()
+    return dict(rows)
+
+
 def failed_documents(database: Database) -> Changes:
     """Name everything that could not be read, or only in part."""
     changes = Changes()
-    _add_failed(changes, read_indexed(database))
+    _add_failed(changes, _failed(database))
     return changes
+
+
+def _failed(database: Database) -> list[tuple[str, str]]:
+    """Return kind and id of everything that could not be read, or only in part."""
+    return database.con.execute(
+        "SELECT DISTINCT document_kind, owner_id FROM documents WHERE owner_id <> ''"
+    ).fetchall()
 
 
 def read_indexed(database: Database) -> Indexed:
@@ -119,7 +187,6 @@ def read_indexed(database: Database) -> Indexed:
     ).fetchall()
     orphans = con.execute("SELECT DISTINCT message_id FROM parts WHERE is_orphan AND deleted_at IS NULL").fetchall()
     files = con.execute("SELECT source_id, file_stamp FROM sources WHERE file_stamp IS NOT NULL").fetchall()
-    failed = con.execute("SELECT DISTINCT document_kind, owner_id FROM documents WHERE owner_id <> ''").fetchall()
     return Indexed(
         stamps=stamps,
         file_stamps=dict(files),
@@ -127,14 +194,14 @@ def read_indexed(database: Database) -> Indexed:
         sessions={found: (source_id, is_missing) for found, source_id, is_missing in sessions},
         messages={found: (source_id, is_missing) for found, source_id, is_missing in messages},
         orphans={found for (found,) in orphans},
-        failed=failed,
+        failed=_failed(database),
     )
 
 
 def _is_same_file(storage: Storage, found: Survey, indexed: Indexed) -> bool:
     """Tell whether a database file was not written since the last complete pass."""
     stamp = found.file_stamps[storage.source_id]
-    return stamp is not None and stamp == indexed.file_stamps.get(storage.source_id)
+    return stamp is not None and stamp == indexed.file_stamps.get(storage.source_id, "").partition(_HOW)[0]
 
 
 def _compare(changes: Changes, storage: Storage, inventory: Inventory, indexed: Indexed) -> None:
@@ -201,9 +268,11 @@ def _add_wrong_flags(changes: Changes, inventories: Sequence[tuple[Storage, Inve
                 changes.messages[message_id] = session_id
 
 
-def _add_failed(changes: Changes, indexed: Indexed, inventories: Sequence[tuple[Storage, Inventory]] = ()) -> None:
+def _add_failed(
+    changes: Changes, failed: Sequence[tuple[str, str]], inventories: Sequence[tuple[Storage, Inventory]] = ()
+) -> None:
     """Name what could not be read, or only in part."""
-    for kind, owner_id in indexed.failed:
+    for kind, owner_id in failed:
         if kind == "project":
             changes.projects.add(owner_id)
         elif kind == "session":

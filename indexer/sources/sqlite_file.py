@@ -274,7 +274,10 @@ class SqliteFile:
         files = (main, *([wal] if wal and wal.st_size else []))
         if not all(stamps.is_settled(status.st_mtime_ns // 1_000_000) for status in files):
             return None
-        return " ".join(f"{status.st_ino}:{status.st_size}:{status.st_mtime_ns}" for status in files)
+        # a copy that is put back in its place keeps its modification time, not the time of change
+        return " ".join(
+            f"{status.st_ino}:{status.st_size}:{status.st_mtime_ns}:{status.st_ctime_ns}" for status in files
+        )
 
     def each_stamp(
         self, table: str, owner: str, values: Collection[str], among: str
