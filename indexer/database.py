@@ -112,6 +112,7 @@ class Database:
         price_sources: What is known of list prices.
         exclusion: What the settings leave out; nothing, until whoever opened the index sets it.
         in_transaction: Whether a transaction is open right now.
+        is_wal_kept: Whether closing leaves the WAL beside the working file, rather than write it into that.
         is_usable: Whether the connection still works. False after a failed checkpoint, or when the file was moved
             away: close it, and open the index anew.
         unlogged_commits: Transactions that a kill would undo: those since the last checkpoint, without a WAL.
@@ -131,6 +132,7 @@ class Database:
         self.is_usable = True
         self.unlogged_commits = 0
         self._is_logged = True
+        self.is_wal_kept = False
         self.commits = 0
         self.hot = HotSessions()
         self.price_sources = price_sources.PriceSources()
@@ -621,10 +623,10 @@ class Database:
         """Close the working file.
 
         Args:
-            is_kept: Leave it and its WAL as they are. Else it takes in its WAL.
+            is_kept: Leave it and its WAL as they are, whatever `is_wal_kept` says.
         """
         try:
-            if is_kept or not self.is_usable or not self._is_in_place():
+            if is_kept or self.is_wal_kept or not self.is_usable or not self._is_in_place():
                 # It would write to a damaged file, or remove a WAL that belongs to another one by now.
                 self.con.execute("PRAGMA disable_checkpoint_on_shutdown")
         except duckdb.Error as error:

@@ -18,7 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -31,6 +31,8 @@ from indexer.published import BASE_NAME, HELD_PREFIX, REVISION_FOLDER, WAL_NAME,
 log = logging.getLogger(__name__)
 
 _NEWEST_BASE_NAME = "base.duckdb"  # in the private folder
+_ORIGIN_NAME = "base.origin"  # in the private folder: what the newest base was copied from
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 _MIN_INTERVAL_S = 0.1
 _BULK_INTERVAL_S = 3.0
@@ -104,7 +106,7 @@ class Publisher:
             self._use_links = _has_links(database.folder) if use_links is None else use_links
             self._published = _clean(database.path, clock())  # newest first
             compaction.remove_leftovers(database.folder)
-        self._revision: int | None = None  # a crash may have torn what is published: publish anew at every start
+        self._revision: int | None = None  # publish anew at every start
         self._base = 0
         self._base_stamp = ""
         self._work_stamp = ""
@@ -118,6 +120,9 @@ class Publisher:
         self._compaction_ended_at = self._compaction_retry_at = float("-inf")
         self._compaction_cost_s = 0.0
         self._looked_at_base = 0
+        self._is_base_taken_over = False
+        with database.explained("published"):
+            self._take_over_base()
         if not self._use_links:
             log.warning("%s cannot hold links: publishing full copies, every %.0f s", database.folder, _COPY_INTERVAL_S)
 
@@ -179,6 +184,8 @@ class Publisher:
                 self._database.checkpoint()
             if self._deleted_at and len(self._published) > 1:
                 self._prune()
+            if self._is_base_taken_over and self._clock() >= self._ended_at + _QUIET_S:
+                return self.publish(new_base=True)
             if self._revision == self._database.revision or self._clock() < self._due_at(interval_s):
                 return False
             return self.publish()
@@ -247,7 +254,7 @@ class Publisher:
         with self._database.lock:
             if not self._database.is_usable:
                 return
-            self.publish()
+            self.publish(new_base=self._is_base_taken_over)
             with self._database.explained("read"):
                 deleted_at = self._texts_deleted_at()
             if deleted_at is not None:
@@ -255,6 +262,8 @@ class Publisher:
                     self.compact()
                 except IndexUnwritable as error:
                     log.warning("%s", error)
+            # with the base that is published it is all there is: the next start can go on with both
+            self._database.is_wal_kept = self._use_links and not self._is_base_stale()
             with suppress(OSError):  # the next start removes it
                 self._base_file.unlink(missing_ok=True)  # what is published has a link of its own
 
@@ -372,6 +381,49 @@ class Publisher:
         self._base_commits = self._database.commits
         self._base_ended_at = self._clock()
         self._base_cost_s = self._base_ended_at - started
+        self._is_base_taken_over = False
+        self._note_origin()
+
+    def _take_over_base(self) -> None:
+        """Go on with the published base of an earlier run, if the working file still is what it was copied from.
+
+        It spares a start the copy of the whole file: 0.3 of 1.2 s for 490 MB. A crash of the system may have torn it,
+        so it must have been made since the system started; and a new one follows as soon as there is time, in case it
+        was damaged in another way.
+        """
+        if not (self._use_links and self._published):
+            return
+        published = self._published[0]
+        origin = self._origin(published.folder / BASE_NAME)
+        try:
+            if origin is None or (self._database.folder / _ORIGIN_NAME).read_text(encoding="ascii") != origin:
+                return
+        except (OSError, ValueError):
+            return
+        os.link(published.folder / BASE_NAME, self._base_file)
+        self._base = 1
+        self._published = [replace(published, base=self._base)]
+        self._base_stamp, self._work_stamp = file_stamp(self._base_file), file_stamp(self._database.work_path)
+        self._base_commits = self._database.commits
+        self._is_base_taken_over = True
+
+    def _note_origin(self) -> None:
+        """Note for the next start what the newest base was copied from. Without the note it makes a new one."""
+        origin = self._origin(self._base_file)
+        try:
+            if origin is not None:
+                (self._database.folder / _ORIGIN_NAME).write_text(origin, encoding="ascii")
+        except OSError as error:
+            log.debug("the next start has to make a new base: %s", error)
+
+    def _origin(self, base: Path) -> str | None:
+        """Describe a base, the working file and the run of the system; None where nothing tells that."""
+        try:
+            boot_id = _BOOT_ID.read_text(encoding="ascii").strip()
+        except OSError:
+            return None
+        files = [f"{file.stat().st_ino} {file_stamp(file)}" for file in (base, self._database.work_path)]
+        return "\n".join((boot_id, *files))
 
     def _copy_main(self, target: Path) -> None:
         """Copy the checkpointed working file through the one descriptor that may be used."""

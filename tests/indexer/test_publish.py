@@ -11,7 +11,7 @@ import resource
 import shutil
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -635,7 +635,105 @@ def test_publisher_leftovers_of_a_kill_are_removed(path: Path) -> None:
 
         kept = {entry.name for entry in folder.iterdir()}
 
-    assert kept == {"1", "spill-new", "held-new", "indexer.lock", "indexer.pid", "work.duckdb"}
+    assert kept == {"1", "spill-new", "held-new", "indexer.lock", "indexer.pid", "work.duckdb", "base.origin"}
+
+
+def stopped(path: Path) -> int:
+    """Write and publish twice, stop in order, and return the inode of the published base."""
+    with Database.open(path) as database:
+        database.con.execute("CREATE TABLE slots (slot INTEGER PRIMARY KEY, revision BIGINT, ledger BIGINT)")
+        database.con.execute("CREATE TABLE bulk (revision BIGINT, number INTEGER)")
+        publisher = Publisher(database)
+        write(database)
+        publisher.publish()
+        write(database)
+        publisher.close()
+    return path.stat().st_ino
+
+
+def test_publisher_restart_goes_on_with_the_base_and_makes_a_new_one_later(path: Path, reader: IndexReader) -> None:
+    """Readers need not wait for the copy of a large file: it follows when nothing else is to do."""
+    clock, before = Clock(), stopped(path)
+
+    with Database.open(path) as database:
+        publisher = Publisher(database, clock=clock)
+        write(database)
+        publisher.publish()
+        at_once = (path.stat().st_ino == before, checked(reader))
+        clock.now += 9.9
+        is_renewed_soon = publisher.publish_if_due()
+        clock.now += 0.2
+        is_renewed = publisher.publish_if_due()
+        later = (path.stat().st_ino == before, checked(reader))
+        clock.now += 100
+        is_renewed_again = publisher.publish_if_due()
+
+    assert (at_once, later) == ((True, 3), (False, 3))
+    assert (is_renewed_soon, is_renewed, is_renewed_again) == (False, True, False)
+
+
+def test_close_soon_after_a_restart_makes_a_new_base(path: Path, reader: IndexReader) -> None:
+    """So that no start, however short its run, leaves what an earlier one published."""
+    before = stopped(path)
+
+    with Database.open(path) as database:
+        Publisher(database).close()
+
+    assert (path.stat().st_ino == before, checked(reader)) == (False, 2)
+
+
+def spoil_published(path: Path) -> None:
+    """Write into the published file, as only root can."""
+    base = path.resolve()
+    base.chmod(0o600)
+    base.write_bytes(base.read_bytes()[:-4_096] + bytes(4_096))
+
+
+def write_into_main_file(path: Path) -> None:
+    """Write more rows than DuckDB keeps in the WAL, and end without publishing them."""
+    with Database.open(path) as database:
+        write(database, MANY)
+
+
+def restart_system(path: Path) -> None:
+    """Note another run of the system."""
+    note = private_folder(path) / "base.origin"
+    note.write_text(f"another{note.read_text()}")
+
+
+@pytest.mark.parametrize("change", [spoil_published, write_into_main_file, restart_system])
+def test_publisher_restart_base_that_may_not_fit_is_made_anew(
+    path: Path, reader: IndexReader, change: Callable[[Path], None]
+) -> None:
+    """Damaged, or of an older state of the working file, or perhaps torn when the system crashed."""
+    before = stopped(path)
+    change(path)
+
+    with Database.open(path) as database:
+        publisher = Publisher(database)
+        publisher.publish()
+
+        found = (path.stat().st_ino == before, checked(reader), database.revision)
+
+    assert found[0] is False
+    assert found[1] == found[2]
+
+
+def test_publisher_after_a_kill_goes_on_with_the_base(database: Database, path: Path, reader: IndexReader) -> None:
+    """What was committed since is in the WAL, which the kill left beside the working file."""
+    database.close()
+    answers, theirs = SPAWN.Pipe(duplex=False)
+    process = SPAWN.Process(target=write_and_wait, args=(path, theirs))
+    process.start()
+    answers.recv()
+    process.kill()
+    process.join()
+    before = path.stat().st_ino
+
+    with Database.open(path) as reopened:
+        Publisher(reopened).publish()
+
+        assert (path.stat().st_ino == before, checked(reader)) == (True, 3)
 
 
 def test_publisher_link_removed_publishes_again(path: Path, reader: IndexReader) -> None:
@@ -1077,6 +1175,18 @@ def write_until_killed(path: Path, answer: Any) -> None:
             answer.send(("committed", revision))
             if publisher.publish(new_base=revision % 5 == 0):
                 answer.send(("published", revision))
+
+
+def write_and_wait(path: Path, answer: Any) -> None:
+    """Commit three times, publish all but the last, and wait for the end."""
+    with Database.open(path) as database:
+        publisher = Publisher(database)
+        for _ in range(2):
+            write(database)
+            publisher.publish()
+        write(database)
+        answer.send("written")
+        threading.Event().wait()
 
 
 def acknowledged(answers: Any) -> dict[str, int]:
