@@ -15,8 +15,6 @@ from types import FrameType, ModuleType
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from indexer import backfill as filling
 from indexer import checks, comparison, service, settings
@@ -240,6 +238,8 @@ def benchmark(
     printed all the same.
     """
     # Here, because it knows the dashboard's queries, and what those load: no other command needs them.
+    from rich.console import Console
+
     from indexer.benchmarks import report as benchmark_report
     from indexer.benchmarks import results, running
 
@@ -296,7 +296,7 @@ def _folders(data: list[Path] | None) -> list[Path]:
 
 def _excluded(sample: bool) -> Sequence[str]:
     """Return what the settings leave out; nothing of the sample, which is nobody's."""
-    projects = settings.load().exclude.projects
+    projects = settings.excluded_projects()
     return () if sample else projects
 
 
@@ -367,6 +367,10 @@ def _progress(things: str = "messages") -> Iterator[Callable[[int, int], None]]:
     if not sys.stderr.isatty():
         yield _logged_progress()
         return
+    # here: without a terminal nothing is drawn
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
     columns = (TextColumn(things), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(things, total=None)

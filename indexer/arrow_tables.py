@@ -1,25 +1,17 @@
 """Rows as columns: how they get into DuckDB, a table at once."""
 
+import functools
 from collections.abc import Sequence
 from decimal import Decimal
 from types import UnionType
-from typing import Union, get_args, get_origin, get_type_hints
-
-import pyarrow as pa
+from typing import TYPE_CHECKING, Union, get_args, get_origin, get_type_hints
 
 from indexer.rows import EpochMs, RowType, values_of
 
-_ARROW_TYPES: dict[object, pa.DataType] = {
-    str: pa.string(),
-    int: pa.int64(),
-    bool: pa.bool_(),
-    Decimal: pa.decimal128(38, 12),
-    EpochMs: pa.timestamp("ms"),
-    tuple[str, ...]: pa.list_(pa.string()),
-}
+if TYPE_CHECKING:  # loaded where something is written: a start with nothing to write is quicker without
+    import pyarrow as pa
 
-
-def arrow_table(row_type: type[RowType], rows: Sequence[RowType]) -> pa.Table:
+def arrow_table(row_type: type[RowType], rows: Sequence[RowType]) -> "pa.Table":
     """Put rows of one table into columns.
 
     Args:
@@ -32,7 +24,7 @@ def arrow_table(row_type: type[RowType], rows: Sequence[RowType]) -> pa.Table:
     return _table(_arrow_schema(row_type), list(map(values_of(row_type), rows)))
 
 
-def tuple_table(row_type: type, rows: Sequence[tuple[object, ...]]) -> pa.Table:
+def tuple_table(row_type: type, rows: Sequence[tuple[object, ...]]) -> "pa.Table":
     """Put derived rows of one table into columns.
 
     Args:
@@ -45,8 +37,10 @@ def tuple_table(row_type: type, rows: Sequence[tuple[object, ...]]) -> pa.Table:
     return _table(_arrow_schema(row_type), rows)
 
 
-def _table(schema: pa.Schema, rows: Sequence[tuple[object, ...]]) -> pa.Table:
+def _table(schema: "pa.Schema", rows: Sequence[tuple[object, ...]]) -> "pa.Table":
     """Put the values of rows into columns."""
+    import pyarrow as pa
+
     columns = zip(*rows, strict=True) if rows else ([] for _ in schema)
     arrays = [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)]
     return pa.Table.from_arrays(arrays, schema=schema)
@@ -59,11 +53,28 @@ def select_list(row_type: type) -> str:
     )
 
 
-def _arrow_schema(row_type: type) -> pa.Schema:
+def _arrow_schema(row_type: type) -> "pa.Schema":
     """Translate the type hints of a row into Arrow types."""
     if row_type not in _SCHEMAS:
-        _SCHEMAS[row_type] = pa.schema({name: _ARROW_TYPES[type_] for name, type_ in _types(row_type).items()})
+        import pyarrow as pa
+
+        _SCHEMAS[row_type] = pa.schema({name: _arrow_types()[type_] for name, type_ in _types(row_type).items()})
     return _SCHEMAS[row_type]
+
+
+@functools.cache
+def _arrow_types() -> "dict[object, pa.DataType]":
+    """Return the type of a column for each type hint."""
+    import pyarrow as pa
+
+    return {
+        str: pa.string(),
+        int: pa.int64(),
+        bool: pa.bool_(),
+        Decimal: pa.decimal128(38, 12),
+        EpochMs: pa.timestamp("ms"),
+        tuple[str, ...]: pa.list_(pa.string()),
+    }
 
 
 def _types(row_type: type) -> dict[str, object]:
@@ -85,4 +96,4 @@ def _is_optional(hint: object) -> bool:
 
 # to read type hints, and to make a schema, takes longer than a row
 _TYPES: dict[type, dict[str, object]] = {}
-_SCHEMAS: dict[type, pa.Schema] = {}
+_SCHEMAS: "dict[type, pa.Schema]" = {}

@@ -3,10 +3,9 @@
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import duckdb
-import pyarrow
 
 from indexer import derive, prices, sql
 from indexer.arrow_tables import arrow_table, select_list
@@ -24,6 +23,9 @@ from indexer.rows import (
     SessionRow,
     StampRow,
 )
+
+if TYPE_CHECKING:  # loaded where something is written: a start with nothing to write is quicker without
+    import pyarrow
 
 # Some forty statements write a batch, whatever is in it: half the rows and texts in one took a quarter longer in all.
 MAX_ROWS = 20_000
@@ -589,7 +591,7 @@ def _add_table_rows(database: Database, row_type: type[RowType], rows: Sequence[
         database.add_rows(row_type.TABLE, _unique_rows(row_type, rows))
 
 
-def _unique_rows(row_type: type[RowType], rows: Sequence[RowType]) -> pyarrow.Table:
+def _unique_rows(row_type: type[RowType], rows: Sequence[RowType]) -> "pyarrow.Table":
     """Make a table of rows; of those with one key the last counts."""
     unique = dict(zip(map(attrgetter(*row_type.KEYS), rows), rows, strict=True))
     return arrow_table(row_type, list(unique.values()))

@@ -459,7 +459,7 @@ def _compare(place: Place, reader: IndexReader, sample: int | set[str] | None) -
     """Compare the newest revision with OpenCode's data as it is now."""
     with closing(reader.refresh().cursor()) as con:
         state = con.execute("SELECT is_sample FROM sync_state").fetchone()
-        excluded = () if state and state[0] else settings.load().exclude.projects
+        excluded = () if state and state[0] else settings.excluded_projects()
         return compare(con, narrowed(find_sources(place.data_dirs or ()), Exclusion(excluded)), sample=sample)
 
 

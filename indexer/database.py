@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 import duckdb
-import pyarrow
 from filelock import FileLock, Timeout
 
 from indexer import derive, failures, kept_spend, late_columns, migrations, price_sources, prices, sql
@@ -49,8 +49,10 @@ from indexer.exclusion import Exclusion
 from indexer.hot_sessions import MOST_ROWS, MOST_ROWS_IN_BULK, HotSessions
 from indexer.index_files import absolute, is_own_copy, private_folder
 
-log = logging.getLogger(__name__)
+if TYPE_CHECKING:  # loaded where something is written: a start with nothing to write is quicker without
+    import pyarrow
 
+log = logging.getLogger(__name__)
 
 _DAMAGED_NAME = "damaged"  # in the private folder: why the next start sets the working file aside
 _KEPT_BROKEN = 2  # damaged working files
@@ -389,7 +391,7 @@ class Database:
             self._raise_explained(error, doing)
             raise
 
-    def replace_rows(self, table: str, keys: Sequence[str], incoming: pyarrow.Table) -> None:
+    def replace_rows(self, table: str, keys: Sequence[str], incoming: "pyarrow.Table") -> None:
         """Write rows over those with the same key; to be called inside a transaction.
 
         DELETE + INSERT: ON CONFLICT and MERGE make later checkpoints ten times slower.
@@ -409,7 +411,7 @@ class Database:
         self.con.execute(f"DELETE FROM {quoted_name(table)} WHERE ({columns}) IN {stale}")
         self.add_rows(table, incoming)
 
-    def add_rows(self, table: str, rows: pyarrow.Table) -> None:
+    def add_rows(self, table: str, rows: "pyarrow.Table") -> None:
         """Write rows whose keys are not there; to be called inside a transaction.
 
         Args:

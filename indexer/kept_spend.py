@@ -15,12 +15,14 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import duckdb
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from indexer import derive
+
+if TYPE_CHECKING:  # see rows.py
+    import pyarrow as pa
 
 log = logging.getLogger(__name__)
 
@@ -137,7 +139,7 @@ def restore(con: duckdb.DuckDBPyConnection, index: Path) -> int:
             return 0
         with zipfile.ZipFile(file) as archive, _transaction(con):
             restored = _add(con, archive)
-    except (Unusable, zipfile.BadZipFile, pa.ArrowException, *_BAD_ROWS) as error:
+    except _unusable_backup() as error:
         reason = str(error) if isinstance(error, Unusable) else f"{file} cannot be read ({error})."
         _set_aside(file, f"{reason} {LOSS}")
         return 0
@@ -232,6 +234,8 @@ def _write(con: duckdb.DuckDBPyConnection, file: Path, kept: KeptSpend) -> None:
 
 def _write_table(cursor: duckdb.DuckDBPyConnection, archive: zipfile.ZipFile, table: str, sql: str) -> None:
     """Write the rows of a query as one table, a batch at a time."""
+    import pyarrow.parquet as pq
+
     batches = cursor.sql(sql).to_arrow_reader(_ROWS_PER_BATCH)
     with archive.open(table, "w") as out, pq.ParquetWriter(out, batches.schema, compression="zstd") as writer:
         for batch in batches:
@@ -286,7 +290,7 @@ def _add_sources(con: duckdb.DuckDBPyConnection, archive: zipfile.ZipFile) -> No
             con.execute("INSERT INTO renumbered VALUES ($old, $new)", {"old": source["source_id"], "new": known[0]})
 
 
-def _insert(con: duckdb.DuckDBPyConnection, table: str, rows: pa.Table, lacking: str) -> Sequence[str | None]:
+def _insert(con: duckdb.DuckDBPyConnection, table: str, rows: "pa.Table", lacking: str) -> Sequence[str | None]:
     """Insert rows of a backup, in whatever version of the schema it was written.
 
     Args:
@@ -331,14 +335,24 @@ def _values(con: duckdb.DuckDBPyConnection, table: str, kept: Sequence[str]) -> 
             yield name, f"{empty}::{data_type}"
 
 
-def _tables(archive: zipfile.ZipFile, table: str) -> Iterator[pa.Table]:
+def _tables(archive: zipfile.ZipFile, table: str) -> "Iterator[pa.Table]":
     """Read a table of a backup, some rows at a time. Its checksum is verified before the first."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     try:
         content = archive.read(table)
     except KeyError as error:
         raise zipfile.BadZipFile(f"it has no table {table}") from error
     for batch in pq.ParquetFile(BytesIO(content)).iter_batches(_ROWS_PER_BATCH):
         yield pa.Table.from_batches([batch])
+
+
+def _unusable_backup() -> tuple[type[Exception], ...]:
+    """List what a backup that cannot be used raises. Asked for only when something is raised."""
+    import pyarrow as pa
+
+    return Unusable, zipfile.BadZipFile, pa.ArrowException, *_BAD_ROWS
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import duckdb
-import pyarrow
 
 from indexer import parsers, sql
 from indexer.batch import TWIN
@@ -70,6 +69,8 @@ def read_known(con: duckdb.DuckDBPyConnection, changes: Changes, hot: HotSession
         changes: Names projects, sessions and messages.
         hot: Tells of which few documents more is to be read.
     """
+    import pyarrow
+
     messages: dict[str, MessageCopy] = {}
     session_of: dict[str, str] = {}
     deleted: set[str] = set()

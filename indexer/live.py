@@ -114,6 +114,8 @@ class Follower:
 
     def _follow(self) -> None:
         """Write what changes."""
+        import pyarrow  # noqa: F401 (the first change must not wait for what a start can do without)
+
         self._storages = open_storages(self._database, find_sources(self._data_dirs), self._data_dirs)
         self._plan_comparison(0.0)
         while not self._stopping.is_set():

@@ -14,14 +14,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import json5
-
 from indexer import sample, settings
 from indexer.json_values import mapping
-from indexer.settings_model import ModelPrice as SettingsPrice
 
 if TYPE_CHECKING:
     from genai_prices import types as genai
+
+    from indexer.settings_model import ModelPrice
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +85,7 @@ class PriceSources:
         listed: Those of its list of models.
     """
 
-    settings: tuple[SettingsPrice, ...] = ()
+    settings: "tuple[ModelPrice, ...]" = ()
     subscriptions: frozenset[str] = frozenset()
     configured: Mapping[ModelKey, Mapping[str, Any]] | None = None
     listed: Mapping[ModelKey, Mapping[str, Any]] | None = None
@@ -146,10 +145,8 @@ def load(*, is_sample: bool = False) -> PriceSources:
     """
     if is_sample:
         return PriceSources(configured=_costs([sample.CONFIGURATION]))
-    chosen = settings.load().prices
     return PriceSources(
-        tuple(chosen.models),
-        frozenset(chosen.subscriptions),
+        *settings.own_prices(),
         _costs(settings.opencode_configurations()),
         _costs([settings.opencode_models()]),
     )
@@ -192,6 +189,8 @@ def _read(text: str) -> dict[str, Any]:
     try:
         document = json.loads(text, parse_float=Decimal)
     except ValueError:
+        import json5  # hardly any file needs it
+
         document = json5.loads(text, parse_float=Decimal)
     return document if isinstance(document, dict) else {}
 
@@ -263,7 +262,7 @@ def _a_token(usd_a_million: Decimal) -> Decimal:
     return (usd_a_million / _MILLION).quantize(_EXACT)
 
 
-def _settings_prices(model: ModelKey, entries: Sequence[SettingsPrice]) -> list[Price]:
+def _settings_prices(model: ModelKey, entries: "Sequence[ModelPrice]") -> list[Price]:
     """Turn the user's own prices into rows: each holds until the next date, and up to the next number of tokens."""
     starts = sorted({entry.begins for entry in entries}, key=lambda day: day or date.min)
     found = []
@@ -284,7 +283,7 @@ def _settings_prices(model: ModelKey, entries: Sequence[SettingsPrice]) -> list[
     return found
 
 
-def _settings_rates(entry: SettingsPrice) -> "_Rates":
+def _settings_rates(entry: "ModelPrice") -> "_Rates":
     """Return the prices of one entry of the settings; cached input costs as input unless it says otherwise."""
     sent, answered = entry.input or Decimal(), entry.output or Decimal()
     return _Rates(

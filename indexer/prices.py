@@ -7,28 +7,20 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import duckdb
-import pyarrow
 
 from indexer import sql
 from indexer.price_sources import ModelKey, Price, PriceSources
 from indexer.rows import MessageRow, PartRow
 
 if TYPE_CHECKING:
+    import pyarrow  # see rows.py
+
     from indexer.database import Database
 
 log = logging.getLogger(__name__)
 
 _COLUMNS = tuple(field.name for field in fields(Price))
 _COUNTERS = ("input", "output", "reasoning", "reasoning_in_output", "cache_read", "cache_write")
-_REQUESTS = pyarrow.schema(
-    [
-        *((name, pyarrow.string()) for name in ("message_id", "provider_id", "model_id")),
-        ("created_at", pyarrow.timestamp("ms")),
-        ("minute", pyarrow.int64()),
-        ("sent", pyarrow.int64()),
-        *((f"{name}_tokens", pyarrow.int64()) for name in _COUNTERS),
-    ]
-)
 _DAY_MS, _MINUTE_MS = 86_400_000, 60_000
 
 # The condition and the sum are those of the view `priced_requests` (schema.sql), for requests that are not written yet.
@@ -92,14 +84,30 @@ def costs_of(
     used = [_columns(message, each) for message, each in requests if _has_tokens(each)]
     if not used:
         return costs
-    arrays = [
-        pyarrow.array(column, field.type) for column, field in zip(zip(*used, strict=True), _REQUESTS, strict=True)
-    ]
-    unwritten = pyarrow.Table.from_arrays(arrays, schema=_REQUESTS)  # noqa: F841 (DuckDB finds it by its name)
+    unwritten = _request_table(used)  # noqa: F841 (DuckDB finds it by its name)
     for message_id, cost in con.execute(_UNWRITTEN).fetchall():
         before = costs.get(message_id, Decimal())
         costs[message_id] = None if cost is None or before is None else before + cost
     return costs
+
+
+def _request_table(requests: Sequence[tuple[object, ...]]) -> "pyarrow.Table":
+    """Put what prices depend on into columns; see `_columns`."""
+    import pyarrow
+
+    schema = pyarrow.schema(
+        [
+            *((name, pyarrow.string()) for name in ("message_id", "provider_id", "model_id")),
+            ("created_at", pyarrow.timestamp("ms")),
+            ("minute", pyarrow.int64()),
+            ("sent", pyarrow.int64()),
+            *((f"{name}_tokens", pyarrow.int64()) for name in _COUNTERS),
+        ]
+    )
+    arrays = [
+        pyarrow.array(column, field.type) for column, field in zip(zip(*requests, strict=True), schema, strict=True)
+    ]
+    return pyarrow.Table.from_arrays(arrays, schema=schema)
 
 
 def _requests(

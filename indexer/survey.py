@@ -109,8 +109,8 @@ def held_unwritten(database: Database, storages: Sequence[Storage]) -> tuple[int
 
     Returns:
         The number of sessions and messages that the index holds of them. None if a storage may have been written, or
-        was read by another version of the parser, with other settings or beside other storages; also if something
-        could not be read, which every start tries again.
+        was read by another version of the parser, with other settings or beside other storages; also if a document
+        could not be read, or only in part, as every start tries those again.
     """
     if not database.exclusion.is_empty:  # what is left out is told by documents
         return None
@@ -123,7 +123,7 @@ def held_unwritten(database: Database, storages: Sequence[Storage]) -> tuple[int
                 WHERE NOT is_placeholder AND deleted_at IS NULL AND source_id IN (SELECT unnest($ids::INTEGER[]))),
                (SELECT count(*) FROM messages
                 WHERE deleted_at IS NULL AND source_id IN (SELECT unnest($ids::INTEGER[])))
-        WHERE NOT EXISTS (FROM documents WHERE state = 'unreadable')
+        WHERE NOT EXISTS (FROM documents)
         """,
         {"ids": list(stamps)},
     ).fetchone()

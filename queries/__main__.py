@@ -111,8 +111,8 @@ def _scope(
     Raises:
         BadParameter: There is no such time zone, or no such project.
     """
-    chosen = settings.load()
-    zone = tz or chosen.time_zone or tzlocal.get_localzone_name() or "UTC"
+    time_zone, first_weekday = settings.calendar()
+    zone = tz or time_zone or tzlocal.get_localzone_name() or "UTC"
     if not health.knows_zone(con, zone):
         raise typer.BadParameter(f"{zone} is no time zone; an IANA name is needed, as in Europe/Berlin")
     first, last = (None if bound is None else bound.date() for bound in bounds)
@@ -122,7 +122,7 @@ def _scope(
         agents=tuple(agents),
         models=tuple(models),
         projects=tuple(id_ for name in projects for id_ in _project_ids(con, name)),
-        first_weekday=chosen.first_weekday_number,
+        first_weekday=first_weekday,
     )
 
 

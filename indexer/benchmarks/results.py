@@ -14,7 +14,6 @@ from pathlib import Path
 
 import duckdb
 import orjson
-import pyarrow as pa
 
 from indexer import sql
 from indexer.database import Database
@@ -168,6 +167,8 @@ def _parsed(data: bytes) -> Run:
 
 def _write(database: Database, run: Run) -> None:
     """Write results in one transaction. Those of a run that is in the index already are left out."""
+    import pyarrow as pa  # not needed by every start, which only looks whether there are any
+
     whole = asdict(run)
     results = [{"run_id": run.run_id, **result} for result in whole.pop("results")]
     with database.transaction() as con:

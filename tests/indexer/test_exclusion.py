@@ -340,7 +340,7 @@ def test_check_left_out_sessions_are_not_missing(
     (tmp_path / "settings.toml").write_text('[exclude]\nprojects = ["diary"]', encoding="utf-8")
     monkeypatch.setenv("ANALYTICS_CONFIG", str(tmp_path / "settings.toml"))
     data_dir = write_json_tree(tmp_path / "opencode", [*public(), *private()])
-    index = load(tmp_path / "index.duckdb", data_dir, excluded=settings.load().exclude.projects)
+    index = load(tmp_path / "index.duckdb", data_dir, excluded=settings.excluded_projects())
 
     found = thorough(Place(index, (data_dir,)), sample=None)
 

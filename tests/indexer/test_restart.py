@@ -11,7 +11,7 @@ import pytest
 
 from indexer import parsers, survey
 from indexer.sources import Inventory
-from indexer.storages import Storage
+from indexer.storages import Storage, take_inventory
 from tests.builders import Doc, assistant, damaged, project, session, user, write_json_tree, write_sqlite
 from tests.following import following, move_back
 
@@ -82,7 +82,6 @@ def data_dir(tmp_path: Path) -> Path:
 def restart(tmp_path: Path, no_retries: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Restart]:
     """Follow some folders until everything is read, compare the index with a fresh one, and stop."""
     listed: list[Storage] = []
-    take_inventory = survey.take_inventory
 
     def recorded(storage: Storage, *, with_stamps: bool) -> Inventory:
         """List a storage and note that it was."""
