@@ -1,5 +1,6 @@
 """Command line of the indexer: `python -m indexer --help`."""
 
+import argparse
 import gc
 import json
 import logging
@@ -12,89 +13,45 @@ from dataclasses import asdict
 from importlib.abc import MetaPathFinder
 from pathlib import Path
 from types import FrameType, ModuleType
-from typing import Annotated
+from typing import TYPE_CHECKING, cast
 
-import typer
-
-from indexer import backfill as filling
-from indexer import checks, comparison, service, settings
-from indexer.benchmarks.generated import LEAST_PARTS as LEAST_GENERATED_PARTS
-from indexer.bulk_loader import BulkResult
-from indexer.database import Database, MigrationResult
+from indexer import settings
+from indexer.arguments import Parser, number
 from indexer.duckdb_file import SCHEMA_VERSION
 from indexer.exceptions import AnotherIndexerRuns, IndexUnavailable, SettingsInvalid
-from indexer.exclusion import Exclusion
-from indexer.publish import Publisher
 from indexer.published import IndexReader
-from indexer.status import report
-from indexer.totals import read_totals
+
+# Every command loads what it needs: `status` is done before the writing half of the indexer would be there.
+if TYPE_CHECKING:
+    from indexer.bulk_loader import BulkResult
+    from indexer.database import Database, MigrationResult
+    from indexer.publish import Publisher
 
 DONE, UNUSABLE, USAGE, ANOTHER_RUNS, INTERRUPTED = 0, 1, 2, 3, 130
 BENCHMARK_WIDTH = 170  # of its table, also where the output is a file
 LOG_EVERY_MESSAGES = 5_000
 
 log = logging.getLogger("indexer")
-app = typer.Typer(
-    add_completion=False,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    help="""Read OpenCode's storage into the index that the dashboard shows.
 
-    Nothing of OpenCode's is ever changed, and nothing leaves this machine.
+_ABOUT = """Read OpenCode's storage into the index that the dashboard shows.
 
-    Exit codes: 0 done (unreadable documents are counted, not fatal), 1 index or source unusable, 2 wrong usage or
-    settings, 3 another indexer runs on this index, 130 interrupted (the next start goes on).
-    """,
-)
-
-DataOption = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--data",
-        metavar="DIR",
-        help="OpenCode data folder (it holds storage/ and/or opencode*.db); may be given several times. "
-        "Default: OPENCODE_DATA_DIR, else the settings file, else $XDG_DATA_HOME/opencode, else "
-        "~/.local/share/opencode.",
-    ),
-]
-DbOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--db",
-        metavar="FILE",
-        help="The index. Default: ANALYTICS_DB, else the settings file, else "
-        "$XDG_DATA_HOME/opencode-analytics/analytics.duckdb.",
-    ),
-]
-FullOption = Annotated[bool, typer.Option("--full", help="Compare the content of all messages, not of a sample.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
-RowsOption = Annotated[
-    int | None,
-    typer.Option(
-        "--rows",
-        metavar="N",
-        min=LEAST_GENERATED_PARTS,
-        help="Measure on made-up data with about so many parts, in a temporary folder. Default: your own index.",
-    ),
-]
-RunsOption = Annotated[
-    int, typer.Option("--runs", metavar="N", min=1, help="Warm runs of a query at most; slow ones get fewer.")
-]
-SampleOption = Annotated[bool, typer.Option("--sample", hidden=True)]
-ToOption = Annotated[
-    int, typer.Option("--to", metavar="N", min=1, max=SCHEMA_VERSION, help="Stop at this schema version.")
-]
-VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Log every batch.")]
+Nothing of OpenCode's is ever changed, and nothing leaves this machine."""
+_EXIT_CODES = """Exit codes: 0 done (unreadable documents are counted, not fatal), 1 index or source unusable,
+2 wrong usage or settings, 3 another indexer runs on this index, 130 interrupted (the next start goes on)."""
+_DATA = """OpenCode data folder (it holds storage/ and/or opencode*.db); may be given several times. Default:
+OPENCODE_DATA_DIR, else the settings file, else $XDG_DATA_HOME/opencode, else ~/.local/share/opencode."""
+_DB = """The index. Default: ANALYTICS_DB, else the settings file, else
+$XDG_DATA_HOME/opencode-analytics/analytics.duckdb."""
+_ROWS = """Measure on made-up data with about so many parts, in a temporary folder. Default: your own index."""
 
 # Rows make no cycles: to look for some after every 700 new objects took 7 % of the time of a live change, or of a load.
 _COLLECT_AFTER = 20_000
 
 
-@app.command()
-def bulk(
-    data: DataOption = None, db: DbOption = None, sample: SampleOption = False, verbose: VerboseOption = False
-) -> None:
+def bulk(data: list[Path] | None, db: Path | None, sample: bool, verbose: bool) -> None:
     """Read everything once, then exit. Run it again at any time: only what changed is written."""
+    from indexer import service
+
     _configure_log(verbose)
     _stop_on_signals()
     gc.set_threshold(_COLLECT_AFTER)
@@ -104,21 +61,20 @@ def bulk(
             code = _report(service.read_once(database, publisher, folders, progress))
     except KeyboardInterrupt:
         log.info("interrupted: what was read is kept, the next start goes on")
-        raise typer.Exit(INTERRUPTED) from None
-    raise typer.Exit(code)
+        raise SystemExit(INTERRUPTED) from None
+    raise SystemExit(code)
 
 
-@app.command()
-def run(
-    data: DataOption = None, db: DbOption = None, sample: SampleOption = False, verbose: VerboseOption = False
-) -> None:
+def run(data: list[Path] | None, db: Path | None, sample: bool, verbose: bool) -> None:
     """Read everything, then follow every change until stopped with Ctrl-C."""
+    from indexer import service
+
     _configure_log(verbose)
     _stop_on_signals()
     gc.set_threshold(_COLLECT_AFTER)
     folders, excluded = _folders(data), _excluded(sample)
 
-    def ready(result: BulkResult) -> None:
+    def ready(result: "BulkResult") -> None:
         """Tell that from now on nothing has to be done."""
         _report(result)
         log.info("following changes; stop with Ctrl-C")
@@ -128,21 +84,23 @@ def run(
     log.info("stopped")
 
 
-@app.command()
-def status(db: DbOption = None, as_json: JsonOption = False) -> None:
+def status(db: Path | None, as_json: bool) -> None:
     """Show what the index holds, what the indexer does, what is wrong and what mends it."""
+    from indexer.status import report
+
     found = report(settings.index_path(db))
     if as_json:
         print(json.dumps(found.as_json(), indent=2))
     else:
         for name, value in found.lines():
             print(f"{name:<22} {value}")
-    raise typer.Exit(DONE if found.status else UNUSABLE)
+    raise SystemExit(DONE if found.status else UNUSABLE)
 
 
-@app.command()
-def check(data: DataOption = None, db: DbOption = None, full: FullOption = False, as_json: JsonOption = False) -> None:
+def check(data: list[Path] | None, db: Path | None, full: bool, as_json: bool) -> None:
     """Verify the index against OpenCode's data; say what is wrong and what mends it. Changes nothing."""
+    from indexer import checks, comparison
+
     place = checks.Place(settings.index_path(db), tuple(settings.data_dirs(data)) if data else None)
     found = checks.thorough(place, sample=None if full else comparison.SAMPLE)
     is_well = not any(each.state == checks.PROBLEM for each in found)
@@ -151,12 +109,13 @@ def check(data: DataOption = None, db: DbOption = None, full: FullOption = False
     else:
         print("\n".join(checks.lines(found)))
         print("\nAll is well." if is_well else "\nNot all is well.")
-    raise typer.Exit(DONE if is_well else UNUSABLE)
+    raise SystemExit(DONE if is_well else UNUSABLE)
 
 
-@app.command()
-def totals(db: DbOption = None, as_json: JsonOption = False) -> None:
+def totals(db: Path | None, as_json: bool) -> None:
     """Print exact tokens and cost: grand, per session, per model. Fork copies count once."""
+    from indexer.totals import read_totals
+
     with _explained(), _reading(db) as reader:
         found = read_totals(reader.connection())
     if as_json:
@@ -172,8 +131,7 @@ def totals(db: DbOption = None, as_json: JsonOption = False) -> None:
         print(f"{model:<40} {spend['tokens']['total']:>18,} tokens  ${spend['cost_recorded_usd']}")
 
 
-@app.command()
-def migrate(to: ToOption = SCHEMA_VERSION, db: DbOption = None, verbose: VerboseOption = False) -> None:
+def migrate(to: int, db: Path | None, verbose: bool) -> None:
     """Bring an older index to this program's schema, keeping a copy. `bulk` and `run` do it by themselves."""
     _configure_log(verbose, normally=logging.WARNING)
     with _explained(), _open_existing(db) as (database, publisher):
@@ -183,28 +141,28 @@ def migrate(to: ToOption = SCHEMA_VERSION, db: DbOption = None, verbose: Verbose
                 "Go back one version at a time with `python -m indexer rollback`.",
                 file=sys.stderr,
             )
-            raise typer.Exit(USAGE)
+            raise SystemExit(USAGE)
         _print_migration(database.migrate(to), database)
         publisher.publish(new_base=True)
 
 
-@app.command()
-def rollback(db: DbOption = None, verbose: VerboseOption = False) -> None:
+def rollback(db: Path | None, verbose: bool) -> None:
     """Undo the last migration, keeping a copy: for going back to an older version of this program."""
     _configure_log(verbose, normally=logging.WARNING)
     with _explained(), _open_existing(db) as (database, publisher):
         version = database.schema_version
         if version == 1:
             print(f"{database.path} is at schema version 1, the first: nothing to roll back.", file=sys.stderr)
-            raise typer.Exit(UNUSABLE)
+            raise SystemExit(UNUSABLE)
         _print_migration(database.migrate(version - 1), database)
         publisher.publish(new_base=True)
         print(f"The next `bulk`, `run` or `migrate` of this program brings it to {SCHEMA_VERSION} again.")
 
 
-@app.command()
-def backfill(db: DbOption = None, verbose: VerboseOption = False) -> None:
+def backfill(db: Path | None, verbose: bool) -> None:
     """Fill what older versions left empty, from the rows in the index: also where OpenCode's own data is gone."""
+    from indexer import backfill as filling
+
     _configure_log(verbose)
     _stop_on_signals()
     with _explained(), _open_existing(db) as (database, publisher):
@@ -216,7 +174,7 @@ def backfill(db: DbOption = None, verbose: VerboseOption = False) -> None:
             database.set_phase("stopped", "backfill interrupted; run it again")
             publisher.close()
             log.info("interrupted: run it again")
-            raise typer.Exit(INTERRUPTED) from None
+            raise SystemExit(INTERRUPTED) from None
         database.set_phase("stopped", "backfill complete")
         publisher.close()
         print(
@@ -224,34 +182,29 @@ def backfill(db: DbOption = None, verbose: VerboseOption = False) -> None:
         )
 
 
-@app.command()
-def benchmark(
-    db: DbOption = None,
-    rows: RowsOption = None,
-    runs: RunsOption = 30,
-    as_json: JsonOption = False,
-    verbose: VerboseOption = False,
-) -> None:
+def benchmark(db: Path | None, rows: int | None, runs: int, as_json: bool, verbose: bool) -> None:
     """Time every query of the pages: as it is, without index scans, and on a plain schema. The index keeps the result.
 
     Some minutes for a million parts, most of them for the plain schema. Without an index to keep it in, the result is
     printed all the same.
     """
-    # Here, because it knows the dashboard's queries, and what those load: no other command needs them.
     from rich.console import Console
 
     from indexer.benchmarks import report as benchmark_report
     from indexer.benchmarks import results, running
+    from indexer.benchmarks.generated import LEAST_PARTS
 
     _configure_log(verbose, normally=logging.WARNING)
     _stop_on_signals()
+    if rows is not None and rows < LEAST_PARTS:
+        raise argparse.ArgumentTypeError(f"--rows must be at least {LEAST_PARTS}")
     index = settings.index_path(db)
     try:
         with _explained(), _progress("queries") as progress:
             run = running.measure_generated(rows, runs, progress) if rows else running.measure(index, runs, progress)
     except KeyboardInterrupt:
         print("interrupted: nothing was measured", file=sys.stderr)
-        raise typer.Exit(INTERRUPTED) from None
+        raise SystemExit(INTERRUPTED) from None
     if as_json:
         print(json.dumps(asdict(run), indent=1, default=str))
     else:
@@ -259,22 +212,65 @@ def benchmark(
     try:
         with _explained():
             print(f"The results were {results.keep(index, run).value}.", file=sys.stderr)
-    except typer.Exit:
+    except SystemExit:
         print("The results are not kept.", file=sys.stderr)
         if not rows:
             raise
 
 
-def main() -> None:
-    """Run the command line; settings that cannot be used end any command alike."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; settings that cannot be used end any command alike.
+
+    Args:
+        arguments: What follows the name of the program. None: as it was called.
+    """
+    parser = _parser()
+    chosen = vars(parser.parse_args(arguments))
+    command = cast("Callable[..., None]", chosen.pop("command"))
     try:
-        app()
+        command(**chosen)
+    except argparse.ArgumentTypeError as error:
+        parser.error(str(error))
     except SettingsInvalid as error:
         print(error, file=sys.stderr)
         sys.exit(USAGE)
 
 
-def _print_migration(done: MigrationResult, database: Database) -> None:
+def _parser() -> Parser:
+    """Describe every command and its options; what they are called is what the functions take."""
+    parser = Parser("python -m indexer", f"{_ABOUT}\n\n{_EXIT_CODES}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for command in (bulk, run, status, check, totals, migrate, rollback, backfill, benchmark):
+        about = command.__doc__ or ""
+        taken = commands.add_parser(command.__name__, help=about.partition("\n")[0], description=about)
+        taken.set_defaults(command=command)
+        names = command.__annotations__
+        if "data" in names:
+            taken.add_argument("--data", metavar="DIR", type=Path, action="append", help=_DATA)
+        taken.add_argument("--db", metavar="FILE", type=Path, help=_DB)
+        if "full" in names:
+            taken.add_argument(
+                "--full", action="store_true", help="Compare the content of all messages, not of a sample."
+            )
+        if "to" in names:
+            versions = number(1, SCHEMA_VERSION)
+            taken.add_argument(
+                "--to", metavar="N", type=versions, default=SCHEMA_VERSION, help="Stop at this schema version."
+            )
+        if "rows" in names:
+            taken.add_argument("--rows", metavar="N", type=number(1), help=_ROWS)
+            runs = "Warm runs of a query at most; slow ones get fewer."
+            taken.add_argument("--runs", metavar="N", type=number(1), default=30, help=runs)
+        if "as_json" in names:
+            taken.add_argument("--json", dest="as_json", action="store_true", help="Print JSON for scripts.")
+        if "sample" in names:
+            taken.add_argument("--sample", action="store_true", help=argparse.SUPPRESS)
+        if "verbose" in names:
+            taken.add_argument("--verbose", "-v", action="store_true", help="Log every batch.")
+    return parser
+
+
+def _print_migration(done: "MigrationResult", database: "Database") -> None:
     """Print what a change of the schema version did."""
     if done.backup:
         print(f"kept a copy as {done.backup}; delete it when all is well")
@@ -290,7 +286,7 @@ def _folders(data: list[Path] | None) -> list[Path]:
     if not any(settings.has_source(folder) for folder in folders):
         names = ", ".join(map(str, folders))
         log.error("No OpenCode data in %s. Name OpenCode's data folder with --data or OPENCODE_DATA_DIR.", names)
-        raise typer.Exit(UNUSABLE)
+        raise SystemExit(UNUSABLE)
     return folders
 
 
@@ -300,7 +296,7 @@ def _excluded(sample: bool) -> Sequence[str]:
     return () if sample else projects
 
 
-def _report(result: BulkResult) -> int:
+def _report(result: "BulkResult") -> int:
     """Tell what a full pass found; return the exit code."""
     log.info(
         "%d sessions and %d messages in %d sources, %d messages new or changed, %d documents unreadable",
@@ -316,8 +312,12 @@ def _report(result: BulkResult) -> int:
 
 
 @contextmanager
-def _open(db: Path | None, sample: bool, excluded: Sequence[str]) -> Iterator[tuple[Database, Publisher]]:
+def _open(db: Path | None, sample: bool, excluded: Sequence[str]) -> Iterator[tuple["Database", "Publisher"]]:
     """Open the index for writing; publish and close it at the end, however that comes."""
+    from indexer.database import Database
+    from indexer.exclusion import Exclusion
+    from indexer.publish import Publisher
+
     with Database.open(settings.index_path(db), is_sample=sample) as database:
         database.exclusion = Exclusion(excluded)
         publisher = Publisher(database)
@@ -328,8 +328,11 @@ def _open(db: Path | None, sample: bool, excluded: Sequence[str]) -> Iterator[tu
 
 
 @contextmanager
-def _open_existing(db: Path | None) -> Iterator[tuple[Database, Publisher]]:
+def _open_existing(db: Path | None) -> Iterator[tuple["Database", "Publisher"]]:
     """Open an index as it is, whatever its schema version; close it at the end. Publishing is left to the caller."""
+    from indexer.database import Database
+    from indexer.publish import Publisher
+
     with Database.open_existing(settings.index_path(db)) as database:
         yield database, Publisher(database)
 
@@ -351,10 +354,10 @@ def _explained() -> Iterator[None]:
         yield
     except AnotherIndexerRuns as error:
         print(error, file=sys.stderr)
-        raise typer.Exit(ANOTHER_RUNS) from error
+        raise SystemExit(ANOTHER_RUNS) from error
     except IndexUnavailable as error:
         print(error, file=sys.stderr)
-        raise typer.Exit(UNUSABLE) from error
+        raise SystemExit(UNUSABLE) from error
 
 
 @contextmanager
@@ -401,8 +404,8 @@ def _stop_on_signals() -> None:
         """Raise what Ctrl-C raises."""
         raise KeyboardInterrupt
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, interrupt)
+    for ending in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(ending, interrupt)
 
 
 def _configure_log(verbose: bool, normally: int = logging.INFO) -> None:

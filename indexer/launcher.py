@@ -18,11 +18,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from indexer import sample, settings
+from indexer.arguments import Parser, number
 from indexer.exceptions import SettingsInvalid
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -35,9 +33,6 @@ STOP_LIMIT_S = 20.0
 LAST_LINES = 20
 _TAKEN = (errno.EADDRINUSE, errno.EACCES)
 _ENDING_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-
-
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
 class State(Enum):
@@ -274,33 +269,38 @@ def supervise(what: Plan, port: int, open_browser: bool) -> int:
             say("Both are stopped.")
 
 
-@app.command()
-def main(
-    data: Annotated[
-        list[Path] | None, typer.Option(help="OpenCode data folder, holding storage/ or opencode*.db. May be repeated.")
-    ] = None,
-    db: Annotated[Path | None, typer.Option(help="The index file. Default: ANALYTICS_DB, else the data home.")] = None,
-    port: Annotated[int, typer.Option(min=1, max=65_535, help="The first port to try.")] = FIRST_PORT,
-    demo: Annotated[bool, typer.Option("--demo", help="Serve the bundled sample data, with its own index.")] = False,
-    no_browser: Annotated[bool, typer.Option("--no-browser", help="Only print the address.")] = False,
-) -> None:
-    """Index OpenCode's data and serve the dashboard on localhost, until Ctrl-C.
-
-    Exit codes: 0 stopped by you, 1 one of the two processes could not go on, 2 usage or settings.
-    """
-    if demo and (data or db):
-        raise typer.BadParameter("--demo has its own data and index; leave out --data and --db.")
+def main() -> None:
+    """Index OpenCode's data and serve the dashboard on localhost, until Ctrl-C."""
+    parser = _parser()
+    chosen = parser.parse_args()
+    if chosen.demo and (chosen.data or chosen.db):
+        parser.error("--demo has its own data and index; leave out --data and --db.")
     try:
         settings.load()  # before both processes find out
-        what = plan([look(folder) for folder in settings.data_dirs(data or ())], db, demo)
+        what = plan([look(folder) for folder in settings.data_dirs(chosen.data)], chosen.db, chosen.demo)
     except SettingsInvalid as error:
         say(str(error))
-        raise typer.Exit(USAGE) from error
+        sys.exit(USAGE)
     say(f"The index is {what.index}")
-    chosen = free_port(port)
-    if chosen != port:
-        say(f"Port {port} is taken, so the dashboard uses {chosen}.")
-    raise typer.Exit(supervise(what, chosen, open_browser=not no_browser and may_open_browser()))
+    port = free_port(chosen.port)
+    if port != chosen.port:
+        say(f"Port {chosen.port} is taken, so the dashboard uses {port}.")
+    sys.exit(supervise(what, port, open_browser=not chosen.no_browser and may_open_browser()))
+
+
+def _parser() -> Parser:
+    """Describe the options."""
+    codes = "Exit codes: 0 stopped by you, 1 one of the two processes could not go on, 2 usage or settings."
+    parser = Parser("python -m indexer.launcher", f"{main.__doc__}\n\n{codes}")
+    data = "OpenCode data folder, holding storage/ or opencode*.db. May be repeated."
+    parser.add_argument("--data", metavar="DIR", type=Path, action="append", default=[], help=data)
+    db = "The index file. Default: ANALYTICS_DB, else the data home."
+    parser.add_argument("--db", metavar="FILE", type=Path, help=db)
+    port = "The first port to try."
+    parser.add_argument("--port", metavar="N", type=number(1, 65_535), default=FIRST_PORT, help=port)
+    parser.add_argument("--demo", action="store_true", help="Serve the bundled sample data, with its own index.")
+    parser.add_argument("--no-browser", action="store_true", help="Only print the address.")
+    return parser
 
 
 def _follow_both(indexer: Child, events: "queue.SimpleQueue[Child | None]", port: int, open_browser: bool) -> int:
@@ -387,4 +387,4 @@ def _is_free(port: int) -> bool:
 
 
 if __name__ == "__main__":
-    app()
+    main()

@@ -1,20 +1,16 @@
 """Reports in the terminal: `python -m queries costs --by day` prints what the Costs page shows."""
 
 import sys
+from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal, cast, get_args
 
 import duckdb
-import typer
 import tzlocal
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from indexer import settings
 from indexer.exceptions import IndexUnavailable, SettingsInvalid
@@ -28,68 +24,33 @@ WIDTH = 180  # of the table where the output is no terminal
 By = Literal["day", "week", "month", "provider", "model", "agent", "project", "session"]
 Basis = Literal["recorded", "list"]
 
-app = typer.Typer(
-    add_completion=False,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    help="""Print reports of the index that the indexer keeps, at any time; nothing is written.
+_ABOUT = """Print reports of the index that the indexer keeps, at any time; nothing is written.
 
-    Exit codes: 0 done, 1 no usable index, 2 wrong usage.
-    """,
-)
-
-ByOption = Annotated[By, typer.Option("--by", help="What to break the costs down by.")]
-BasisOption = Annotated[
-    Basis, typer.Option("--basis", help="What shares and the order go by: costs as recorded, or list prices.")
-]
-SinceOption = Annotated[
-    datetime | None, typer.Option("--since", formats=["%Y-%m-%d"], help="First day. Default: the beginning.")
-]
-UntilOption = Annotated[
-    datetime | None, typer.Option("--until", formats=["%Y-%m-%d"], help="Last day, included. Default: today.")
-]
-AgentOption = Annotated[list[str] | None, typer.Option("--agent", help="Only this agent; may be given several times.")]
-ModelOption = Annotated[
-    list[str] | None, typer.Option("--model", help="Only this provider/model; may be given several times.")
-]
-ProjectOption = Annotated[
-    list[str] | None, typer.Option("--project", help="Only this project, by id or name; may be given several times.")
-]
-ZoneOption = Annotated[
-    str | None, typer.Option("--tz", help="Time zone that cuts days. Default: the settings', else this machine's.")
-]
-DbOption = Annotated[Path | None, typer.Option("--db", metavar="FILE", help="The index. Default: as the indexer's.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON; money is text, exact.")]
-CsvOption = Annotated[bool, typer.Option("--csv", help="Print CSV, safe to open in a spreadsheet.")]
+Exit codes: 0 done, 1 no usable index, 2 wrong usage."""
 
 
-@app.callback()
-def reports() -> None:
-    """Print reports of the index."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print a report.
+
+    Args:
+        arguments: What follows the name of the program. None: as it was called.
+    """
+    parser = _parser()
+    chosen = parser.parse_args(arguments)
+    try:
+        print_costs(chosen)
+    except ArgumentTypeError as error:
+        parser.error(str(error))
 
 
-@app.command("costs")
-def print_costs(
-    by: ByOption = "day",
-    since: SinceOption = None,
-    until: UntilOption = None,
-    agent: AgentOption = None,
-    model: ModelOption = None,
-    project: ProjectOption = None,
-    basis: BasisOption = "recorded",
-    tz: ZoneOption = None,
-    db: DbOption = None,
-    as_json: JsonOption = False,
-    as_csv: CsvOption = False,
-) -> None:
+def print_costs(chosen: Namespace) -> None:
     """Print what OpenCode cost, and what the same tokens cost at list prices: every request once."""
-    if as_json and as_csv:
-        raise typer.BadParameter("--json and --csv exclude each other")
-    with _reading(db) as con:
-        scope = _scope(con, tz, (since, until), agent or (), model or (), project or ())
+    by, basis = cast("By", chosen.by), cast("Basis", chosen.basis)
+    with _reading(chosen.db) as con:
+        scope = _scope(con, chosen)
         rows = costs.cost_rows(con, by, scope, basis=basis)
-        if as_json or as_csv:
-            write = table_files.json_bytes if as_json else table_files.csv_bytes
+        if chosen.json or chosen.csv:
+            write = table_files.json_bytes if chosen.json else table_files.csv_bytes
             found = exported_tables.costs(rows, by, basis, scope.tz, _project_names(con))
             sys.stdout.buffer.write(write(found))
             return
@@ -98,30 +59,67 @@ def print_costs(
             print(line)
 
 
-def _scope(
-    con: duckdb.DuckDBPyConnection,
-    tz: str | None,
-    bounds: tuple[datetime | None, datetime | None],
-    agents: Sequence[str],
-    models: Sequence[str],
-    projects: Sequence[str],
-) -> Scope:
+def _parser() -> ArgumentParser:
+    """Describe the reports and their options."""
+    about = "Print what OpenCode cost, and what the same tokens cost at list prices: every request once."
+    parser = ArgumentParser(
+        "python -m queries", description=_ABOUT, formatter_class=RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    reports = parser.add_subparsers(title="reports", metavar="REPORT", required=True)
+    taken = reports.add_parser("costs", help=about, description=about, allow_abbrev=False)
+    taken.add_argument("--by", choices=get_args(By), default="day", help="What to break the costs down by.")
+    taken.add_argument(
+        "--basis",
+        choices=get_args(Basis),
+        default="recorded",
+        help="What shares and the order go by: costs as recorded, or list prices.",
+    )
+    for name, about in (
+        ("since", "First day. Default: the beginning."),
+        ("until", "Last day, included. Default: today."),
+    ):
+        taken.add_argument(f"--{name}", metavar="YYYY-MM-DD", type=_day, help=about)
+    for name, about in (("agent", "agent"), ("model", "provider/model"), ("project", "project, by id or name")):
+        several = f"Only this {about}; may be given several times."
+        taken.add_argument(f"--{name}", metavar="NAME", action="append", default=[], help=several)
+    taken.add_argument(
+        "--tz", metavar="ZONE", help="Time zone that cuts days. Default: the settings', else this machine's."
+    )
+    taken.add_argument("--db", metavar="FILE", type=Path, help="The index. Default: as the indexer's.")
+    output = taken.add_mutually_exclusive_group()
+    output.add_argument("--json", action="store_true", help="Print JSON; money is text, exact.")
+    output.add_argument("--csv", action="store_true", help="Print CSV, safe to open in a spreadsheet.")
+    return parser
+
+
+def _day(text: str) -> date:
+    """Read a day.
+
+    Raises:
+        ArgumentTypeError: It is none.
+    """
+    try:
+        return datetime.strptime(text, "%Y-%m-%d").date()
+    except ValueError as error:
+        raise ArgumentTypeError(f"{text!r} is no day, as in 2026-01-31") from error
+
+
+def _scope(con: duckdb.DuckDBPyConnection, chosen: Namespace) -> Scope:
     """Turn the options into what to look at.
 
     Raises:
-        BadParameter: There is no such time zone, or no such project.
+        ArgumentTypeError: There is no such time zone, or no such project.
     """
     time_zone, first_weekday = settings.calendar()
-    zone = tz or time_zone or tzlocal.get_localzone_name() or "UTC"
+    zone = chosen.tz or time_zone or tzlocal.get_localzone_name() or "UTC"
     if not health.knows_zone(con, zone):
-        raise typer.BadParameter(f"{zone} is no time zone; an IANA name is needed, as in Europe/Berlin")
-    first, last = (None if bound is None else bound.date() for bound in bounds)
+        raise ArgumentTypeError(f"{zone} is no time zone; an IANA name is needed, as in Europe/Berlin")
     return Scope(
         tz=zone,
-        period=period.days(first, last or _today(zone, first), zone),
-        agents=tuple(agents),
-        models=tuple(models),
-        projects=tuple(id_ for name in projects for id_ in _project_ids(con, name)),
+        period=period.days(chosen.since, chosen.until or _today(zone, chosen.since), zone),
+        agents=tuple(chosen.agent),
+        models=tuple(chosen.model),
+        projects=tuple(id_ for name in chosen.project for id_ in _project_ids(con, name)),
         first_weekday=first_weekday,
     )
 
@@ -136,12 +134,12 @@ def _project_ids(con: duckdb.DuckDBPyConnection, name: str) -> list[str]:
     """Find the projects that have a name or an id.
 
     Raises:
-        BadParameter: None has.
+        ArgumentTypeError: None has.
     """
     known = health.names(con).projects
     found = [each.project_id for each in known if name in (each.project_id, each.name)]
     if not found:
-        raise typer.BadParameter(f"no project is called {_plain(name)}; see `python -m queries costs --by project`")
+        raise ArgumentTypeError(f"no project is called {_plain(name)}; see `python -m queries costs --by project`")
     return found
 
 
@@ -154,6 +152,12 @@ def _print_table(
     rows: Sequence[CostRow], totals: CostTotals, by: str, basis: str, scope: Scope, names: dict[str, str]
 ) -> None:
     """Print the rows and their sum."""
+    # here: files need no table, and are as often what a script asks for
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
     table = Table(title=f"Costs by {by}, {scope.tz}", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     table.add_column(by.capitalize(), overflow="fold", min_width=16)
     for heading in _HEADINGS:
@@ -226,11 +230,11 @@ def _reading(db: Path | None) -> Iterator[duckdb.DuckDBPyConnection]:
             reader.close()
     except SettingsInvalid as error:
         print(error, file=sys.stderr)
-        raise typer.Exit(USAGE) from error
+        raise SystemExit(USAGE) from error
     except IndexUnavailable as error:
         print(error, file=sys.stderr)
-        raise typer.Exit(UNUSABLE) from error
+        raise SystemExit(UNUSABLE) from error
 
 
 if __name__ == "__main__":
-    app()
+    main()

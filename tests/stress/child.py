@@ -119,7 +119,7 @@ def main(arguments: list[str]) -> None:
         mock.patch.object(os, "link", told.link(os.link, LINKED)),
         mock.patch.object(os, "symlink", told.link(os.symlink, POINTED)),
     ):
-        command_line.app(args=arguments, prog_name="indexer")
+        command_line.main(arguments)
 
 
 if __name__ == "__main__":

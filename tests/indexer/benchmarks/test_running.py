@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
-from indexer.__main__ import app
+from indexer.__main__ import main
 from indexer.benchmarks import running, story
 from indexer.benchmarks.cases import CASES
 from indexer.benchmarks.results import VARIANTS, Run
@@ -18,6 +17,7 @@ from indexer.index_files import private_folder
 from indexer.publish import Publisher
 from indexer.published import IndexReader
 from tests.indexer.benchmarks.conftest import PARTS
+from tests.invoking import invoke
 
 FEW = ("cost_totals: 30 days", "session_detail: biggest session")
 
@@ -105,9 +105,9 @@ def test_measure_empty_index_says_so(tmp_path: Path) -> None:
 
 def test_benchmark_own_index_prints_and_keeps_the_results(own: Path) -> None:
     """One line a query; the index has them afterwards."""
-    done = CliRunner().invoke(app, ["benchmark", "--db", str(own), "--runs", "2"])
+    done = invoke(main, "benchmark", "--db", own, "--runs", "2")
 
-    assert done.exit_code == 0, done.output
+    assert done.exit_code == 0, done.stderr
     assert all(name in done.stdout for name in FEW)
     assert "written into the index" in done.stderr
     reader = IndexReader(own)
@@ -119,12 +119,10 @@ def test_benchmark_own_index_prints_and_keeps_the_results(own: Path) -> None:
 
 def test_benchmark_generated_data_without_an_index_prints_json(tmp_path: Path) -> None:
     """For scripts: everything; and that nobody keeps it."""
-    done = CliRunner().invoke(
-        app, ["benchmark", "--rows", "500", "--runs", "1", "--json", "--db", str(tmp_path / "index.duckdb")]
-    )
+    done = invoke(main, "benchmark", "--rows", "500", "--runs", "1", "--json", "--db", tmp_path / "index.duckdb")
 
     found = json.loads(done.stdout)
-    assert done.exit_code == 0, done.output
+    assert done.exit_code == 0, done.stderr
     assert found["data"] == "generated"
     assert found["messages"] == 50
     assert {result["variant"] for result in found["results"]} == set(VARIANTS)
@@ -134,7 +132,7 @@ def test_benchmark_generated_data_without_an_index_prints_json(tmp_path: Path) -
 
 def test_benchmark_no_index_exits_with_one(tmp_path: Path) -> None:
     """And says what to do."""
-    done = CliRunner().invoke(app, ["benchmark", "--db", str(tmp_path / "index.duckdb")])
+    done = invoke(main, "benchmark", "--db", tmp_path / "index.duckdb")
 
     assert done.exit_code == 1
     assert "python -m indexer bulk" in done.stderr

@@ -1,0 +1,41 @@
+"""What the command lines have in common: how they are read, and what numbers they take."""
+
+import argparse
+from collections.abc import Callable
+
+
+class Parser(argparse.ArgumentParser):
+    """Reads a command line; its help is shown as it is written."""
+
+    def __init__(self, prog: str | None = None, description: str | None = None) -> None:
+        """Describe a command.
+
+        Args:
+            prog: Its name. None: as it was called.
+            description: What it does. None for one that only has other commands.
+        """
+        super().__init__(
+            prog=prog,
+            description=description,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+
+
+def number(least: int, most: int | None = None) -> Callable[[str], int]:
+    """Return what reads a whole number.
+
+    Args:
+        least: Smaller ones are wrong usage.
+        most: Larger ones are wrong usage. None: any goes.
+    """
+
+    def read(text: str) -> int:
+        """Read a number."""
+        value = int(text)
+        if value < least or (most is not None and value > most):
+            raise argparse.ArgumentTypeError(f"{value} is not in the range {least} to {most or 'any'}")
+        return value
+
+    read.__name__ = "number"  # what argparse calls it where it is none
+    return read
