@@ -16,7 +16,7 @@ from types import FrameType, ModuleType
 from typing import TYPE_CHECKING, cast
 
 from indexer import settings
-from indexer.arguments import Parser, number
+from indexer.arguments import INTERRUPTED, Parser, ending_quietly, number
 from indexer.duckdb_file import SCHEMA_VERSION
 from indexer.exceptions import AnotherIndexerRuns, IndexUnavailable, SettingsInvalid
 from indexer.published import IndexReader
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from indexer.database import Database, MigrationResult
     from indexer.publish import Publisher
 
-DONE, UNUSABLE, USAGE, ANOTHER_RUNS, INTERRUPTED = 0, 1, 2, 3, 130
+DONE, UNUSABLE, USAGE, ANOTHER_RUNS = 0, 1, 2, 3
 BENCHMARK_WIDTH = 170  # of its table, also where the output is a file
 LOG_EVERY_MESSAGES = 5_000
 
@@ -228,7 +228,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     chosen = vars(parser.parse_args(arguments))
     command = cast("Callable[..., None]", chosen.pop("command"))
     try:
-        command(**chosen)
+        with ending_quietly():
+            command(**chosen)
     except argparse.ArgumentTypeError as error:
         parser.error(str(error))
     except SettingsInvalid as error:

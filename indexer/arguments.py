@@ -1,7 +1,12 @@
 """What the command lines have in common: how they are read, and what numbers they take."""
 
 import argparse
-from collections.abc import Callable
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+INTERRUPTED = 130
 
 
 class Parser(argparse.ArgumentParser):
@@ -12,7 +17,7 @@ class Parser(argparse.ArgumentParser):
 
         Args:
             prog: Its name. None: as it was called.
-            description: What it does. None for one that only has other commands.
+            description: What it does.
         """
         super().__init__(
             prog=prog,
@@ -39,3 +44,16 @@ def number(least: int, most: int | None = None) -> Callable[[str], int]:
 
     read.__name__ = "number"  # what argparse calls it where it is none
     return read
+
+
+@contextmanager
+def ending_quietly() -> Iterator[None]:
+    """End where nobody reads any more, as with `| head`, or somebody pressed Ctrl-C: without a traceback."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it once more at its end
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)

@@ -1,7 +1,8 @@
 """Reports in the terminal: `python -m queries costs --by day` prints what the Costs page shows."""
 
+import shutil
 import sys
-from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
+from argparse import ArgumentTypeError, Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
@@ -13,14 +14,14 @@ import duckdb
 import tzlocal
 
 from indexer import settings
+from indexer.arguments import Parser, ending_quietly
 from indexer.exceptions import IndexUnavailable, SettingsInvalid
 from indexer.published import IndexReader
-from queries import costs, exported_tables, health, period, table_files
+from queries import costs, exported_tables, health, period, table_files, text_table
 from queries.costs import CostRow, CostTotals
 from queries.period import Scope
 
 UNUSABLE, USAGE = 1, 2
-WIDTH = 180  # of the table where the output is no terminal
 By = Literal["day", "week", "month", "provider", "model", "agent", "project", "session"]
 Basis = Literal["recorded", "list"]
 
@@ -38,7 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = _parser()
     chosen = parser.parse_args(arguments)
     try:
-        print_costs(chosen)
+        with ending_quietly():
+            print_costs(chosen)
     except ArgumentTypeError as error:
         parser.error(str(error))
 
@@ -54,19 +56,18 @@ def print_costs(chosen: Namespace) -> None:
             found = exported_tables.costs(rows, by, basis, scope.tz, _project_names(con))
             sys.stdout.buffer.write(write(found))
             return
-        _print_table(rows, costs.cost_totals(con, scope), by, basis, scope, _project_names(con))
-        for line in _left_out(costs.cost_totals(con, scope), costs.unpriced_models(con, scope)):
+        totals = costs.cost_totals(con, scope)
+        _print_table(rows, totals, by, basis, scope, _project_names(con))
+        for line in _left_out(totals, costs.unpriced_models(con, scope)):
             print(line)
 
 
-def _parser() -> ArgumentParser:
+def _parser() -> Parser:
     """Describe the reports and their options."""
     about = "Print what OpenCode cost, and what the same tokens cost at list prices: every request once."
-    parser = ArgumentParser(
-        "python -m queries", description=_ABOUT, formatter_class=RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = Parser("python -m queries", _ABOUT)
     reports = parser.add_subparsers(title="reports", metavar="REPORT", required=True)
-    taken = reports.add_parser("costs", help=about, description=about, allow_abbrev=False)
+    taken = reports.add_parser("costs", help=about, description=about)
     taken.add_argument("--by", choices=get_args(By), default="day", help="What to break the costs down by.")
     taken.add_argument(
         "--basis",
@@ -152,24 +153,18 @@ def _print_table(
     rows: Sequence[CostRow], totals: CostTotals, by: str, basis: str, scope: Scope, names: dict[str, str]
 ) -> None:
     """Print the rows and their sum."""
-    # here: files need no table, and are as often what a script asks for
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(title=f"Costs by {by}, {scope.tz}", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column(by.capitalize(), overflow="fold", min_width=16)
-    for heading in _HEADINGS:
-        table.add_column(heading, justify="right", no_wrap=True)
-    for row in rows:
-        key = names.get(row.key or "") or row.label or row.key or "unknown time"
-        table.add_row(Text(_plain(key)), *_cells(row, row.share, row.errors))
-    table.add_section()
+    named = [
+        (
+            _plain(names.get(row.key or "") or row.label or row.key or "unknown time"),
+            *_cells(row, row.share, row.errors),
+        )
+        for row in rows
+    ]
     share = None if totals.cost_usd(basis) is None else 1.0
-    table.add_row("Total", *_cells(totals, share, sum(row.errors for row in rows)))
-    console = Console()
-    Console(width=None if console.is_terminal else max(console.width, WIDTH), markup=False).print(table)
+    total = ("Total", *_cells(totals, share, sum(row.errors for row in rows)))
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    print(f"Costs by {by}, {scope.tz}\n")
+    print(*text_table.lines((by.capitalize(), *_HEADINGS), named, total, width), "", sep="\n")
 
 
 _HEADINGS = (

@@ -30,7 +30,7 @@ EXTRA = {
         *("indexer.settings", "indexer.settings_model"),  # of both processes
     ),
     "pages.ui.states": ("indexer.exceptions",),  # a page state for each of them
-    "queries.__main__": (*OPENER, "indexer.settings"),
+    "queries.__main__": (*OPENER, "indexer.arguments", "indexer.settings"),  # one command line like the other
     "queries.query_process": OPENER,
     "indexer.benchmarks.cases": ("queries",),  # measures what the pages run
 }

@@ -8,7 +8,7 @@ import pytest
 from tests.stress.running import ROOT
 
 # Each of them takes as long as half of the rest, and longer on a slow disk.
-HEAVY = ("pyarrow", "numpy", "pandas", "pydantic", "genai_prices", "rich.progress", "streamlit")
+HEAVY = ("pyarrow", "numpy", "pandas", "pydantic", "genai_prices", "rich", "streamlit")
 
 
 @pytest.mark.parametrize("module", ["indexer.__main__", "queries.__main__"])

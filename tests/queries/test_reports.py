@@ -129,3 +129,15 @@ def test_costs_hostile_title_does_not_reach_the_terminal(build_index: BuildIndex
     assert "\x1b" not in printed.stdout and "\x07" not in printed.stdout
     assert "[bold]x[/bold]" in printed.stdout
     assert "'=1+1" in as_csv.stdout
+
+
+def test_costs_nobody_reads_to_the_end_is_no_error(real: Path) -> None:
+    """As with `| head`: it ends without a traceback."""
+    command = [sys.executable, "-m", "queries", "costs", "--db", str(real)]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    process.stdout.close()
+
+    _, said = process.communicate(timeout=60)
+
+    assert (process.returncode, said) == (1, "")
