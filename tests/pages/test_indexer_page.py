@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from indexer import activity
 from indexer.activity import Activity, Watched, take_retry_request, write_activity
 from indexer.database import Database
 from indexer.publish import Publisher
-from indexer.published import IndexReader
 from pages.ui import data, display, indexing
 from queries import exported_tables
 from queries.indexing import DocumentProblem, Indexing
@@ -304,11 +304,11 @@ def test_indexer_bad_documents_request_that_fails_is_said(
     say(path)
     app = open_app(path, page="indexer")
 
-    def refuse(self: IndexReader) -> None:
+    def refuse(index: Path) -> None:
         """Stand for a full disk."""
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(IndexReader, "request_retry", refuse)
+    monkeypatch.setattr(activity, "request_retry", refuse)
     app.button(key="indexer_retry").click().run()
 
     assert "No space left on device" in app.warning[0].value
