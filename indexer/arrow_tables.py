@@ -11,6 +11,7 @@ from indexer.rows import EpochMs, RowType, values_of
 if TYPE_CHECKING:  # loaded where something is written: a start with nothing to write is quicker without
     import pyarrow as pa
 
+
 def arrow_table(row_type: type[RowType], rows: Sequence[RowType]) -> "pa.Table":
     """Put rows of one table into columns.
 
