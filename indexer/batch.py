@@ -135,7 +135,7 @@ def write_batch(database: Database, batch: Batch, now: EpochMs) -> bool:
         is_text_gone = _flag_gone_parts(con, batch, held, now)
         _move_held_parts(con, batch, held)
         _add_table_rows(database, PartRow, batch.parts)
-        _add_table_rows(database, PartBodyRow, batch.bodies)
+        _add_texts(con, _unique_rows(PartBodyRow, batch.bodies))
         if batch.mended:
             con.execute(
                 """
@@ -589,6 +589,14 @@ def _add_table_rows(database: Database, row_type: type[RowType], rows: Sequence[
     """Write the rows of one table, in place of those that were removed before."""
     if rows:
         database.add_rows(row_type.TABLE, _unique_rows(row_type, rows))
+
+
+def _add_texts(con: duckdb.DuckDBPyConnection, incoming: "pyarrow.Table") -> None:
+    """Write rows of `part_bodies`, in place of those that were removed before."""
+    if incoming.num_rows:
+        con.execute(
+            "INSERT INTO part_bodies BY NAME SELECT * REPLACE (lower(searched_text) AS searched_text) FROM incoming"
+        )
 
 
 def _unique_rows(row_type: type[RowType], rows: Sequence[RowType]) -> "pyarrow.Table":

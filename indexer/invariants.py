@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 import duckdb
 
+from indexer.late_columns import IS_SEARCHED
+
 Rules = Sequence[tuple[str, str]]
 
 _SUMS = ("root", "input", "output", "reasoning", "cache_read", "cache_write", "total")
@@ -114,6 +116,13 @@ DERIVED: Rules = (
         WHERE (e.error_name IS NOT NULL)::INTEGER <> coalesce(endings.n, 0)
         """,
         "{:,} failed exchanges do not have one error that ended them",
+    ),
+    (
+        f"""
+        SELECT count(*) FROM part_bodies LEFT JOIN parts USING (part_id)
+        WHERE searched_text IS DISTINCT FROM if({IS_SEARCHED}, lower(text), NULL)
+        """,
+        "{:,} texts are not searched as they are",
     ),
 )
 

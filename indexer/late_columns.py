@@ -12,6 +12,9 @@ from indexer import prices, sql
 from indexer.error_rules import classify
 from indexer.tool_targets import FILE_TOOLS, SHELL_TOOLS, target_of_text
 
+# Whose text is searched, of `parts`; as PartRow.is_searched has it.
+IS_SEARCHED = "part_type = 'text' AND NOT is_synthetic AND NOT is_orphan"
+
 
 def fill(con: duckdb.DuckDBPyConnection, session_ids: Collection[str]) -> None:
     """Fill what is empty of the rows of some sessions. What OpenCode deleted has no text to tell from: it stays empty.
@@ -29,6 +32,17 @@ def fill(con: duckdb.DuckDBPyConnection, session_ids: Collection[str]) -> None:
         FROM (SELECT part_id, output_bytes FROM part_bodies WHERE session_id IN {sessions} AND output IS NOT NULL) body
         WHERE parts.part_id = body.part_id AND parts.session_id IN {sessions}
           AND part_type = 'tool' AND parts.output_bytes IS NULL
+        """
+    )
+    con.execute(
+        f"""
+        UPDATE part_bodies SET searched_text = said.text
+        FROM (
+            SELECT part_id, if({IS_SEARCHED}, lower(text), NULL) AS text
+            FROM part_bodies LEFT JOIN parts USING (part_id)
+            WHERE part_bodies.session_id IN {sessions}
+        ) said
+        WHERE part_bodies.part_id = said.part_id AND searched_text IS DISTINCT FROM said.text
         """
     )
     rows = con.execute(

@@ -579,6 +579,7 @@ def _part_body(row: PartRow, part: JsonObject) -> PartBodyRow | None:
         text_bytes=text_bytes,
         input_bytes=input_bytes,
         output_bytes=output_bytes,
+        searched_text=text_cut if row.is_searched else None,
     )
 
 

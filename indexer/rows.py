@@ -170,10 +170,19 @@ class PartRow(_Row):
     cost_recorded_usd: Decimal | None
     size_bytes: int
 
+    @property
+    def is_searched(self) -> bool:
+        """Tell whether its text is a prompt or an answer: what the text filter looks in."""
+        return self.part_type == "text" and not (self.is_synthetic or self.is_orphan)
+
 
 @dataclass(frozen=True, slots=True)
 class PartBodyRow(_Row):
-    """A row of `part_bodies`."""
+    """A row of `part_bodies`.
+
+    Attributes:
+        searched_text: The text, if it is searched; lower case when it is written, as DuckDB's lower() has it.
+    """
 
     TABLE: ClassVar[str] = "part_bodies"
     KEYS: ClassVar[tuple[str, ...]] = ("part_id",)
@@ -187,6 +196,7 @@ class PartBodyRow(_Row):
     text_bytes: int
     input_bytes: int
     output_bytes: int
+    searched_text: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

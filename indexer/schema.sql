@@ -207,7 +207,8 @@ CREATE TABLE part_bodies (
     output      VARCHAR,                    -- tool output or error
     text_bytes   BIGINT NOT NULL,           -- true sizes
     input_bytes  BIGINT NOT NULL,
-    output_bytes BIGINT NOT NULL
+    output_bytes BIGINT NOT NULL,
+    searched_text VARCHAR                   -- lower(text) of prompts and answers: what the text filter looks in
 );
 
 -- One row per agent that a message names.

@@ -4,6 +4,7 @@ Checked against the second API of 1.18; what only 2.0 writes is known from its s
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from indexer.documents import MessageDocuments
 from indexer.error_rules import classify
@@ -194,7 +195,8 @@ def _item_body(row: PartRow, item: JsonObject) -> PartBodyRow:
     state = mapping(item, "state")
     if row.part_type == "tool":
         return _body(row.part_id, row.message_id, row.session_id, None, state.get("input"), _output(state))
-    return _body(row.part_id, row.message_id, row.session_id, item.get("text"), None, None)
+    body = _body(row.part_id, row.message_id, row.session_id, item.get("text"), None, None)
+    return replace(body, searched_text=body.text) if row.is_searched else body
 
 
 def _row_body(documents: MessageDocuments, message: JsonObject) -> PartBodyRow | None:

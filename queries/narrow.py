@@ -10,16 +10,17 @@ def _if_set(filter_name: str, is_unset: str, condition: str) -> str:
     return f"/*{filter_name}*/ ({is_unset} OR {condition}) /**/"
 
 
-# Sessions whose title, prompts or answers hold the text. Text that no person typed (a file's content that the client
-# adds to a prompt) and parts without a message are not searched.
+# Sessions whose title, prompts or answers hold the text; and where prompts and answers do. Text that no person typed (a
+# file's content that the client adds to a prompt) and parts without a message are not searched.
 HITS = """
+    said AS (
+        SELECT session_id, part_id, rowid AS place
+        FROM part_bodies WHERE $text <> '' AND contains(searched_text, lower($text))
+    ),
     hits AS (
         SELECT session_id FROM sessions WHERE $text <> '' AND contains(lower(title), lower($text))
         UNION
-        SELECT body.session_id
-        FROM part_bodies body JOIN parts USING (part_id)
-        WHERE $text <> '' AND contains(lower(body.text), lower($text))
-          AND part_type = 'text' AND NOT is_synthetic AND NOT is_orphan
+        SELECT session_id FROM said
     )
 """
 _NO_HITS = "hits AS (SELECT NULL::VARCHAR AS session_id WHERE false)"

@@ -289,20 +289,21 @@ _FOUND = r"""
     searched AS (
         SELECT session_id, root_id FROM members WHERE is_matching AND root_id IN (SELECT root_id FROM page)
     ),
-    found AS (
-        SELECT root_id, arg_min(place, (rank, body_id)) AS hit_place, arg_min(found_in, (rank, body_id)) AS found_in
-        FROM (
-            SELECT root_id, 'title' AS place, title AS found_in, 0 AS rank, session_id AS body_id
-            FROM searched JOIN sessions USING (session_id)
-            WHERE contains(lower(title), lower($text))
-            UNION ALL
-            SELECT root_id, CASE WHEN role = 'user' THEN 'prompt' ELSE 'answer' END, body.text, 1, part_id
-            FROM searched JOIN part_bodies body USING (session_id) JOIN parts USING (part_id)
-                 JOIN messages ON messages.message_id = body.message_id
-            WHERE contains(lower(body.text), lower($text))
-              AND part_type = 'text' AND NOT is_synthetic AND NOT is_orphan
-        )
+    titled AS (
+        SELECT root_id, arg_min(title, session_id) AS found_in
+        FROM searched JOIN sessions USING (session_id) WHERE contains(lower(title), lower($text))
         GROUP BY root_id
+    ),
+    first_said AS (
+        SELECT root_id, arg_min(place, part_id) AS place
+        FROM searched JOIN said USING (session_id) ANTI JOIN titled USING (root_id)
+        GROUP BY root_id
+    ),
+    found AS (
+        SELECT root_id, 'title' AS hit_place, found_in FROM titled
+        UNION ALL
+        SELECT root_id, if(message_id IN (SELECT user_message_id FROM exchanges), 'prompt', 'answer'), text
+        FROM first_said JOIN part_bodies body ON body.rowid = place
     ),
     snippets AS (
         SELECT root_id, hit_place,

@@ -228,6 +228,11 @@ def spoil_sums(lab: Lab) -> None:
     lab.execute("UPDATE session_stats SET total_tokens = total_tokens + 1")
 
 
+def spoil_searched(lab: Lab) -> None:
+    """Let prompts be searched for words that they do not have."""
+    lab.execute("UPDATE part_bodies SET searched_text = 'else' WHERE searched_text IS NOT NULL")
+
+
 def drop_row(lab: Lab) -> None:
     """Take a message away from its parts."""
     lab.execute("DELETE FROM messages WHERE message_id = 'msg_2a'")
@@ -301,6 +306,7 @@ def change_documents(lab: Lab) -> None:
         (spoil_work, "working file"),
         (spoil_rows, "rows"),
         (spoil_sums, "totals"),
+        (spoil_searched, "totals"),
         (drop_row, "references"),
         (keep_deleted_text, "deleted texts"),
         (await_wiping, "deleted texts"),

@@ -3,11 +3,13 @@
 from collections.abc import Callable
 from datetime import datetime
 from decimal import Decimal
+from pathlib import Path
 
 import duckdb
 import pytest
 
-from queries import costs
+from indexer.publish import IndexReader
+from queries import costs, narrow
 from queries.period import Period, Scope
 from queries.sessions import (
     SORTS,
@@ -16,11 +18,34 @@ from queries.sessions import (
     session_rows,
     sessions_total,
 )
-from tests.builders import START_MS, Doc, assistant, copied, part, session, step_finish, tokens, usd, user
-from tests.conftest import OpenIndex
+from tests import builders
+from tests.builders import (
+    START_MS,
+    Doc,
+    answer,
+    assistant,
+    copied,
+    part,
+    session,
+    step_finish,
+    tokens,
+    usd,
+    user,
+    write_json_tree,
+    write_session_messages,
+)
+from tests.conftest import BuildIndex, OpenIndex
 from tests.queries.test_costs import SCOPES, SETS
 
 RealIndex = Callable[[str], duckdb.DuckDBPyConnection]
+
+PLAIN_HITS = """
+    SELECT session_id FROM sessions WHERE contains(lower(title), lower($text))
+    UNION
+    SELECT body.session_id FROM part_bodies body JOIN parts USING (part_id)
+    WHERE contains(lower(text), lower($text)) AND part_type = 'text' AND NOT is_synthetic AND NOT is_orphan
+    ORDER BY ALL
+"""
 
 
 @pytest.mark.parametrize("name", SETS)
@@ -206,6 +231,49 @@ def test_session_rows_text_nobody_typed_or_said_is_not_found(open_index: OpenInd
     )
 
     assert session_rows(con, Scope(text="needle"), True, "newest") == []
+
+
+def test_session_rows_text_of_an_orphan_is_found_once_its_message_is_there(
+    build_index: BuildIndex, tmp_path: Path
+) -> None:
+    """The part itself is the same."""
+    data_dir = write_json_tree(tmp_path / "data", [session(), part("prt_1", "text", "msg_1", text="needle")])
+    found = []
+
+    for docs in ([], [user("msg_1")]):
+        write_json_tree(data_dir, docs)
+        reader = IndexReader(build_index(data_dir))
+        found.append(session_rows(reader.connection(), Scope(text="needle"), True, "newest"))
+        reader.close()
+
+    assert [[row.hit_place for row in rows] for rows in found] == [[], ["prompt"]]
+
+
+def test_session_rows_text_of_the_third_generation_is_found_in_answers(build_index: BuildIndex, tmp_path: Path) -> None:
+    """Their items are parts; the rows of users have a text and no part."""
+    content = [{"type": "text", "text": "A Needle"}, {"type": "reasoning", "text": "a needle"}]
+    data_dir = write_session_messages(
+        tmp_path / "data",
+        [session(), builders.row("msg_1", "user", 1, text="needle"), answer("msg_2", 2, content=content)],
+    )
+
+    reader = IndexReader(build_index(data_dir))
+
+    (found,) = session_rows(reader.connection(), Scope(text="needle"), True, "newest")
+
+    assert (found.hit_place, found.hit) == ("answer", "A Needle")
+    reader.close()
+
+
+@pytest.mark.parametrize("name", SETS)
+@pytest.mark.parametrize("text", ["THE", "e", "İ", "straße", "\n", "nowhere"])
+def test_hits_are_the_sessions_whose_titles_or_texts_hold_it(name: str, text: str, real_index: RealIndex) -> None:
+    """What is stored for the search finds what the texts themselves hold."""
+    con = real_index(name)
+
+    found = con.execute(f"WITH {narrow.HITS} FROM hits ORDER BY ALL", {"text": text}).fetchall()
+
+    assert found == con.execute(PLAIN_HITS, {"text": text}).fetchall()
 
 
 def test_session_rows_hit_in_a_long_text_is_cut_around_it(open_index: OpenIndex) -> None:

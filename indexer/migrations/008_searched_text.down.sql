@@ -1,0 +1,1 @@
+ALTER TABLE part_bodies DROP COLUMN searched_text;
