@@ -14,8 +14,9 @@ def _if_set(filter_name: str, is_unset: str, condition: str) -> str:
 # file's content that the client adds to a prompt) and parts without a message are not searched.
 HITS = """
     said AS (
-        SELECT session_id, part_id, rowid AS place
+        SELECT session_id, min(part_id) AS first_said, arg_min(rowid, part_id) AS place
         FROM part_bodies WHERE $text <> '' AND contains(searched_text, lower($text))
+        GROUP BY session_id
     ),
     hits AS (
         SELECT session_id FROM sessions WHERE $text <> '' AND contains(lower(title), lower($text))

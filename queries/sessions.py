@@ -284,26 +284,17 @@ _TOTAL = f"""
     FROM trees
 """
 
-# The first place in a session where the text is, the title before prompts and answers; only for the rows of a page.
+# Where the text is, in the sessions of a row that match: of a page's rows only, the title before prompts and answers.
+_FIRST_HIT = """
+    arg_min(title, session_id) FILTER (is_matching AND contains(lower(title), lower($text))) AS hit_title,
+    arg_min(place, first_said) FILTER (is_matching)                                          AS place,
+"""
 _FOUND = r"""
-    searched AS (
-        SELECT session_id, root_id FROM members WHERE is_matching AND root_id IN (SELECT root_id FROM page)
-    ),
-    titled AS (
-        SELECT root_id, arg_min(title, session_id) AS found_in
-        FROM searched JOIN sessions USING (session_id) WHERE contains(lower(title), lower($text))
-        GROUP BY root_id
-    ),
-    first_said AS (
-        SELECT root_id, arg_min(place, part_id) AS place
-        FROM searched JOIN said USING (session_id) ANTI JOIN titled USING (root_id)
-        GROUP BY root_id
-    ),
     found AS (
-        SELECT root_id, 'title' AS hit_place, found_in FROM titled
+        SELECT root_id, 'title' AS hit_place, hit_title AS found_in FROM page WHERE hit_title IS NOT NULL
         UNION ALL
         SELECT root_id, if(message_id IN (SELECT user_message_id FROM exchanges), 'prompt', 'answer'), text
-        FROM first_said JOIN part_bodies body ON body.rowid = place
+        FROM page JOIN part_bodies ON part_bodies.rowid = place WHERE hit_title IS NULL
     ),
     snippets AS (
         SELECT root_id, hit_place,
@@ -332,8 +323,9 @@ def _rows_sql(sort: str, *, is_search: bool) -> str:
                    sum(tool_calls)::BIGINT                                 AS tool_calls,
                    sum(errors)::BIGINT                                     AS errors,
                    max(last_message_at)                                    AS last_active_utc,
+                   {_FIRST_HIT if is_search else ""}
                    {sort_key}                                              AS sort_key
-            FROM members
+            FROM members {"LEFT JOIN said USING (session_id)" if is_search else ""}
             GROUP BY root_id
             HAVING bool_or(is_matching)
             ORDER BY sort_key {direction}, root_id
