@@ -2,7 +2,11 @@
 
 import re
 
+import duckdb
+import pyarrow
+
 from queries.period import Scope
+from queries.rows import KNOWN_HITS
 
 
 def _if_set(filter_name: str, is_unset: str, condition: str) -> str:
@@ -23,6 +27,10 @@ HITS = """
         UNION
         SELECT session_id FROM said
     )
+"""
+_KNOWN_HITS = f"""
+    said AS (FROM {KNOWN_HITS} WHERE place IS NOT NULL),
+    hits AS (SELECT session_id FROM {KNOWN_HITS})
 """
 _NO_HITS = "hits AS (SELECT NULL::VARCHAR AS session_id WHERE false)"
 
@@ -101,6 +109,21 @@ def step_at(local_time: str) -> str:
     return f"(date_trunc($step, {local_time} - {shift}) + {shift})::TIMESTAMP"
 
 
+def hits(con: duckdb.DuckDBPyConnection, text: str) -> pyarrow.Table:
+    """Look a text up, once for all queries of a page: to look is most of what each of them takes.
+
+    Args:
+        con: The index, open for reading.
+        text: As in a scope; not empty.
+
+    Returns:
+        The `hits` of a scope: session_id of each session that holds the text; first_said, the id of the first prompt or
+        answer that does, and place, where its text is stored, both NULL if only the title does.
+    """
+    sql = f"WITH {HITS} SELECT session_id, first_said, place FROM hits LEFT JOIN said USING (session_id)"
+    return con.sql(sql, params={"text": text}).to_arrow_table()
+
+
 def narrowed(sql: str, scope: Scope) -> str:
     """Leave the conditions out that hold anyway: where nothing is set, they are half of what DuckDB plans.
 
@@ -114,6 +137,8 @@ def narrowed(sql: str, scope: Scope) -> str:
     unset = [name for name, value in values(scope).items() if not value]
     if not scope.text:
         sql = sql.replace(HITS, _NO_HITS)
+    elif scope.hits is not None:
+        sql = sql.replace(HITS, _KNOWN_HITS)
     return re.sub(rf"/\*(?:{'|'.join(unset)})\*/.*?/\*\*/", "TRUE", sql, flags=re.DOTALL) if unset else sql
 
 
@@ -127,6 +152,7 @@ def values(scope: Scope) -> dict[str, object]:
         "models": list(scope.models),
         "projects": list(scope.projects),
         "text": scope.text,
+        KNOWN_HITS: scope.hits,
         "first_weekday": scope.first_weekday,
         "one_session": scope.session_id,
     }

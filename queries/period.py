@@ -1,8 +1,10 @@
 """What to look at: the part of the index that the filter bar chose, and how days are cut."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
+
+import pyarrow
 
 PRESETS = ("24h", "7d", "30d", "90d", "all")
 _QUARTER = timedelta(minutes=15)  # what the index adds usage up by: every offset of a time zone is a multiple of it
@@ -39,6 +41,7 @@ class Scope:
         text: Part of a title, prompt or answer, any case. Empty: all.
         first_weekday: Weeks begin on it; Monday is 0. Leaves nothing out.
         session_id: One session, without its child sessions. Empty: all.
+        hits: Where the text was found, from `narrow.hits` on the same revision. None: each query looks for it itself.
     """
 
     tz: str = "UTC"
@@ -49,6 +52,7 @@ class Scope:
     text: str = ""
     first_weekday: int = 0
     session_id: str = ""
+    hits: pyarrow.Table | None = field(default=None, compare=False, repr=False)
 
     @property
     def is_narrow(self) -> bool:

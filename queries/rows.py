@@ -9,6 +9,8 @@ import duckdb
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
+KNOWN_HITS = "known_hits"  # the name by which queries find a table that is passed with their values
+
 Row = TypeVar("Row", bound="DataclassInstance")
 
 
@@ -18,7 +20,8 @@ def fetch_rows(con: duckdb.DuckDBPyConnection, sql: str, parameters: Mapping[str
     Args:
         con: The index, open for reading.
         sql: Constant text with `$named` values.
-        parameters: The values. Those the text does not name are left out: queries share one set.
+        parameters: The values, and a table under `KNOWN_HITS`. Those the text does not name are left out: queries share
+            one set.
         row: A dataclass with exactly the columns of the result.
 
     Returns:
@@ -28,6 +31,8 @@ def fetch_rows(con: duckdb.DuckDBPyConnection, sql: str, parameters: Mapping[str
         ValueError: The columns are not the fields of the dataclass.
     """
     used = {name: value for name, value in parameters.items() if f"${name}" in sql}
+    if KNOWN_HITS in sql:
+        con.register(KNOWN_HITS, parameters[KNOWN_HITS])
     cursor = con.execute(sql, used)
     columns = [column[0] for column in cursor.description or []]
     names = [field.name for field in fields(row)]

@@ -273,6 +273,7 @@ CASES: tuple[Case, ...] = (
     *_scoped("Sessions", sessions.sessions_total, "", story.SESSIONS_TOTAL, after=(True,)),
     *_scoped("Sessions", sessions.session_rows, "newest", story.SESSION_ROWS, after=(True, "newest", PAGE_ROWS)),
     *_scoped("Sessions", sessions.session_rows, "cost", story.SESSION_ROWS, after=(True, "cost", PAGE_ROWS)),
+    Case(_EVERY_PAGE, narrow.hits, benchmarks.TEXT_SEARCH, lambda found: (found.text.text,)),
     Case(
         "Sessions",
         sessions.sessions_total,

@@ -7,10 +7,10 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import duckdb
@@ -24,8 +24,9 @@ from indexer.published import IndexReader, Snapshot
 from indexer.settings_model import Settings
 from pages.ui import states
 from pages.ui.activity import BULK, Activity, Followed, condition, is_at_work
-from queries import apart, console, contract, health
+from queries import apart, console, contract, health, narrow
 from queries.contract import Table
+from queries.period import Scope
 from queries.what_if import ListPrice
 
 log = logging.getLogger(__name__)
@@ -129,7 +130,15 @@ def load(query: Query[Asked, Answer], *args: Asked.args, **kwargs: Asked.kwargs)
     """
     name = f"{query.__module__}.{query.__qualname__}"
     asked = repr((args, sorted(kwargs.items())))
-    return _cached(_key(), name, asked, lambda: _run(_pinned(), lambda con: query(con, *args, **kwargs)))
+    return _cached(_key(), name, asked, lambda: _run(_pinned(), lambda con: query(con, *_looked_up(args), **kwargs)))
+
+
+def _looked_up(args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Look up the text of a scope, once for all queries on the pinned revision."""
+    return tuple(
+        replace(each, hits=load(narrow.hits, each.text)) if isinstance(each, Scope) and each.text else each
+        for each in args
+    )
 
 
 def source(query: Query[Asked, Answer], *args: Asked.args, **kwargs: Asked.kwargs) -> Callable[[], Answer]:

@@ -25,6 +25,7 @@ from streamlit.runtime.scriptrunner import ScriptRunContext, script_runner
 from streamlit.web import cli
 
 from indexer.published import Snapshot
+from queries.rows import KNOWN_HITS
 
 AGAIN = "again"
 _FETCHING = "queries.rows"  # runs the statements of the others
@@ -119,7 +120,7 @@ class Cursor:
 
     def execute(self, sql: str, parameters: Mapping[str, object] | None = None) -> "Cursor":
         """Run a statement; its rows are fetched from what is returned."""
-        self._begin(parameters)
+        self._begin(sql, parameters)
         self._again = lambda con: con.execute(sql, parameters).fetchall()
         with self._timed():
             self._con.execute(sql, parameters)
@@ -127,7 +128,7 @@ class Cursor:
 
     def sql(self, sql: str, params: Mapping[str, object]) -> "Relation":
         """Prepare a statement that runs when its rows are fetched."""
-        self._begin(params)
+        self._begin(sql, params)
         self._again = lambda con: con.sql(sql, params=params).to_arrow_table()
         with self._timed():
             return Relation(self._con.sql(sql, params=params), self._timed)
@@ -141,10 +142,10 @@ class Cursor:
         """Pass on what is not timed itself; what is called may fetch."""
         return _timing(getattr(self._con, name), self._timed)
 
-    def _begin(self, parameters: Mapping[str, object] | None) -> None:
+    def _begin(self, sql: str, parameters: Mapping[str, object] | None) -> None:
         """Begin a statement; the one before is over."""
         self._end()
-        is_search = bool(parameters and parameters.get("text"))
+        is_search = KNOWN_HITS in sql or bool(parameters and parameters.get("text"))
         self._statement = Statement(time.monotonic(), threading.get_ident(), _query(sys._getframe(2)), is_search)
 
     def _end(self) -> None:

@@ -1,6 +1,7 @@
 """The session list: what matches, what a row adds up, in which order, where the text was found."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
@@ -274,6 +275,20 @@ def test_hits_are_the_sessions_whose_titles_or_texts_hold_it(name: str, text: st
     found = con.execute(f"WITH {narrow.HITS} FROM hits ORDER BY ALL", {"text": text}).fetchall()
 
     assert found == con.execute(PLAIN_HITS, {"text": text}).fetchall()
+
+
+@pytest.mark.parametrize("name", SETS)
+@pytest.mark.parametrize("text", ["the", "İ", "nowhere"])
+def test_hits_known_before_give_the_same_answers(name: str, text: str, real_index: RealIndex) -> None:
+    """A page looks a text up once, a single query by itself."""
+    con = real_index(name)
+    scope = Scope(text=text)
+
+    known = replace(scope, hits=narrow.hits(con, text))
+
+    assert session_rows(con, known, True, "newest") == session_rows(con, scope, True, "newest")
+    assert sessions_total(con, known, True) == sessions_total(con, scope, True)
+    assert costs.cost_totals(con, known) == costs.cost_totals(con, scope)
 
 
 def test_session_rows_hit_in_a_long_text_is_cut_around_it(open_index: OpenIndex) -> None:
