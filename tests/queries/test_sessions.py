@@ -9,7 +9,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from indexer.publish import IndexReader
+from indexer.published import IndexReader
 from queries import costs, narrow
 from queries.period import Period, Scope
 from queries.sessions import (
