@@ -4,6 +4,7 @@ OpenCode's own diffs are not in the index. What the arguments say is what was as
 """
 
 import difflib
+import functools
 import json
 import re
 from dataclasses import dataclass
@@ -51,18 +52,19 @@ def paths(tool: str, arguments: str | None) -> tuple[str, ...]:
     """
     if tool not in EDIT_TOOLS and tool not in READ_TOOLS:
         return ()
-    patch = (_object(arguments or "") or {}).get("patchText")
-    if isinstance(patch, str):
+    given = _object(arguments or "") or {}
+    if isinstance(patch := given.get("patchText"), str):
         return tuple(dict.fromkeys(head[2].strip() for head in _PATCH_FILE.finditer(patch)))
     return _named(arguments)
 
 
-def diffs(tool: str, arguments: str | None) -> tuple[FileDiff, ...]:
+def diffs(tool: str, arguments: str | None, *, with_text: bool = True) -> tuple[FileDiff, ...]:
     """Read what a call asked to change.
 
     Args:
         tool: Its name.
         arguments: JSON text; may be cut off.
+        with_text: Whether to write down the lines that an edit changes, too, not only how many they are.
 
     Returns:
         One per file and place. Empty if the tool edits nothing or the arguments name no file.
@@ -81,26 +83,32 @@ def diffs(tool: str, arguments: str | None) -> tuple[FileDiff, ...]:
         lines = _lines(content)
         return (FileDiff(path, "\n".join(f"+{line}" for line in lines), len(lines), None),)
     edits = given.get("edits")
-    return tuple(_replaced(path, edit) for edit in (edits if isinstance(edits, list) else [given]))
+    return tuple(_replaced(path, edit, with_text) for edit in (edits if isinstance(edits, list) else [given]))
 
 
-def _replaced(path: str, edit: object) -> FileDiff:
+def _replaced(path: str, edit: object, with_text: bool) -> FileDiff:
     """Compare the old and the new text of one edit; its lines are known unless it replaces every occurrence."""
     old, new = (edit.get("oldString"), edit.get("newString")) if isinstance(edit, dict) else (None, None)
     if not isinstance(old, str) or not isinstance(new, str):
         return FileDiff(path, "", None, None)
     before, after = _lines(old), _lines(new)
     is_compared = len(before) + len(after) <= MAX_COMPARED_LINES
+    is_counted = is_compared and not (isinstance(edit, dict) and edit.get("replaceAll") is True)
+    additions, deletions = _counted(before, after) if is_counted else (None, None)
+    if not with_text:
+        return FileDiff(path, "", additions, deletions)
     lines = (
         _compared(before, after) if is_compared else [*(f"-{line}" for line in before), *(f"+{line}" for line in after)]
     )
-    is_counted = is_compared and not (isinstance(edit, dict) and edit.get("replaceAll") is True)
-    return FileDiff(
-        path,
-        "\n".join(lines),
-        sum(line.startswith("+") for line in lines) if is_counted else None,
-        sum(line.startswith("-") for line in lines) if is_counted else None,
-    )
+    return FileDiff(path, "\n".join(lines), additions, deletions)
+
+
+def _counted(old: list[str], new: list[str]) -> tuple[int, int]:
+    """Count the lines that one text has more, and less, than another, as `_compared` shows them."""
+    if not set(old).intersection(new):
+        return len(new), len(old)
+    changed = [code for code in difflib.SequenceMatcher(None, old, new).get_opcodes() if code[0] != "equal"]
+    return sum(code[4] - code[3] for code in changed), sum(code[2] - code[1] for code in changed)
 
 
 def _compared(old: list[str], new: list[str]) -> list[str]:
@@ -143,6 +151,7 @@ def _named(arguments: str | None) -> tuple[str, ...]:
         return ()
 
 
+@functools.lru_cache(maxsize=1)  # of one call, files and lines are asked for one after the other
 def _object(arguments: str) -> dict[str, object] | None:
     """Read arguments. None if they are no JSON object."""
     try:

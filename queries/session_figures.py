@@ -295,7 +295,7 @@ def session_figures(con: duckdb.DuckDBPyConnection, session_id: str) -> SessionF
         unrecorded_messages=totals.unrecorded_messages,
         missing_usage_messages=totals.missing_usage_messages,
         exchanges=_exchange_costs(con, session_id),
-        time=_time_split(con, session_id),
+        time=time_split(con, session_id),
         tools=fetch_rows(con, _TOOLS, values, ToolTime),
         files=_files(fetch_rows(con, _FILES, values, _FileCall), totals.directory),
         recorded_additions=totals.recorded_additions,
@@ -350,8 +350,13 @@ def _delegated(con: duckdb.DuckDBPyConnection, session_id: str) -> dict[str, tup
 Spans = npt.NDArray[np.int64]
 
 
-def _time_split(con: duckdb.DuckDBPyConnection, session_id: str) -> TimeSplit:
-    """Split the time from the first to the last event."""
+def time_split(con: duckdb.DuckDBPyConnection, session_id: str) -> TimeSplit:
+    """Split the time from the first to the last event of a session.
+
+    Args:
+        con: The index, open for reading.
+        session_id: Any session; one that the index does not have took no time.
+    """
     values = {"sessions": [session_id]}
     spans: dict[str, list[tuple[int, int]]] = {"exchange": [], "model": [], "tool": [], "delegation": []}
     open_ended = 0
@@ -442,7 +447,7 @@ def _count_edits(counts: dict[str, _FileCounts], call: _FileCall, directory: str
         found.edits += 1
         found.failed_edits += call.is_failed
     if not call.is_failed:
-        for diff in edits.diffs(call.name, call.arguments):
+        for diff in edits.diffs(call.name, call.arguments, with_text=False):
             found = _counts(counts, diff.path, directory, call)
             found.additions.append(diff.additions)
             found.deletions.append(diff.deletions)

@@ -183,6 +183,7 @@ class Timeline:
         exchanges: In display order.
         events: See `EVENTS`. Empty if there are more than `MAX_EVENTS`: see `events_of`.
         event_count: All events, also when they are not in `events`.
+        report: What was spent for nothing in it, as `waste.waste` tells.
         marker: Where `events_since` goes on from.
     """
 
@@ -192,6 +193,7 @@ class Timeline:
     exchanges: list[TracedExchange]
     events: pa.Table
     event_count: int
+    report: waste.WasteReport
     marker: Marker
 
 
@@ -324,7 +326,16 @@ def timeline(con: duckdb.DuckDBPyConnection, session_id: str) -> Timeline | None
         rows=np.sort(rows.hashes),
         has_events=has_events,
     )
-    return Timeline(session_head(con, tree.nodes), origin_at, tree.sessions, exchanges, events, event_count, marker)
+    return Timeline(
+        head=session_head(con, tree.nodes),
+        origin_at=origin_at,
+        sessions=tree.sessions,
+        exchanges=exchanges,
+        events=events,
+        event_count=event_count,
+        report=waste.charged(con, tree.session_ids, found),
+        marker=marker,
+    )
 
 
 def events_since(con: duckdb.DuckDBPyConnection, known: Marker) -> Growth | None:

@@ -166,10 +166,20 @@ def waste(con: duckdb.DuckDBPyConnection, session_id: str) -> WasteReport:
         The findings; none if there is no such session.
     """
     session_ids = [node.session_id for node in tree_below(con, session_id)]
-    found = findings(con, session_ids)
+    return charged(con, session_ids, findings(con, session_ids))
+
+
+def charged(con: duckdb.DuckDBPyConnection, session_ids: Sequence[str], found: Sequence[Finding]) -> WasteReport:
+    """Add what findings cost.
+
+    Args:
+        con: The index, open for reading.
+        session_ids: Where they were found.
+        found: As `findings` returns them.
+    """
     concerned = {message_id for each in found for message_id in each.message_ids}
-    charged = fetch_rows(con, _CHARGES, {"sessions": session_ids, "messages": sorted(concerned)}, _Charge)
-    charges = {each.message_id: each for each in charged}
+    values = {"sessions": list(session_ids), "messages": sorted(concerned)}
+    charges = {each.message_id: each for each in fetch_rows(con, _CHARGES, values, _Charge)}
     totals = [
         _total(category, chosen, charges)
         for category in CATEGORIES

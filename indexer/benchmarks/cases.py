@@ -302,6 +302,7 @@ CASES: tuple[Case, ...] = (
     Case("Timeline", transcript.transcript, "typical exchange", lambda found: (found.typical.exchange_id,)),
     Case("Timeline", transcript.piece, "", lambda found: (found.biggest.trace_id,)),
     *_of_session("Timeline", session_figures.session_figures),
+    *_of_session("Timeline", session_figures.time_split),
     *_of_session("Timeline", sessions.session_detail, TZ),
     *_of_session("Timeline", sessions.session_models),
     *_of_session("Timeline", tree_costs.agent_costs),

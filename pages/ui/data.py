@@ -128,17 +128,7 @@ def load(query: Query[Asked, Answer], *args: Asked.args, **kwargs: Asked.kwargs)
     Returns:
         The answer, from the cache if this revision was asked the same before.
     """
-    name = f"{query.__module__}.{query.__qualname__}"
-    asked = repr((args, sorted(kwargs.items())))
-    return _cached(_key(), name, asked, lambda: _run(_pinned(), lambda con: query(con, *_looked_up(args), **kwargs)))
-
-
-def _looked_up(args: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Look up the text of a scope, once for all queries on the pinned revision."""
-    return tuple(
-        replace(each, hits=load(narrow.hits, each.text)) if isinstance(each, Scope) and each.text else each
-        for each in args
-    )
+    return _asked(_key(), _pinned, query, *args, **kwargs)
 
 
 def source(query: Query[Asked, Answer], *args: Asked.args, **kwargs: Asked.kwargs) -> Callable[[], Answer]:
@@ -351,8 +341,7 @@ def latest(query: Query[[], Answer]) -> Answer:
         snapshot = _index().newest(wait=False)
     except IndexUnavailable:
         st.rerun(scope="app")  # it says what is wrong
-    name = f"{query.__module__}.{query.__qualname__}"
-    return _cached(snapshot.key, name, "((), [])", lambda: _run(snapshot, query))
+    return _asked(snapshot.key, lambda: snapshot, query)
 
 
 def version() -> str:
@@ -369,6 +358,12 @@ def newest_version() -> str:
 def ask(query: Query[Asked, Answer], *args: Asked.args, **kwargs: Asked.kwargs) -> Answer:
     """Run a query on the newest published revision, from a fragment. Not cached: it is asked once a revision."""
     return _run(_newest(), lambda con: query(con, *args, **kwargs))
+
+
+def share(query: Query[Asked, Answer], *args: Asked.args, **kwargs: Asked.kwargs) -> Answer:
+    """Run a query as `ask` does, but from the cache if another tab, or the one before, asked the same of it."""
+    snapshot = _newest()
+    return _asked(snapshot.key, lambda: snapshot, query, *args, **kwargs)
 
 
 def _newest() -> Snapshot:
@@ -457,6 +452,30 @@ def _open_index(path: Path) -> _Index:
     """Make the index at a path, once a process."""
     log.info("reading %s", path)
     return _Index(path)
+
+
+def _asked(
+    key: str,
+    snapshot: Callable[[], Snapshot],
+    query: Query[Asked, Answer],
+    *args: Asked.args,
+    **kwargs: Asked.kwargs,
+) -> Answer:
+    """Return an answer from the cache; else open the revision that the key names, and run the query."""
+    name = f"{query.__module__}.{query.__qualname__}"
+    asked = repr((args, sorted(kwargs.items())))
+
+    def ask() -> Answer:
+        """Look up the text of a scope, once for all queries on this revision, and run the query."""
+        given: tuple[Any, ...] = tuple(
+            replace(each, hits=_asked(key, snapshot, narrow.hits, each.text))
+            if isinstance(each, Scope) and each.text
+            else each
+            for each in args
+        )
+        return _run(snapshot(), lambda con: query(con, *given, **kwargs))
+
+    return _cached(key, name, asked, ask)
 
 
 @st.cache_data(show_spinner=False, max_entries=64)

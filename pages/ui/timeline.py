@@ -17,7 +17,7 @@ from pages.ui import (
 )
 from pages.ui.timeline_live import Live
 from pages.ui.trace_viewer import Opened
-from queries import timeline, transcript, waste
+from queries import timeline, transcript
 from queries.timeline import Timeline
 
 _VIEWER, _DETAIL = "trace_viewer", "trace_detail"
@@ -62,8 +62,7 @@ def unknown(session_id: str) -> None:
 
 def draw(found: Timeline) -> None:
     """Draw a session."""
-    report = data.load(waste.waste, found.head.session_id)
-    live = timeline_live.enter(found, report)
+    live = timeline_live.enter(found)
     timeline_head.draw(found.head)
     if not found.exchanges:
         st.info("Nothing was said in this session yet." if live.is_running else "Nothing was said in this session.")

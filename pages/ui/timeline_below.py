@@ -88,9 +88,9 @@ def _figures(live: Live) -> None:
 def _read(session_id: str) -> _Found:
     """Read what the figures are made of."""
     return (
-        data.ask(session_figures.session_figures, session_id),
-        data.ask(sessions.session_detail, session_id, data.zone()),
-        data.ask(sessions.session_models, session_id),
+        data.share(session_figures.session_figures, session_id),
+        data.share(sessions.session_detail, session_id, data.zone()),
+        data.share(sessions.session_models, session_id),
     )
 
 

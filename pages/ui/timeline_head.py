@@ -255,9 +255,8 @@ def _figure(place: DeltaGenerator, label: str, value: str, beside: str | None, m
 
 def _shares(session_id: str) -> _Shares:
     """Read where time and money went."""
-    figures = data.ask(session_figures.session_figures, session_id)
-    time = figures.time if figures and figures.time.wall_ms else None
-    return _Shares(time, data.ask(tree_costs.agent_costs, session_id))
+    time = data.share(session_figures.time_split, session_id)
+    return _Shares(time if time.wall_ms else None, data.share(tree_costs.agent_costs, session_id))
 
 
 def _slots() -> dict[str, int]:

@@ -60,7 +60,7 @@ class Live:
         return self.head.is_running(data.now())
 
 
-def enter(found: Timeline, report: WasteReport) -> Live:
+def enter(found: Timeline) -> Live:
     """Begin to follow a session at the pinned revision, unless that was done before."""
     version = data.version()
     known = current()
@@ -76,7 +76,7 @@ def enter(found: Timeline, report: WasteReport) -> Live:
         seen=version,
         growth=None,
         serial=0,
-        report=report,
+        report=found.report,
         reported=version,
         reported_at=time.monotonic(),
     )

@@ -1,6 +1,7 @@
 """What the arguments of a call say about files: any arguments, also damaged ones."""
 
 import json
+import random
 
 import pytest
 
@@ -53,6 +54,20 @@ def test_diffs_edits_say_what_changes(given: dict[str, object], expected: tuple[
     found = diffs("edit", json.dumps({"filePath": "x", **given}))
 
     assert found == (FileDiff("x", *expected),)
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_diffs_without_text_counts_the_lines_that_the_text_shows(seed: int) -> None:
+    """However much the two texts have in common."""
+    chance = random.Random(seed)
+    old, new = ("\n".join(chance.choices("abcdefgh", k=chance.randrange(12))) for _ in range(2))
+    arguments = json.dumps({"filePath": "x", "oldString": old, "newString": new})
+    (whole,) = diffs("edit", arguments)
+
+    (counted,) = diffs("edit", arguments, with_text=False)
+
+    signs = [line[:1] for line in whole.text.split("\n")]
+    assert counted == FileDiff("x", "", signs.count("+"), signs.count("-"))
 
 
 def test_diffs_several_edits_in_one_call_are_told_one_by_one() -> None:
