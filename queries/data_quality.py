@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import duckdb
 
 from queries import narrow
-from queries.ledger_lines import ROUNDING_USD, USED
+from queries.ledger_lines import ROUNDING_USD, STEPS, USED
 from queries.period import Scope
 from queries.rows import fetch_rows
 
@@ -74,25 +74,18 @@ def version_quality(con: duckdb.DuckDBPyConnection, scope: Scope) -> list[Versio
 
 
 _COUNTERS = ("input_tokens", "output_tokens", "reasoning_tokens", "cache_read_tokens", "cache_write_tokens")
-_IS_SUM = " AND ".join(f"coalesce(m.{name} = steps.{name}, TRUE)" for name in _COUNTERS)
+_IS_SUM = " AND ".join(f"coalesce(m.{name} = steps.steps_{name}, TRUE)" for name in _COUNTERS)
 _QUALITY = f"""
     WITH {narrow.HITS}, {USED},
-    steps AS (
-        SELECT message_id, {", ".join(f"sum(p.{name}) AS {name}" for name in _COUNTERS)},
-               CASE WHEN count(p.cost_recorded_usd) = count(*) THEN sum(p.cost_recorded_usd) END AS cost_usd
-        FROM counted m JOIN parts p USING (message_id)
-        WHERE m.step_count > 0 AND NOT m.is_usage_missing AND p.part_type = 'step-finish' AND NOT p.is_orphan
-          AND (p.deleted_at IS NULL OR p.deleted_at >= m.deleted_at)
-        GROUP BY message_id
-    ),
+    {STEPS},
     judged AS (
         SELECT m.session_id,
                NOT is_total_mismatch AND {_IS_SUM}
-                   AND coalesce(abs(m.cost_recorded_usd - steps.cost_usd) <= {ROUNDING_USD}, TRUE) AS agrees,
+                   AND coalesce(abs(m.cost_recorded_usd - steps.steps_cost_usd) <= {ROUNDING_USD}, TRUE) AS agrees,
                NOT is_usage_missing                              AS has_usage,
                cost_list_usd IS NOT NULL OR total_tokens = 0     AS is_priced,
                doubted.owner_id IS NULL                          AS is_readable
-        FROM counted m LEFT JOIN steps USING (message_id)
+        FROM counted m LEFT JOIN (SELECT * EXCLUDE (session_id) FROM steps) steps USING (message_id)
              LEFT JOIN (SELECT DISTINCT owner_id FROM documents) doubted ON doubted.owner_id = m.message_id
     )
     SELECT client_version,

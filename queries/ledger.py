@@ -1,6 +1,6 @@
 """Why a number is what it is: every total again, from each stored source that knows it, down to the very rows."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -9,7 +9,7 @@ from typing import Literal
 import duckdb
 
 from queries import narrow
-from queries.ledger_lines import LINES, ROUNDING_USD, USED
+from queries.ledger_lines import LINES, ROUNDING_USD, SOURCES, USED, Counted
 from queries.period import Scope
 from queries.rows import fetch_rows
 
@@ -173,8 +173,27 @@ def _all(keys: Sequence[str]) -> str:
         FROM ({_compared(key)})
         """
         for key in keys
+        if not LINES[key].counts
     )
-    return f"WITH {narrow.HITS}, {USED} {' UNION ALL '.join(sums)}"
+    counts = {key: counted for key in keys if (counted := LINES[key].counts)}
+    return f"WITH {narrow.HITS}, {USED}, {SOURCES} {_counts(counts)} UNION ALL {' UNION ALL '.join(sums)}"
+
+
+def _counts(lines: Mapping[str, Counted]) -> str:
+    """Write the sums of the lines that only count messages: all in one pass."""
+    found = {
+        key: f"{line.condition}{'' if line.source == 'used' else ' AND NOT is_fork_copy'}"
+        for key, line in lines.items()
+    }
+    rows = ", ".join(f"count(*) FILTER ({condition})" for condition in found.values())
+    sums = ", ".join(
+        f"(sum(({line.value})::DECIMAL(38, 12)) FILTER ({found[key]}))::DECIMAL(38, 12)" for key, line in lines.items()
+    )
+    return f"""
+        SELECT unnest([{", ".join(f"'{key}'" for key in lines)}]) AS key, unnest(rows) AS rows, 0 AS differing,
+               unnest(sums) AS this_value, NULL::DECIMAL(38, 12) AS other_value
+        FROM (SELECT [{rows}] AS rows, [{sums}] AS sums FROM used)
+    """
 
 
 _SAME_NUMBERS = " AND ".join(
@@ -197,23 +216,23 @@ def _rows(key: str) -> str:
     whose numbers are in one of them only.
     """
     return f"""
-        WITH {narrow.HITS}, {USED}, compared AS ({_compared(key)}),
+        WITH {narrow.HITS}, {USED}, {SOURCES}, compared AS ({_compared(key)}),
         page AS MATERIALIZED (SELECT * FROM compared ORDER BY {_ORDER} LIMIT $limit::BIGINT OFFSET $offset::BIGINT),
         ids AS MATERIALIZED (SELECT DISTINCT message_id FROM page WHERE message_id IS NOT NULL),
-        steps AS (
+        own_steps AS (
             SELECT p.* FROM parts p SEMI JOIN ids USING (message_id) WHERE part_type = 'step-finish' AND NOT is_orphan
         ),
         events AS (SELECT * FROM exchange_traces SEMI JOIN ids USING (message_id)),
         odd_steps AS (
             SELECT message_id, min(part_id) AS odd_id
-            FROM steps p ANTI JOIN events e ON {_SAME_NUMBERS} GROUP BY message_id
+            FROM own_steps p ANTI JOIN events e ON {_SAME_NUMBERS} GROUP BY message_id
         ),
         odd_events AS (
             SELECT message_id, min(trace_id) AS odd_trace_id
-            FROM events e ANTI JOIN steps p ON {_SAME_NUMBERS} WHERE kind = 'step' GROUP BY message_id
+            FROM events e ANTI JOIN own_steps p ON {_SAME_NUMBERS} WHERE kind = 'step' GROUP BY message_id
         ),
         only_steps AS (
-            SELECT message_id, min(part_id) AS only_id FROM steps GROUP BY message_id HAVING count(*) = 1
+            SELECT message_id, min(part_id) AS only_id FROM own_steps GROUP BY message_id HAVING count(*) = 1
         ),
         first_events AS (
             SELECT message_id, arg_min(trace_id, (kind <> 'step', position)) AS first_trace_id
