@@ -53,7 +53,7 @@ def checks(lines: Sequence[LedgerLine]) -> tuple[Styler, Config]:
         "Against": st.column_config.TextColumn("Compared with", width=430),
         "Rows": _amount("Rows", "How many were compared, and how many of them differ."),
     }
-    return frame.style, config
+    return tables.styled(frame, {}), config
 
 
 def bridge(lines: Sequence[LedgerLine]) -> tuple[Styler, Config]:
@@ -68,7 +68,7 @@ def bridge(lines: Sequence[LedgerLine]) -> tuple[Styler, Config]:
         "Verdict": _verdict(),
         "Rows": _amount("Rows", "How many answers, or quarters of an hour, it is made of."),
     }
-    return frame.style, config
+    return tables.styled(frame, {}), config
 
 
 def step(line: LedgerLine) -> Decimal | None:

@@ -10,7 +10,7 @@ import pandas as pd
 import streamlit as st
 from pandas.io.formats.style import Styler
 
-from pages.ui import display
+from pages.ui import cell_texts, display
 from queries.costs import LIST, TIME_GROUPINGS, CostRow, per_session
 from queries.errors import ErrorEvent
 from queries.overview import Activity
@@ -398,7 +398,7 @@ def session_numbers(detail: SessionDetail) -> tuple[Styler, Config]:
         ),
         "With children": _text("With child sessions", "Own plus all sessions it delegated to, at any depth."),
     }
-    return frame.style, config
+    return styled(frame, {}), config
 
 
 def session_models(rows: Sequence[SessionModel]) -> tuple[Styler, Config]:
@@ -433,9 +433,8 @@ def _counters(rows: Sequence[CostRow] | Sequence[SessionModel]) -> dict[str, pd.
 
 def styled(frame: pd.DataFrame, formats: Mapping[str, Callable[..., str]]) -> Styler:
     """Give numbers their text; what is sorted is the number."""
-    return frame.style.format(
-        {column: how for column, how in formats.items() if column in frame}, na_rep=display.MISSING
-    )
+    known = {column: how for column, how in formats.items() if column in frame}
+    return cell_texts.shortcut(frame.style.format(known, na_rep=display.MISSING))
 
 
 def money(costs: Iterable[Decimal | None]) -> pd.Series:

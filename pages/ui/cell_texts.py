@@ -1,0 +1,55 @@
+"""The texts of a table's cells, without pandas' detour by markup.
+
+To show a Styler, Streamlit lets pandas lay every cell out as HTML, and picks the texts out of that again: of a table of
+20 rows that takes 7 ms, of one of 1,200 rows 90 ms. Here the texts are handed over as they are (1 and 12 ms).
+"""
+
+from typing import Any
+
+import pandas as pd
+from pandas.io.formats.style import Styler
+
+
+def shortcut(styler: Styler) -> Styler:
+    """Let Streamlit take the texts of a table without its markup. Formats may still be added; styles are not shown.
+
+    Args:
+        styler: The table; changed.
+    """
+    styler.data = _Worded(styler.data).worded_by(styler)
+    setattr(styler, "_translate", _no_markup)  # noqa: B010  a method of pandas, which Streamlit calls
+    return styler
+
+
+class _Worded(pd.DataFrame):
+    """A frame that turns into the texts that a Styler gives its cells where Streamlit asks for its cells as text."""
+
+    _internal_names = [*pd.DataFrame._internal_names, "_styler"]
+    _styler: Styler
+
+    def worded_by(self, styler: Styler) -> "_Worded":
+        """Name what formats the cells."""
+        self._styler = styler
+        return self
+
+    def astype(self, dtype: Any, *args: Any, **kwargs: Any) -> pd.DataFrame:
+        """Convert the cells; into text as they are shown."""
+        if dtype is not str:
+            return super().astype(dtype, *args, **kwargs)
+        formats = self._styler._display_funcs
+        return pd.DataFrame(
+            {
+                column: pd.Series(
+                    [str(formats[row, place](value)) for row, value in enumerate(self.iloc[:, place])],
+                    index=self.index,
+                    dtype="str",
+                )
+                for place, column in enumerate(self.columns)
+            },
+            index=self.index,
+        )
+
+
+def _no_markup(*_: object) -> dict[str, Any]:
+    """Stand in for the markup that nobody looks at."""
+    return {}
