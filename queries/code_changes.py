@@ -8,6 +8,7 @@ Where no prompt of a session says anything, the session's own summary counts: it
 Clients that note prompts write it only for what was undone, so there it never counts.
 """
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import duckdb
@@ -76,6 +77,30 @@ class DirectoryChanges:
     files_changed: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class CodeChanges:
+    """What sessions changed.
+
+    Attributes:
+        projects: As `project_changes` returns them.
+        directories: As `directory_changes` does.
+    """
+
+    projects: list[ProjectChanges]
+    directories: list[DirectoryChanges]
+
+
+def code_changes(con: duckdb.DuckDBPyConnection, scope: Scope) -> CodeChanges:
+    """Add up what sessions changed, by project and by directory, from one query.
+
+    Args:
+        con: The index, open for reading.
+        scope: What to look at.
+    """
+    directories = directory_changes(con, scope)
+    return CodeChanges(_by_project(directories), directories)
+
+
 def project_changes(con: duckdb.DuckDBPyConnection, scope: Scope) -> list[ProjectChanges]:
     """Add up what sessions changed, by project.
 
@@ -88,7 +113,7 @@ def project_changes(con: duckdb.DuckDBPyConnection, scope: Scope) -> list[Projec
     Returns:
         Most changed lines first, then by id.
     """
-    return fetch_rows(con, narrow.narrowed(_BY_PROJECT, scope), narrow.values(scope), ProjectChanges)
+    return _by_project(directory_changes(con, scope))
 
 
 def directory_changes(con: duckdb.DuckDBPyConnection, scope: Scope) -> list[DirectoryChanges]:
@@ -102,6 +127,39 @@ def directory_changes(con: duckdb.DuckDBPyConnection, scope: Scope) -> list[Dire
         Projects in the order of `project_changes`, and their directories alike.
     """
     return fetch_rows(con, narrow.narrowed(_BY_DIRECTORY, scope), narrow.values(scope), DirectoryChanges)
+
+
+def _by_project(rows: Sequence[DirectoryChanges]) -> list[ProjectChanges]:
+    """Add up the directories of each project."""
+    projects: dict[str, list[DirectoryChanges]] = {}
+    for row in rows:
+        projects.setdefault(row.project_id, []).append(row)
+    added = [
+        ProjectChanges(
+            project_id=project_id,
+            project=own[0].project,
+            directories=sum(row.directory is not None for row in own),
+            sessions=sum(row.sessions for row in own),
+            unrecorded_sessions=sum(row.unrecorded_sessions for row in own),
+            left_out_sessions=sum(row.left_out_sessions for row in own),
+            additions=_sum(row.additions for row in own),
+            deletions=_sum(row.deletions for row in own),
+            files_changed=_sum(row.files_changed for row in own),
+        )
+        for project_id, own in projects.items()
+    ]
+    return sorted(added, key=lambda row: (-_lines(row), row.project_id))
+
+
+def _sum(counts: Iterable[int | None]) -> int | None:
+    """Add up what is recorded. None: nothing is."""
+    known = [count for count in counts if count is not None]
+    return sum(known) if known else None
+
+
+def _lines(row: ProjectChanges) -> int:
+    """Count the changed lines; none where one of both kinds is not recorded."""
+    return 0 if row.additions is None or row.deletions is None else row.additions + row.deletions
 
 
 def recorded(of_sessions: str = "TRUE") -> str:
@@ -187,16 +245,6 @@ _SUMS = """
     (sum(files_changed) FILTER (NOT is_left_out))::BIGINT AS files_changed
 """
 _PROJECT_NAME = "coalesce(nullif(name, ''), nullif(parse_filename(worktree), '')) AS project"
-
-_BY_PROJECT = f"""
-    WITH {_COUNTED},
-    added AS (
-        SELECT project_id, count(DISTINCT directory) AS directories, {_SUMS} FROM counted GROUP BY project_id
-    )
-    SELECT added.*, {_PROJECT_NAME}
-    FROM added LEFT JOIN projects USING (project_id)
-    ORDER BY coalesce(additions + deletions, 0) DESC, project_id
-"""
 
 # A directory lies in the innermost checkout that holds it: worktrees may lie inside the folder of their project.
 _BY_DIRECTORY = f"""

@@ -172,6 +172,11 @@ class Marker:
     rows: Hashes
     has_events: bool
 
+    @property
+    def event_count(self) -> int:
+        """Return how many events its exchanges have, shown or not."""
+        return sum(count for _, count in self.exchanges.values())
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Timeline:

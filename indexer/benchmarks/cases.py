@@ -255,6 +255,7 @@ CASES: tuple[Case, ...] = (
     Case("Activity", budgets.spend_quarters, "12 weeks", lambda found: (found.history_at,)),
     *_scoped("Activity", activity.week_hours, "", None),
     *_scoped("Activity", speeds.model_speeds, "", None),
+    *_scoped("Activity", code_changes.code_changes, "", None),
     *_scoped("Activity", code_changes.project_changes, "", None),
     *_scoped("Activity", code_changes.directory_changes, "", None),
     *_scoped("Why this number", ledger.ledger, "", None),

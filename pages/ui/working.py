@@ -92,7 +92,7 @@ def speeds(scope: Scope) -> None:
 
 def projects(scope: Scope) -> None:
     """List what was changed in the code, by project."""
-    rows = data.load(code_changes.project_changes, scope)
+    rows = data.load(code_changes.code_changes, scope).projects
     ask = data.source(code_changes.project_changes, scope)
     with blocks.headed("Code changes, by project", _CHANGES):
         export.offer_rows(ask, scope, "code-changes_by-project", "activity_projects_export", "Code changes by project")
@@ -107,7 +107,7 @@ def projects(scope: Scope) -> None:
 
 def directories(scope: Scope) -> None:
     """List what was changed in the code, by directory: worktrees and clones apart."""
-    rows = data.load(code_changes.directory_changes, scope)
+    rows = data.load(code_changes.code_changes, scope).directories
     ask = data.source(code_changes.directory_changes, scope)
     with blocks.headed("Code changes, by directory", _DIRECTORIES):
         export.offer_rows(
