@@ -26,7 +26,7 @@ by = caching.grouping()
 with st.container(border=True, key="cache_over_time"):
     caching.over_time(by, scope, found.totals)
 with st.container(border=True, key="cache_rows"):
-    caching.broken_down(by, scope)
+    caching.broken_down(by, scope, found.rows[by])
 with st.container(border=True, key="cache_collapses"):
     caching.collapsed(scope, found.collapses)
 with st.container(border=True, key="cache_rent"):

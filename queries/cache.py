@@ -1,5 +1,6 @@
 """What the providers' caches saved, and where a session lost what it had in one."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -166,19 +167,6 @@ class Collapses:
         return sum(bills, Decimal()) if bills else None
 
 
-def cache_totals(con: duckdb.DuckDBPyConnection, scope: Scope) -> CacheTotals:
-    """Add up what requests sent and read from caches.
-
-    Args:
-        con: The index, open for reading.
-        scope: What to look at.
-
-    Returns:
-        The totals; zeros and None if nothing matches.
-    """
-    return fetch_row(con, narrow.narrowed(_TOTALS, scope), narrow.values(scope), CacheTotals)
-
-
 def cache_rows(con: duckdb.DuckDBPyConnection, by: str, scope: Scope) -> list[CacheRow]:
     """Break that down.
 
@@ -222,7 +210,12 @@ def collapses(con: duckdb.DuckDBPyConnection, scope: Scope, limit: int | None = 
     """
     values = {**narrow.values(scope), "limit": limit, "causes": list(CAUSES)}
     found = fetch_row(con, narrow.narrowed(_COLLAPSES, scope), values, _Found)
-    return Collapses([CollapseCause(**row) for row in found.causes], [Collapse(**row) for row in found.dearest])
+    return collapses_of(found.causes, found.dearest)
+
+
+def collapses_of(causes: Sequence[dict[str, Any]], dearest: Sequence[dict[str, Any]]) -> Collapses:
+    """Read the two answers of `COLLAPSE_ANSWERS`."""
+    return Collapses([CollapseCause(**row) for row in causes], [Collapse(**row) for row in dearest])
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,18 +226,20 @@ class _Found:
     dearest: list[dict[str, Any]]
 
 
+SAVED_USD = """
+    cache_read_tokens * input_usd - cache_read_tokens * cache_read_usd
+        - (cache_write_tokens * cache_write_usd - cache_write_tokens * input_usd)
+"""
 _SENT = f"""
     sent AS (
-        SELECT agent, provider_id, model_id, created_at, input_tokens, cache_read_tokens, cache_write_tokens,
-               input_tokens + cache_read_tokens + cache_write_tokens AS sent_tokens,
-               cache_read_tokens * input_usd - cache_read_tokens * cache_read_usd
-                   - (cache_write_tokens * cache_write_usd - cache_write_tokens * input_usd) AS saved_usd
+        SELECT agent, provider_id, model_id, input_tokens, cache_read_tokens, cache_write_tokens,
+               input_tokens + cache_read_tokens + cache_write_tokens AS sent_tokens, {SAVED_USD} AS saved_usd
         FROM priced_requests
         WHERE NOT is_fork_copy AND {narrow.in_period("created_at")} AND {narrow.BY_NAME} AND {narrow.IN_SESSION}
           AND sent_tokens > 0
     )
 """
-_SUMS = """
+SUMS = """
     count(*)                                          AS requests,
     coalesce(sum(input_tokens), 0)::BIGINT            AS input_tokens,
     coalesce(sum(cache_read_tokens), 0)::BIGINT       AS cache_read_tokens,
@@ -256,15 +251,10 @@ _SUMS = """
                                                       AS unpriced_cached_tokens
 """
 
-_TOTALS = f"""
-    WITH {narrow.HITS}, {_SENT}
-    SELECT {_SUMS}, min(created_at) AS first_at, max(created_at) AS last_at FROM sent
-"""
-
 _ROWS = {
     by: f"""
         WITH {narrow.HITS}, {_SENT}
-        SELECT {_KEYS[by]} AS key, {_SUMS} FROM sent GROUP BY 1 ORDER BY sent_tokens DESC, key
+        SELECT {_KEYS[by]} AS key, {SUMS} FROM sent GROUP BY 1 ORDER BY sent_tokens DESC, key
     """
     for by in DIMENSIONS
 }
@@ -299,10 +289,10 @@ _COLLAPSED = f"""
     )
 """
 
-# One query for both: each would need the same chain of requests, which is what takes the time. A request is the
-# step of the timeline that began last before it ended; else its message has one.
-_COLLAPSES = f"""
-    WITH {narrow.HITS}, {CHAINED}, {_COLLAPSED},
+# What both answers are told from: each would need the same chain of requests, which is what takes the time. A request
+# is the step of the timeline that began last before it ended; else its message has one. `CHAINED` precedes.
+COLLAPSES = f"""
+    {_COLLAPSED},
     causes AS (
         SELECT cause, count(*) AS collapses, sum(lost_tokens)::BIGINT AS lost_tokens,
                sum(bill_list_usd)::DECIMAL(38, 12) AS bill_list_usd,
@@ -333,6 +323,9 @@ _COLLAPSES = f"""
         FROM listed JOIN chosen USING (session_number) LEFT JOIN traces USING (request_id)
              LEFT JOIN sessions USING (session_id) LEFT JOIN exchanges USING (exchange_id)
     )
-    SELECT (SELECT coalesce(list(causes ORDER BY list_position($causes::VARCHAR[], cause)), []) FROM causes) AS causes,
-           (SELECT coalesce(list(one ORDER BY place), []) FROM dearest) AS dearest
 """
+COLLAPSE_ANSWERS = """
+    (SELECT coalesce(list(causes ORDER BY list_position($causes::VARCHAR[], cause)), []) FROM causes) AS causes,
+    (SELECT coalesce(list(one ORDER BY place), []) FROM dearest) AS dearest
+"""
+_COLLAPSES = f"WITH {narrow.HITS}, {CHAINED}, {COLLAPSES} SELECT {COLLAPSE_ANSWERS}"

@@ -13,6 +13,7 @@ So the rents of one request are at most what it paid for cache reads; the rest i
 yours, and answers.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -155,11 +156,12 @@ def context_rent(con: duckdb.DuckDBPyConnection, scope: Scope, limit: int | None
         The rents; totals of zeros and None, and no rows, if nothing matches.
     """
     found = fetch_row(con, narrow.narrowed(_RENT, scope), {**narrow.values(scope), "limit": limit}, _Found)
-    return ContextRent(
-        RentTotals(**found.totals),
-        [ToolRent(**row) for row in found.tools],
-        [OutputRent(**row) for row in found.outputs],
-    )
+    return rent_of(found.rent_totals, found.tools, found.outputs)
+
+
+def rent_of(totals: dict[str, Any], tools: Sequence[dict[str, Any]], outputs: Sequence[dict[str, Any]]) -> ContextRent:
+    """Read the three answers of `RENT_ANSWERS`."""
+    return ContextRent(RentTotals(**totals), [ToolRent(**row) for row in tools], [OutputRent(**row) for row in outputs])
 
 
 def step_rents(con: duckdb.DuckDBPyConnection, scope: Scope) -> list[StepRent]:
@@ -179,7 +181,7 @@ def step_rents(con: duckdb.DuckDBPyConnection, scope: Scope) -> list[StepRent]:
 class _Found:
     """The three answers of one query, columns by name."""
 
-    totals: dict[str, Any]
+    rent_totals: dict[str, Any]
     tools: list[dict[str, Any]]
     outputs: list[dict[str, Any]]
 
@@ -187,7 +189,6 @@ class _Found:
 # A call belongs to the request that made it: of several of one message, the first that ended after the call; after the
 # last one, to that.
 _RENTED = f"""
-    {CHAINED},
     several AS (
         SELECT message_id, list(request_id) AS ends FROM events
         WHERE message_id IN (SELECT message_id FROM events WHERE NOT is_last) GROUP BY message_id
@@ -219,7 +220,7 @@ _RENTED = f"""
 """
 
 _STEPS = f"""
-    WITH {narrow.HITS}, {_RENTED}
+    WITH {narrow.HITS}, {CHAINED}, {_RENTED}
     SELECT request_id, session_id, created_at AS requested_at, agent, model, chained.cache_read_tokens,
            rent_tokens AS estimated_rent_tokens,
            (chained.cache_read_tokens * chained.cache_read_usd)::DECIMAL(38, 12) AS cache_read_list_usd,
@@ -253,10 +254,11 @@ _RENTS = f"""
 
 _DEAREST = "estimated_rent_list_usd DESC NULLS LAST, estimated_tokens DESC"
 
-# One query for all three: each would need the same chain of requests, which is what takes the time.
-_RENT = f"""
-    WITH {narrow.HITS}, {_RENTS},
-    totals AS (
+# What all three answers are told from: each would need the same chain of requests, which is what takes the time.
+# `CHAINED` precedes.
+RENT = f"""
+    {_RENTS},
+    rent_totals AS (
         SELECT count(*)                                                 AS requests,
                coalesce(sum(cache_read_tokens), 0)::BIGINT              AS cache_read_tokens,
                coalesce(sum(rent_tokens), 0)::BIGINT                    AS estimated_rent_tokens,
@@ -271,16 +273,19 @@ _RENT = f"""
                sum(rent_usd)::DECIMAL(38, 12) AS estimated_rent_list_usd
         FROM rents GROUP BY tool_name
     ),
-    dearest AS (
+    dearest_outputs AS (
         SELECT * FROM rents ORDER BY rent_usd DESC NULLS LAST, tokens DESC, part_id LIMIT $limit::BIGINT
     ),
     named AS (
         SELECT part_id, session_id, nullif(trim(title), '') AS session_title, tool_name, target, called_at,
                output_bytes, round(tokens)::BIGINT AS estimated_tokens, reads,
                rent_usd::DECIMAL(38, 12) AS estimated_rent_list_usd
-        FROM dearest JOIN chosen USING (session_number) LEFT JOIN sessions USING (session_id)
+        FROM dearest_outputs JOIN chosen USING (session_number) LEFT JOIN sessions USING (session_id)
     )
-    SELECT (SELECT totals FROM totals) AS totals,
-           (SELECT coalesce(list(tools ORDER BY {_DEAREST}, tool_name), []) FROM tools) AS tools,
-           (SELECT coalesce(list(named ORDER BY {_DEAREST}, part_id), []) FROM named) AS outputs
 """
+RENT_ANSWERS = f"""
+    (SELECT rent_totals FROM rent_totals) AS rent_totals,
+    (SELECT coalesce(list(tools ORDER BY {_DEAREST}, tool_name), []) FROM tools) AS tools,
+    (SELECT coalesce(list(named ORDER BY {_DEAREST}, part_id), []) FROM named) AS outputs
+"""
+_RENT = f"WITH {narrow.HITS}, {CHAINED}, {RENT} SELECT {RENT_ANSWERS}"

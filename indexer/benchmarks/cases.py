@@ -17,6 +17,7 @@ from queries import (
     benchmarks,
     budgets,
     cache,
+    cache_report,
     code_changes,
     context_rent,
     contract,
@@ -261,7 +262,7 @@ CASES: tuple[Case, ...] = (
     *_scoped("Why this number", ledger.ledger, "", None),
     *_scoped("Why this number", ledger.ledger_rows, "cost of steps", None, "cost_steps", after=(PAGE_ROWS,)),
     *_scoped("Why this number", data_quality.version_quality, "", None),
-    *_scoped("Cache", cache.cache_totals, "", None),
+    *_scoped("Cache", cache_report.cache_report, "", None, after=(PAGE_ROWS,)),
     *(case for by in cache.DIMENSIONS for case in _scoped("Cache", cache.cache_rows, f"by {by}", None, by)),
     *(
         case

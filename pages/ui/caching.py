@@ -1,17 +1,18 @@
 """The pieces of the Cache page."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import streamlit as st
 
 from pages.ui import blocks, cache_tables, charts, data, display, export, links, tables, time_axis
-from queries import cache, context_rent, costs
-from queries.cache import CacheTotals, Collapses
+from queries import cache, cache_report, context_rent, costs
+from queries.cache import CacheRow, CacheTotals, Collapses
+from queries.cache_report import CacheReport
 from queries.context_rent import ContextRent
 from queries.period import Scope
 from queries.request_chain import CACHE_MINUTES, SMALLEST_PREFIX
 
-COLLAPSES, OUTPUTS = 100, 100
+LISTED = 100  # collapses, and outputs
 
 _COLLAPSE_MEANING = (
     "A request read less than half of what the request before it, in the same session, had read from the cache or put "
@@ -29,25 +30,12 @@ _RENT_MEANING = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """What the headline of the page is made of."""
-
-    totals: CacheTotals
-    collapses: Collapses
-    rent: ContextRent
+def load(scope: Scope) -> CacheReport:
+    """Ask for all but the course over time."""
+    return data.load(cache_report.cache_report, scope, LISTED)
 
 
-def load(scope: Scope) -> Found:
-    """Ask for the headline."""
-    return Found(
-        data.load(cache.cache_totals, scope),
-        data.load(cache.collapses, scope, COLLAPSES),
-        data.load(context_rent.context_rent, scope, OUTPUTS),
-    )
-
-
-def figures(found: Found) -> None:
+def figures(found: CacheReport) -> None:
     """Draw the headline numbers."""
     with st.container(key="kpis"):
         share, saved, lost, rent = st.columns(4, gap="small")
@@ -84,7 +72,7 @@ def figures(found: Found) -> None:
     )
 
 
-def left_out(found: Found) -> None:
+def left_out(found: CacheReport) -> None:
     """Name what the amounts do not hold. Nothing to name: no line."""
     if found.totals.unpriced_cached_tokens:
         tokens = display.tokens(found.totals.unpriced_cached_tokens)
@@ -119,9 +107,8 @@ def over_time(by: str, scope: Scope, totals: CacheTotals) -> None:
     blocks.chart(figure, "cache_course", f"Lines of the share that was read from caches per {step}, by {by}.")
 
 
-def broken_down(by: str, scope: Scope) -> None:
+def broken_down(by: str, scope: Scope, rows: Sequence[CacheRow]) -> None:
     """List what each model or agent read and saved."""
-    rows = data.load(cache.cache_rows, by, scope)
     title = f"Cache by {by}"
     with blocks.headed(title):
         export.offer_rows(data.source(cache.cache_rows, by, scope), scope, f"cache_by-{by}", "cache_rows_export", title)
@@ -145,7 +132,7 @@ def collapsed(scope: Scope, found: Collapses) -> None:
     key = tables.key("cache_collapses_table", scope, places)
     styled, config = cache_tables.collapses(found.dearest, scope.tz)
     blocks.openable(styled, config, key, title, lambda: links.open_row(places, key))
-    more = f"The {COLLAPSES} dearest; all are in the export. " if found.count > len(found.dearest) else ""
+    more = f"The {LISTED} dearest; all are in the export. " if found.count > len(found.dearest) else ""
     st.caption(f"{more}Bills are at list prices, causes are guesses. Tick a row to see the request in its timeline.")
 
 
@@ -174,5 +161,5 @@ def rents(scope: Scope, found: ContextRent) -> None:
     key = tables.key("cache_output_rents_table", scope, places)
     styled, config = cache_tables.output_rents(found.outputs, scope.tz)
     blocks.openable(styled, config, key, "Dearest tool outputs", lambda: links.open_row(places, key))
-    more = f"The {OUTPUTS} dearest; all are in the export. " if len(found.outputs) == OUTPUTS else ""
+    more = f"The {LISTED} dearest; all are in the export. " if len(found.outputs) == LISTED else ""
     st.caption(f"{more}Rents are estimates, at list prices. Tick a row to see the call in its timeline.")

@@ -11,14 +11,17 @@ import pytest
 from queries.cache import (
     AGENT_SWITCH,
     COMPACTION,
+    DIMENSIONS,
     MODEL_SWITCH,
     PAUSE,
     UNKNOWN,
+    CacheTotals,
     cache_rows,
     cache_series,
-    cache_totals,
     collapses,
 )
+from queries.cache_report import cache_report
+from queries.context_rent import context_rent
 from queries.costs import cost_totals
 from queries.period import Period, Scope
 from tests.builders import (
@@ -46,11 +49,16 @@ __all__ = ["prices"]
 pytestmark = pytest.mark.usefixtures("prices")
 
 
+def totals(con: duckdb.DuckDBPyConnection, scope: Scope) -> CacheTotals:
+    """Return the totals of the report."""
+    return cache_report(con, scope, limit=1).totals
+
+
 def test_cache_totals_saved_is_reads_less_surcharge_of_writes(open_index: OpenIndex) -> None:
     """Reads cost a quarter of input here, writes a quarter more: 3 saved a read, 1 lost a write."""
     con = open_index(session(), user(), request(1, write=2 * MILLION), request(2, read=2 * MILLION, input=MILLION))
 
-    found = cache_totals(con, ALL)
+    found = totals(con, ALL)
 
     assert found.saved_list_usd == Decimal(2 * 3 - 2 * 1)
     assert (found.requests, found.sent_tokens, found.read_share) == (2, 5 * MILLION, 0.4)
@@ -60,14 +68,14 @@ def test_cache_totals_writes_that_nobody_read_are_lost(open_index: OpenIndex) ->
     """A saving can be negative."""
     con = open_index(session(), user(), request(1, write=MILLION))
 
-    assert cache_totals(con, ALL).saved_list_usd == Decimal(-1)
+    assert totals(con, ALL).saved_list_usd == Decimal(-1)
 
 
 def test_cache_totals_unpriced_model_is_unknown_and_counted_apart(open_index: OpenIndex) -> None:
     """Never 0 saved."""
     con = open_index(session(), user(), request(1, read=500, write=100, modelID="gremlin"))
 
-    found = cache_totals(con, ALL)
+    found = totals(con, ALL)
 
     assert (found.saved_list_usd, found.unpriced_cached_tokens, found.read_share) == (None, 600, 500 / 600)
 
@@ -95,7 +103,7 @@ def test_cache_any_scope_adds_up_to_costs(name: str, scope: Scope, real_index: R
     """Requests, small tables and the Costs page agree under any filter."""
     con = real_index(name)
 
-    whole, spent = cache_totals(con, scope), cost_totals(con, scope)
+    whole, spent = totals(con, scope), cost_totals(con, scope)
 
     assert (whole.input_tokens, whole.cache_read_tokens, whole.cache_write_tokens) == (
         *(spent.input_tokens, spent.cache_read_tokens),
@@ -109,6 +117,19 @@ def test_cache_any_scope_adds_up_to_costs(name: str, scope: Scope, real_index: R
         points = cache_series(con, by, "day", scope)
         assert sum(point.sent_tokens for point in points) == whole.sent_tokens
         assert sum(point.cache_read_tokens for point in points) == whole.cache_read_tokens
+
+
+@pytest.mark.parametrize("name", SETS)
+@pytest.mark.parametrize("scope", SCOPES.values(), ids=SCOPES)
+def test_cache_report_any_scope_says_what_each_query_says(name: str, scope: Scope, real_index: RealIndex) -> None:
+    """What the page shows, and what its exports hold."""
+    con = real_index(name)
+
+    found = cache_report(con, scope, limit=3)
+
+    assert found.rows == {by: cache_rows(con, by, scope) for by in DIMENSIONS}
+    assert found.collapses == collapses(con, scope, 3)
+    assert found.rent == context_rent(con, scope, 3)
 
 
 LOST = {"read": 0, "write": 10_000}
