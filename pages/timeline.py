@@ -11,7 +11,7 @@ if session_id is None:
     timeline.pick()
     st.stop()
 
-found = timeline.load(session_id)
+found = timeline.preview(session_id)
 if found is None:
     timeline.unknown(session_id)
     st.stop()

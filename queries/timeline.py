@@ -45,6 +45,7 @@ __all__ = [
     "LOOP",
     "MAX_EVENTS",
     "Marker",
+    "Preview",
     "SessionHead",
     "Timeline",
     "TracedExchange",
@@ -52,6 +53,7 @@ __all__ = [
     "UNKNOWN_TIMES",
     "events_of",
     "events_since",
+    "preview",
     "timeline",
 ]
 
@@ -178,6 +180,18 @@ class Marker:
         return sum(count for _, count in self.exchanges.values())
 
 
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What is known of a session before it is read.
+
+    Attributes:
+        event_count: Events of the session and of everything below it.
+    """
+
+    head: SessionHead
+    event_count: int
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Timeline:
     """A session with everything below it.
@@ -298,6 +312,24 @@ class _Rows:
     parents: Numbers
     ids: Hashes
     hashes: Hashes
+
+
+def preview(con: duckdb.DuckDBPyConnection, session_id: str) -> Preview | None:
+    """Read what can be said of a session at once, however large it is.
+
+    Args:
+        con: The index, open for reading.
+        session_id: Any session, root or not.
+
+    Returns:
+        Its head, and how much there is to read. None if the index has no such session.
+    """
+    nodes = tree_below(con, session_id)
+    if not nodes:
+        return None
+    sql = f"SELECT count(*) FROM exchange_traces WHERE {traced.IN_SESSIONS}"
+    ((event_count,),) = con.execute(sql, {"sessions": [node.session_id for node in nodes]}).fetchall()
+    return Preview(session_head(con, nodes), event_count)
 
 
 def timeline(con: duckdb.DuckDBPyConnection, session_id: str) -> Timeline | None:

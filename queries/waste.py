@@ -100,6 +100,9 @@ class WasteReport:
     overlap_cost_usd: Decimal | None
 
 
+NOTHING = WasteReport([], [], WasteTotal(None, 0, 0, None), 0, None)
+
+
 @dataclass(frozen=True, slots=True)
 class _Loop:
     """Equal calls of one exchange."""

@@ -290,6 +290,7 @@ CASES: tuple[Case, ...] = (
         lambda found: (found.text, True, "newest", PAGE_ROWS),
         story.SESSION_ROWS_SEARCHED,
     ),
+    *_of_session("Timeline", timeline.preview),
     *_of_session("Timeline", timeline.timeline),
     Case("Timeline", timeline.events_since, "biggest session", lambda found: (found.biggest.marker,)),
     Case("Timeline", timeline.events_since, "typical session", lambda found: (found.typical.marker,)),

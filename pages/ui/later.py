@@ -1,14 +1,16 @@
 """What takes long comes once the rest of the page is there to be seen."""
 
+import secrets
+
 import streamlit as st
 
-# Told once for each thing that is waited for: this runs again with every rerun.
+# Each wait ends once, however often the browser draws what stands for it.
 _JS = """
-let told = null;
+const told = new Set();
 export default function ({ data, setTriggerValue }) {
-  if (data.of === told) return;
-  told = data.of;
-  setTriggerValue("due", data.of);
+  if (told.has(data.token)) return;
+  told.add(data.token);
+  setTriggerValue("due", true);
 }
 """
 _ask = st.components.v2.component("later", js=_JS)
@@ -29,5 +31,9 @@ def is_due(name: str, of: str, height: int) -> bool:
     if st.session_state.get(key) == of:
         return True
     st.skeleton(height=height)
-    _ask(data={"of": of}, key=f"{key}_bridge", on_due_change=lambda: st.session_state.update({key: of}))
+    _ask(
+        data={"token": secrets.token_hex(8)},
+        key=f"{key}_bridge",
+        on_due_change=lambda: st.session_state.update({key: of}),
+    )
     return False

@@ -6,6 +6,7 @@ import streamlit as st
 from pages.ui import (
     data,
     frame,
+    later,
     links,
     timeline_below,
     timeline_bridge,
@@ -18,10 +19,12 @@ from pages.ui import (
 from pages.ui.timeline_live import Live
 from pages.ui.trace_viewer import Opened
 from queries import timeline, transcript
-from queries.timeline import Timeline
+from queries.timeline import Preview, Timeline
 
 _VIEWER, _DETAIL = "trace_viewer", "trace_detail"
 _PIECES, _EVENTS = "timeline_pieces", "timeline_events"
+MOST_AT_ONCE = 2_000  # events; of more the head is drawn first, then the rest
+_SKELETON_PX = 1_200  # of what is below the head
 
 
 def chosen() -> str | None:
@@ -36,12 +39,12 @@ def pick() -> None:
     timeline_picker.draw()
 
 
-def load(session_id: str) -> Timeline | None:
-    """Read a session. One that is newer than what the tab reads makes the tab read the newest. None: there is none."""
+def preview(session_id: str) -> Preview | None:
+    """Look at a session. None: there is none, also not in the newest revision, which the tab then reads."""
     timeline_picker.keep()
-    found = data.load(timeline.timeline, session_id)
+    found = data.load(timeline.preview, session_id)
     if found is None and data.follow(0):
-        found = data.load(timeline.timeline, session_id)
+        found = data.load(timeline.preview, session_id)
     return found
 
 
@@ -60,14 +63,40 @@ def unknown(session_id: str) -> None:
         links.way("Choose a session", "arrow_back", "timeline_all", None)
 
 
-def draw(found: Timeline) -> None:
-    """Draw a session."""
-    live = timeline_live.enter(found)
+def draw(found: Preview) -> None:
+    """Draw a session. Of a large one the head comes first: to read all of its events takes longer."""
+    is_large = found.event_count > MOST_AT_ONCE
+    if is_large:
+        timeline_live.expect(found.head)
+    else:
+        _enter(found.head.session_id)
     timeline_head.draw(found.head)
+    st.fragment(_body)(found.head.session_id, is_large)
+
+
+def _body(session_id: str, is_large: bool) -> None:
+    """Draw what is below the head.
+
+    Args:
+        session_id: The session.
+        is_large: Whether the head is to be seen first. Not where the session was seen before: what is open in the
+            waterfall stays so.
+    """
+    if is_large and not later.is_due("timeline_body", session_id, _SKELETON_PX):
+        return
+    found, live = _enter(session_id)
     if not found.exchanges:
         st.info("Nothing was said in this session yet." if live.is_running else "Nothing was said in this session.")
     _panes(found, live)
     timeline_below.draw()
+
+
+def _enter(session_id: str) -> tuple[Timeline, Live]:
+    """Read a session that is there, and begin to follow it."""
+    found = data.load(timeline.timeline, session_id)
+    if found is None:  # the tab reads another revision by now, and the session is gone
+        st.rerun(scope="app")
+    return found, timeline_live.enter(found)
 
 
 def _panes(found: Timeline, live: Live) -> None:
@@ -143,7 +172,7 @@ def _growth(live: Live, exchange_id: str | None) -> trace_viewer.Growth | None:
         if live.growth
         else None
     )
-    if exchange_id is None or not timeline_payload.is_partial(live.marker):
+    if exchange_id is None or not timeline_payload.is_partial(live.drawn):
         return grown
     of = (live.seen, live.serial, exchange_id)
     known, serial, events = st.session_state.get(_EVENTS, (None, 0, None))
@@ -163,6 +192,6 @@ def _pieces(live: Live, opened: Opened) -> list[trace_viewer.PieceRow]:
         rows = data.ask(transcript.transcript, opened["exchange"])
         whole = {trace_id: data.ask(transcript.piece, trace_id) for trace_id in opened["show_all"]}
         rows = [whole.get(row.trace_id) or row for row in rows]
-        pieces = timeline_payload.pieces(rows, live.marker.origin_at)
+        pieces = timeline_payload.pieces(rows, live.drawn.origin_at)
         st.session_state[_PIECES] = (of, pieces)
     return pieces

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 _TICK_S = 15.0
-_MOST_AT_ONCE = 2_000  # events; the figures of more come after the page
+MOST_AT_ONCE = 2_000  # events; the figures of more come after the page
 _SKELETON_PX = 1_500  # of all figures
 _FIGURES, _SESSIONS, _WASTE = "Figures", "Sessions", "Loops and waste"
 _Found = tuple[SessionFigures | None, SessionDetail | None, list[SessionModel]]
@@ -63,8 +63,8 @@ def _tick() -> None:
 
 def _figures(live: Live) -> None:
     """Draw charts and tables of the session itself. Of a large one they take longer than all else on the page."""
-    is_large = live.marker.event_count > _MOST_AT_ONCE
-    if is_large and not later.is_due("timeline_figures", f"{live.session_id} {live.version}", _SKELETON_PX):
+    is_large = live.drawn.event_count > MOST_AT_ONCE
+    if is_large and not later.is_due("timeline_figures", live.session_id, _SKELETON_PX):
         return
     found, detail, models = timeline_live.read("figures", live, lambda: _read(live.session_id))
     if found is None or detail is None:  # it was deleted from the index meanwhile

@@ -29,7 +29,7 @@ class Live:
     Attributes:
         session_id: What it shows.
         version: Revision that the viewer was drawn at.
-        marker: What the viewer got then.
+        marker: What the viewer got then. None: it is not drawn yet.
         head: The newest known head of the session.
         sessions: The newest known sessions of its tree.
         numbers: Number of each of its own exchanges, by id.
@@ -43,7 +43,7 @@ class Live:
 
     session_id: str
     version: str
-    marker: Marker
+    marker: Marker | None
     head: SessionHead
     sessions: list[TracedSession]
     numbers: dict[str, int]
@@ -55,31 +55,29 @@ class Live:
     reported_at: float
 
     @property
+    def drawn(self) -> Marker:
+        """Return what the viewer got, once it is drawn."""
+        assert self.marker is not None, "the viewer is not drawn yet"
+        return self.marker
+
+    @property
     def is_running(self) -> bool:
         """Tell whether the session still works."""
         return self.head.is_running(data.now())
 
 
+def expect(head: SessionHead) -> None:
+    """Begin with a session of which only the head is known yet, unless it is followed already."""
+    if not _is_followed(head.session_id):
+        st.session_state[_LIVE] = _begun(head, None, [], [], waste.NOTHING)
+
+
 def enter(found: Timeline) -> Live:
     """Begin to follow a session at the pinned revision, unless that was done before."""
-    version = data.version()
     known = current()
-    if known and (known.session_id, known.version) == (found.head.session_id, version):
+    if known and _is_followed(found.head.session_id):
         return known
-    begun = Live(
-        session_id=found.head.session_id,
-        version=version,
-        marker=found.marker,
-        head=found.head,
-        sessions=found.sessions,
-        numbers=_numbers(found.exchanges),
-        seen=version,
-        growth=None,
-        serial=0,
-        report=found.report,
-        reported=version,
-        reported_at=time.monotonic(),
-    )
+    begun = _begun(found.head, found.marker, found.sessions, found.exchanges, found.report)
     st.session_state[_LIVE] = begun
     return begun
 
@@ -139,8 +137,41 @@ def tick_s(live: Live, slowest: float = TICK_RUNNING_S) -> float:
     return slowest if live.is_running else TICK_FOLLOWED_S
 
 
+def _is_followed(session_id: str) -> bool:
+    """Tell whether the viewer shows a session at the pinned revision."""
+    known, version = current(), data.version()
+    return known is not None and known.marker is not None and (known.session_id, known.version) == (session_id, version)
+
+
+def _begun(
+    head: SessionHead,
+    marker: Marker | None,
+    sessions: list[TracedSession],
+    exchanges: Sequence[TracedExchange],
+    report: WasteReport,
+) -> Live:
+    """Make what a tab knows at first."""
+    version = data.version()
+    return Live(
+        session_id=head.session_id,
+        version=version,
+        marker=marker,
+        head=head,
+        sessions=sessions,
+        numbers=_numbers(exchanges),
+        seen=version,
+        growth=None,
+        serial=0,
+        report=report,
+        reported=version,
+        reported_at=time.monotonic(),
+    )
+
+
 def _grown(known: Live, newest: str) -> Live:
     """Read what came since the viewer was drawn."""
+    if known.marker is None:
+        return replace(known, seen=newest)
     growth = data.ask(timeline.events_since, known.marker)
     if growth is None:
         return replace(known, seen=newest)

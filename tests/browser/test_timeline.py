@@ -11,6 +11,7 @@ import pytest
 from playwright.sync_api import Browser, Dialog, Locator, Page, expect
 
 from indexer.published import IndexReader
+from pages.ui import timeline
 from queries import sessions
 from queries.period import Scope
 from tests.browser import running
@@ -436,3 +437,29 @@ def test_timeline_session_that_is_not_indexed_yet_appears(browser: Browser, grow
         growing.add(session("ses_2", created=NOW_MS), user("msg_2u", "ses_2", created=NOW_MS))
 
         expect(heading(visit)).to_have_text("Title of ses_2")
+
+
+# --- Very long sessions ---------------------------------------------------------------------------------------------
+
+
+def test_timeline_large_session_follows_its_head(browser: Browser, tmp_path: Path) -> None:
+    """A link to an event of it opens that event, and figures come without a click; also when it is opened again."""
+    calls = [
+        part(f"prt_{number:04}", "tool", tool="bash", callID=f"call_{number}", state={"status": "completed"})
+        for number in range(timeline.MOST_AT_ONCE + 1)
+    ]
+    write_json_tree(tmp_path / "opencode", [project(), session(), user(), assistant(), *calls])
+    index = tmp_path / "index.duckdb"
+    running.indexer("bulk", "--data", str(tmp_path / "opencode"), "--db", str(index))
+    with running.dashboard(index) as base, visiting(browser, base) as visit:
+        visit.open("/timeline?session=ses_1&part=prt_1500")
+        ready(visit)
+
+        expect(chosen(visit.page)).to_have_count(1)
+        visit.page.get_by_text("Slowest tools").first.wait_for()
+        visit.page.reload()
+        ready(visit)
+        visit.page.get_by_text("Slowest tools").first.wait_for()
+        assert "part=prt_1500" in visit.page.url
+        assert not visit.has_exception()
+        assert visit.errors == []

@@ -11,7 +11,8 @@ import pyarrow as pa
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from pages.ui import timeline_head, timeline_live, timeline_payload
+from pages.ui import timeline as timeline_page
+from pages.ui import timeline_below, timeline_head, timeline_live, timeline_payload
 from queries import sessions, timeline, waste
 from queries.period import Scope
 from queries.session_figures import TimeSplit
@@ -463,6 +464,25 @@ def test_timeline_of_too_many_events_sends_those_of_the_open_exchange(
     assert drawn["exchanges"]["id"].to_pylist() == ["msg_1u", "msg_3u"]
     assert (growth["version"], growth["serial"]) == (drawn["version"], 1)
     assert [(event["id"], event["exchange_id"]) for event in growth["events"]] == [("prt_2", "msg_3u")]
+
+
+def test_page_large_session_shows_its_head_first(open_app: OpenApp, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What takes longer comes when the browser asks for it, and stays."""
+    monkeypatch.setattr(timeline_page, "MOST_AT_ONCE", 0)
+    monkeypatch.setattr(timeline_below, "MOST_AT_ONCE", 0)
+
+    app = open_app(session(), user(), assistant(cost=0.5), tool("prt_1"), page="timeline", session="ses_1")
+
+    assert headline(app)["Cost"] == "$0.50"
+    assert [each.proto.component_name for each in app.get("bidi_component")][-1] == "later"
+    app.session_state["later_timeline_body"] = "ses_1"
+    app.run()
+    assert payload(app, "trace_viewer")["events"].num_rows == 1
+    assert not [each for each in app.dataframe if "Asked" in each.value]
+    app.session_state["later_timeline_figures"] = "ses_1"
+    app.run()
+    assert table(app, "Asked")["Number"].tolist() == [1]
+    assert not app.exception
 
 
 # --- Loops and waste ------------------------------------------------------------------------------------------------

@@ -22,13 +22,16 @@ from queries.timeline import (
     LOOP,
     UNKNOWN_TIMES,
     Growth,
+    Preview,
     Timeline,
     TracedExchange,
     TracedSession,
     events_of,
     events_since,
+    preview,
     timeline,
 )
+from queries.waste import waste
 from tests.builders import (
     START_MS,
     Doc,
@@ -275,6 +278,25 @@ def test_timeline_real_sessions_have_no_clock_that_went_backwards(every_timeline
     for found in every_timeline(name):
         assert not any(event["flags"] & CLOCK_BACKWARDS for event in rows(found))
         assert all(event["start_ms"] is None or event["start_ms"] >= 0 for event in rows(found))
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_timeline_real_preview_and_report_are_of_the_same_session(
+    real_index: RealIndex, every_timeline: EveryTimeline, name: str
+) -> None:
+    """What is said before a session is read, and what was spent for nothing in it."""
+    con = real_index(name)
+
+    for found in every_timeline(name):
+        assert preview(con, found.head.session_id) == Preview(found.head, found.event_count)
+        assert found.report == waste(con, found.head.session_id)
+
+
+def test_preview_unknown_session_is_none(open_index: OpenIndex) -> None:
+    """There is nothing to say of it."""
+    con = open_index(session())
+
+    assert preview(con, "ses_gone") is None
 
 
 def test_timeline_unknown_session_is_none(open_index: OpenIndex) -> None:
