@@ -36,8 +36,9 @@ Answer = TypeVar("Answer")
 Query = Callable[Concatenate[duckdb.DuckDBPyConnection, Asked], Answer]
 
 FOLLOW_S = 5
-# Each pinned revision is a database of its own, in memory and on disk.
-_MAX_PINNED = 4
+# Each pinned revision is a database of its own, on disk and in memory: 70 MB once a text was looked for in 150,000
+# parts. A tab whose revision had to go reads the newest one at its next run, as others are likely to do.
+_MAX_PINNED = 2
 _PINNED_S = 180.0  # browsers run the timers of a hidden tab once a minute
 _EPOCH = datetime(1970, 1, 1)
 _PIN = "pinned_snapshot"
