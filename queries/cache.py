@@ -289,6 +289,8 @@ _COLLAPSED = f"""
     )
 """
 
+_DEAREST = "bill_list_usd DESC NULLS LAST, lost_tokens DESC, created_at DESC NULLS LAST, request_id"
+
 # What both answers are told from: each would need the same chain of requests, which is what takes the time. A request
 # is the step of the timeline that began last before it ended; else its message has one. `CHAINED` precedes.
 COLLAPSES = f"""
@@ -300,11 +302,8 @@ COLLAPSES = f"""
         FROM collapsed GROUP BY cause
     ),
     listed AS (
-        SELECT *, row_number() OVER (
-            ORDER BY bill_list_usd DESC NULLS LAST, lost_tokens DESC, created_at DESC NULLS LAST, request_id
-        ) AS place
-        FROM collapsed
-        QUALIFY place <= $limit::BIGINT OR $limit::BIGINT IS NULL
+        SELECT *, row_number() OVER (ORDER BY {_DEAREST}) AS place
+        FROM (SELECT * FROM collapsed ORDER BY {_DEAREST} LIMIT $limit::BIGINT)
     ),
     traces AS (
         SELECT request_id, any_value(exchange_id) AS exchange_id,

@@ -15,8 +15,10 @@ from queries.code_changes import (
     NO_REPOSITORY,
     OTHER_CHECKOUT,
     WORKTREE,
+    CodeChanges,
     DirectoryChanges,
     ProjectChanges,
+    code_changes,
     directory_changes,
     project_changes,
 )
@@ -130,6 +132,19 @@ def test_project_changes_real_work_of_two_generations_is_alike(
         name: new[name] for name in ("shop-api", "Prüfstand ☃ 測試")
     }
     assert new["shop-api"] == (40, 2, 23)
+
+
+@pytest.mark.parametrize("name", DATA_SETS)
+def test_code_changes_real_answers_are_those_of_both_queries(
+    real_index: Callable[[str], duckdb.DuckDBPyConnection], name: str
+) -> None:
+    """And every directory is in its project once."""
+    con = real_index(name)
+
+    found = code_changes(con, Scope())
+
+    assert found == CodeChanges(project_changes(con, Scope()), directory_changes(con, Scope()))
+    assert sum(row.sessions for row in found.projects) == sum(row.sessions for row in found.directories)
 
 
 def test_project_changes_child_sessions_and_forks_count_no_line_twice(open_index: OpenIndex) -> None:
