@@ -362,7 +362,7 @@ def ask(query: Query[Asked, Answer], *args: Asked.args, **kwargs: Asked.kwargs) 
 
 
 def share(query: Query[Asked, Answer], *args: Asked.args, **kwargs: Asked.kwargs) -> Answer:
-    """Run a query as `ask` does, but from the cache if another tab, or the one before, asked the same of it."""
+    """Run a query as `ask` does, once for all tabs and runs that ask the same of the same revision."""
     snapshot = _newest()
     return _asked(snapshot.key, lambda: snapshot, query, *args, **kwargs)
 
