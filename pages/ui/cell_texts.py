@@ -37,17 +37,11 @@ class _Worded(pd.DataFrame):
         if dtype is not str:
             return super().astype(dtype, *args, **kwargs)
         formats = self._styler._display_funcs
-        return pd.DataFrame(
-            {
-                column: pd.Series(
-                    [str(formats[row, place](value)) for row, value in enumerate(self.iloc[:, place])],
-                    index=self.index,
-                    dtype="str",
-                )
-                for place, column in enumerate(self.columns)
-            },
-            index=self.index,
-        )
+        texts = {
+            column: [str(formats[row, place](value)) for row, value in enumerate(self.iloc[:, place])]
+            for place, column in enumerate(self.columns)
+        }
+        return pd.DataFrame(texts, index=self.index, dtype="str")
 
 
 def _no_markup(*_: object) -> dict[str, Any]:
