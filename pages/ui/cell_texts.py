@@ -1,7 +1,7 @@
 """The texts of a table's cells, without pandas' detour by markup.
 
-To show a Styler, Streamlit lets pandas lay every cell out as HTML, and picks the texts out of that again: of a table of
-20 rows that takes 7 ms, of one of 1,200 rows 90 ms. Here the texts are handed over as they are (1 and 12 ms).
+To show a Styler, Streamlit lets pandas lay every cell out as HTML, and picks the texts out of that again: for 12
+columns of 20 rows that takes 10 ms, of 100 rows 16. Here the texts are handed over as they are (3 and 5 ms).
 """
 
 from typing import Any
