@@ -405,7 +405,7 @@ class Database:
             return
         columns = ", ".join(quoted_name(key) for key in keys)
         stale = f"(SELECT {columns} FROM incoming)"
-        is_text = incoming.schema.field(keys[0]).type == pyarrow.string()
+        is_text = str(incoming.schema.field(keys[0]).type) == "string"
         if len(keys) == 1 and is_text and incoming.num_rows <= _FEW_ROWS:  # an index finds constants alone
             stale = sql.texts(incoming.column(keys[0]).to_pylist())
         self.con.execute(f"DELETE FROM {quoted_name(table)} WHERE ({columns}) IN {stale}")

@@ -1,12 +1,15 @@
 """The SQL of a scope: one text that every query starts with, so that all pages narrow alike."""
 
 import re
+from typing import TYPE_CHECKING
 
 import duckdb
-import pyarrow
 
 from queries.period import Scope
 from queries.rows import KNOWN_HITS
+
+if TYPE_CHECKING:  # a report in the terminal is quicker without
+    import pyarrow
 
 
 def _if_set(filter_name: str, is_unset: str, condition: str) -> str:
@@ -109,7 +112,7 @@ def step_at(local_time: str) -> str:
     return f"(date_trunc($step, {local_time} - {shift}) + {shift})::TIMESTAMP"
 
 
-def hits(con: duckdb.DuckDBPyConnection, text: str) -> pyarrow.Table:
+def hits(con: duckdb.DuckDBPyConnection, text: str) -> "pyarrow.Table":
     """Look a text up, once for all queries of a page: to look is most of what each of them takes.
 
     Args:

@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
-import pyarrow
+if TYPE_CHECKING:  # a report in the terminal is quicker without
+    import pyarrow
 
 PRESETS = ("24h", "7d", "30d", "90d", "all")
 _QUARTER = timedelta(minutes=15)  # what the index adds usage up by: every offset of a time zone is a multiple of it
@@ -52,7 +54,7 @@ class Scope:
     text: str = ""
     first_weekday: int = 0
     session_id: str = ""
-    hits: pyarrow.Table | None = field(default=None, compare=False, repr=False)
+    hits: "pyarrow.Table | None" = field(default=None, compare=False, repr=False)
 
     @property
     def is_narrow(self) -> bool:
