@@ -410,7 +410,8 @@ def _stored(con: duckdb.DuckDBPyConnection, row_type: type[RowType], part_ids: C
 
 def _with_texts(parts: Iterable[PartRow], bodies: Iterable[PartBodyRow]) -> dict[str, PartVersion]:
     """Put every part beside a hash of its text, by id."""
-    texts = {body.part_id: hash(body) for body in bodies}
+    # what is searched of a text follows from it and its part, and is stored in lower case
+    texts = {body.part_id: hash((body.session_id, body.text, body.input, body.output)) for body in bodies}
     return {part.part_id: (part, texts.get(part.part_id)) for part in parts}
 
 
