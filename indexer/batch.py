@@ -28,8 +28,8 @@ if TYPE_CHECKING:  # loaded where something is written: a start with nothing to 
     import pyarrow
 
 # Some forty statements write a batch, whatever is in it: half the rows and texts in one took a quarter longer in all.
-MAX_ROWS = 20_000
-MAX_TEXT_BYTES = 32_000_000
+MAX_ROWS = 16_000
+MAX_TEXT_BYTES = 24_000_000
 _FEW_PARTS = 200  # that are looked up one by one
 
 KEPT = "The version read before is kept; it is read again when it changes, and at the next start."

@@ -45,7 +45,7 @@ _LONGEST_WAL_BYTES = 16 << 20  # what is shipped at most, while a new base would
 # Between two publications of bulk. What is not checkpointed is spilt to disk beyond the memory limit, and each
 # checkpoint rewrites the row group that is still filling.
 _HUGE_WAL_BYTES = 256 << 20
-_MOST_UNLOGGED_COMMITS = 8  # of up to 32 MB of text
+_MOST_UNLOGGED_COMMITS = 10  # of up to 24 MB of text
 _KEPT_REVISIONS = 3
 _KEPT_S = 10.0
 _KEPT_WITH_TEXTS_S = 1.0  # while deleted texts wait: as long as a reader takes to open one

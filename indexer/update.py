@@ -42,7 +42,7 @@ log = logging.getLogger(__name__)
 MESSAGES_PER_READ = 100
 MESSAGES_FOR_PROCESSES = 2_000  # from which on it pays to start other processes
 SESSIONS_FIRST = 1_000  # messages from which on sessions are written before them; each write derives them anew
-BATCHES_AHEAD = 1  # read while one is written; each holds up to 16 MB of text
+BATCHES_AHEAD = 1  # read while one is written; each holds up to 24 MB of text
 
 ProjectOrSession = TypeVar("ProjectOrSession", ProjectRow, SessionRow)
 
