@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -28,7 +29,7 @@ class Cost:
 
     Attributes:
         seconds: From its start to its end.
-        peak_mb: Most memory that was resident (VmHWM).
+        peak_mb: Most memory that was resident (VmHWM), the processes that it started included.
     """
 
     seconds: float
@@ -53,7 +54,7 @@ def run(command: Sequence[str | Path], log: Path) -> Cost:
     try:
         ended.register(descriptor, select.POLLIN)
         while not ended.poll(_LOOK_S * 1_000):
-            peak = max(peak, peak_mb(process.pid))
+            peak = max(peak, peak_mb(process.pid) + sum(map(peak_mb, _children(process.pid))))
         seconds = time.monotonic() - started
     finally:
         os.close(descriptor)
@@ -69,9 +70,26 @@ def output_of(command: Sequence[str | Path]) -> str:
 
 def peak_mb(pid: int) -> float:
     """Return the most memory that was ever resident in a process, 0 if it has ended."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except FileNotFoundError:
+        return 0.0
     found = [line.split()[1] for line in lines if line.startswith("VmHWM:")]
     return int(found[0]) / 1_024 if found else 0.0
+
+
+def _children(pid: int) -> list[int]:
+    """List the processes that a process started and that run now; not those that are no program of their own yet."""
+    found = []
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        with suppress(OSError):  # it has ended
+            found += [child for child in map(int, task.read_text().split()) if _program(child) != _program(pid)]
+    return found
+
+
+def _program(pid: int) -> bytes:
+    """Return the command line of a process."""
+    return Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
 class Following:
