@@ -122,11 +122,7 @@ def write_batch(database: Database, batch: Batch, now: EpochMs) -> bool:
         stale.sessions.update(_leave_out_twins(batch, held, now))
         _price(database, batch)
         held = _leave_out_same(database, batch, held)
-        if (
-            stale.is_regrouped
-            or any(part.is_delegating for part in held)
-            or any(p.child_session_id for p in batch.parts)
-        ):
+        if stale.is_regrouped or _is_delegating(batch, held):
             database.hot.trees.clear()
         replace_table_rows(database, ProjectRow, batch.projects)
         replace_table_rows(database, SessionRow, batch.sessions)
