@@ -129,7 +129,7 @@ def load(query: Query[Asked, Answer], *args: Asked.args, **kwargs: Asked.kwargs)
     Returns:
         The answer, from the cache if this revision was asked the same before.
     """
-    return _asked(_key(), _pinned, query, *args, **kwargs)
+    return _asked(query, _key(), _pinned, *args, **kwargs)
 
 
 def source(query: Query[Asked, Answer], *args: Asked.args, **kwargs: Asked.kwargs) -> Callable[[], Answer]:
@@ -342,7 +342,7 @@ def latest(query: Query[[], Answer]) -> Answer:
         snapshot = _index().newest(wait=False)
     except IndexUnavailable:
         st.rerun(scope="app")  # it says what is wrong
-    return _asked(snapshot.key, lambda: snapshot, query)
+    return _asked(query, snapshot.key, lambda: snapshot)
 
 
 def version() -> str:
@@ -364,7 +364,7 @@ def ask(query: Query[Asked, Answer], *args: Asked.args, **kwargs: Asked.kwargs) 
 def share(query: Query[Asked, Answer], *args: Asked.args, **kwargs: Asked.kwargs) -> Answer:
     """Run a query as `ask` does, once for all tabs and runs that ask the same of the same revision."""
     snapshot = _newest()
-    return _asked(snapshot.key, lambda: snapshot, query, *args, **kwargs)
+    return _asked(query, snapshot.key, lambda: snapshot, *args, **kwargs)
 
 
 def _newest() -> Snapshot:
@@ -456,9 +456,9 @@ def _open_index(path: Path) -> _Index:
 
 
 def _asked(
+    query: Query[Asked, Answer],
     key: str,
     snapshot: Callable[[], Snapshot],
-    query: Query[Asked, Answer],
     *args: Asked.args,
     **kwargs: Asked.kwargs,
 ) -> Answer:
@@ -469,7 +469,7 @@ def _asked(
     def ask() -> Answer:
         """Look up the text of a scope, once for all queries on this revision, and run the query."""
         given: tuple[Any, ...] = tuple(
-            replace(each, hits=_asked(key, snapshot, narrow.hits, each.text))
+            replace(each, hits=_asked(narrow.hits, key, snapshot, each.text))
             if isinstance(each, Scope) and each.text
             else each
             for each in args
