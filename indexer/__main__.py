@@ -5,17 +5,16 @@ import gc
 import json
 import logging
 import os
-import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.abc import MetaPathFinder
 from pathlib import Path
-from types import FrameType, ModuleType
+from types import ModuleType
 from typing import TYPE_CHECKING, cast
 
-from indexer import settings
+from indexer import interrupts, settings
 from indexer.arguments import INTERRUPTED, Parser, ending_quietly, number
 from indexer.duckdb_file import SCHEMA_VERSION
 from indexer.exceptions import AnotherIndexerRuns, IndexUnavailable, SettingsInvalid
@@ -53,7 +52,7 @@ def bulk(data: list[Path] | None, db: Path | None, sample: bool, verbose: bool) 
     from indexer import service
 
     _configure_log(verbose)
-    _stop_on_signals()
+    interrupts.stop_on_signals()
     gc.set_threshold(_COLLECT_AFTER)
     folders, excluded = _folders(data), _excluded(sample)
     try:
@@ -70,7 +69,7 @@ def run(data: list[Path] | None, db: Path | None, sample: bool, verbose: bool) -
     from indexer import service
 
     _configure_log(verbose)
-    _stop_on_signals()
+    interrupts.stop_on_signals()
     gc.set_threshold(_COLLECT_AFTER)
     folders, excluded = _folders(data), _excluded(sample)
 
@@ -164,7 +163,7 @@ def backfill(db: Path | None, verbose: bool) -> None:
     from indexer import backfill as filling
 
     _configure_log(verbose)
-    _stop_on_signals()
+    interrupts.stop_on_signals()
     with _explained(), _open_existing(db) as (database, publisher):
         try:
             database.migrate()
@@ -195,7 +194,7 @@ def benchmark(db: Path | None, rows: int | None, runs: int, as_json: bool, verbo
     from indexer.benchmarks.generated import LEAST_PARTS
 
     _configure_log(verbose, normally=logging.WARNING)
-    _stop_on_signals()
+    interrupts.stop_on_signals()
     if rows is not None and rows < LEAST_PARTS:
         raise argparse.ArgumentTypeError(f"--rows must be at least {LEAST_PARTS}")
     index = settings.index_path(db)
@@ -393,20 +392,6 @@ def _logged_progress() -> Callable[[int, int], None]:
             log.info("%d of %d messages", done, total)
 
     return report
-
-
-def _stop_on_signals() -> None:
-    """Make SIGTERM end the process as Ctrl-C does, with everything closed in order.
-
-    Ctrl-C is set, too: a shell without job control starts its background processes with it ignored.
-    """
-
-    def interrupt(signum: int, frame: FrameType | None) -> None:
-        """Raise what Ctrl-C raises."""
-        raise KeyboardInterrupt
-
-    for ending in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(ending, interrupt)
 
 
 def _configure_log(verbose: bool, normally: int = logging.INFO) -> None:

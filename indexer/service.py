@@ -9,7 +9,7 @@ from pathlib import Path
 
 import duckdb
 
-from indexer import bulk_loader, kept_spend
+from indexer import bulk_loader, interrupts, kept_spend
 from indexer.activity import Activity, write_activity
 from indexer.benchmarks import results as benchmark_results
 from indexer.bulk_loader import BulkResult, Progress
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 RETRY_LEAST_S = 5.0  # after the index could not be written
 RETRY_MOST_S = 60.0
-_LOOK_S = 3_600.0
+_LOOK_S = 1.0  # between two looks whether to stop
 
 OpenIndex = Callable[[], AbstractContextManager[tuple[Database, Publisher]]]
 ShowProgress = Callable[[], AbstractContextManager[Progress]]
@@ -52,10 +52,11 @@ def read_once(database: Database, publisher: Publisher, folders: Sequence[Path],
     reporter = Reporter(database, publisher)
     reporter.start()
     try:
-        result = bulk_loader.load(database, publisher, find_sources(folders), reporter.counted(progress))
-        sync.release_bulk_lock()
-        kept_spend.save(database.con, database.path)
-        publisher.compact_if_due(is_idle=True)
+        with interrupts.told():
+            result = bulk_loader.load(database, publisher, find_sources(folders), reporter.counted(progress))
+            sync.release_bulk_lock()
+            kept_spend.save(database.con, database.path)
+            publisher.compact_if_due(is_idle=True)
     except BaseException as error:
         _end(database, sync, error, is_bulk=sync.is_bulk_phase())
         raise
@@ -88,19 +89,22 @@ def follow(
     follower = Follower(database, publisher, sync, folders)
     is_bulk = True
     try:
-        follower.start()  # it notices what changes from now on, and waits for the end of the pass
-        with show_progress() as progress:
-            result = bulk_loader.load(
-                database, publisher, find_sources(folders), follower.reporter.counted(progress), is_trusting=True
-            )
-        on_ready(result)
-        publisher.compact_if_due(is_idle=True)  # a first load leaves a third of the file unused; later it would disturb
-        unread = ", but for sources that could not be read" if result.problems else ""
-        sync.release_bulk_lock(REAL_TIME, f"everything is read{unread}; following changes")
-        is_bulk = False
-        while not follower.wait(_LOOK_S):
-            pass
-        raise follower.failure or AssertionError("it ends by itself only when something fails")
+        with interrupts.told():
+            follower.start()  # it notices what changes from now on, and waits for the end of the pass
+            with show_progress() as progress:
+                result = bulk_loader.load(
+                    database, publisher, find_sources(folders), follower.reporter.counted(progress), is_trusting=True
+                )
+            on_ready(result)
+            publisher.compact_if_due(
+                is_idle=True
+            )  # a first load leaves a third of the file unused; later it would disturb
+            unread = ", but for sources that could not be read" if result.problems else ""
+            sync.release_bulk_lock(REAL_TIME, f"everything is read{unread}; following changes")
+            is_bulk = False
+            while not follower.wait(_LOOK_S):
+                interrupts.check()
+            raise follower.failure or AssertionError("it ends by itself only when something fails")
     except BaseException as error:
         follower.stop()
         _end(database, sync, error, is_bulk=is_bulk)

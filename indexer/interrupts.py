@@ -1,0 +1,46 @@
+"""Ctrl-C and SIGTERM, also while DuckDB computes: what a handler raises then ends only the query, or gets lost."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+_asked = threading.Event()
+
+
+def stop_on_signals() -> None:
+    """Make SIGTERM end the process as Ctrl-C does, with everything closed in order.
+
+    Ctrl-C is set, too: a shell without job control starts its background processes with it ignored.
+    """
+    _asked.clear()
+
+    def interrupt(signum: int, frame: FrameType | None) -> None:
+        """Raise what Ctrl-C raises, and remember it."""
+        _asked.set()
+        raise KeyboardInterrupt
+
+    for ending in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(ending, interrupt)
+
+
+def check() -> None:
+    """Stop here, if that was asked for and did not get through. To be called now and then in the main thread.
+
+    Raises:
+        KeyboardInterrupt: So it is.
+    """
+    if _asked.is_set():
+        raise KeyboardInterrupt
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Let a query that ended because it was asked to stop be what it is: an interrupt, not a failure."""
+    try:
+        yield
+    except RuntimeError as error:
+        if _asked.is_set():
+            raise KeyboardInterrupt from error
+        raise

@@ -1,0 +1,71 @@
+"""Stopping by Ctrl-C or SIGTERM, whatever the process does at that moment."""
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from indexer import interrupts
+from tests.builders import project, session, user, write_json_tree
+from tests.stress.running import ROOT
+
+ENDINGS = (signal.SIGINT, signal.SIGTERM)
+
+
+@pytest.fixture(autouse=True)
+def own_handlers() -> Iterator[None]:
+    """Set the handlers, and those of before afterwards."""
+    before = {number: signal.getsignal(number) for number in ENDINGS}
+    interrupts.stop_on_signals()
+    yield
+    interrupts.stop_on_signals()  # forgets that it was asked
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def test_check_nobody_asked_goes_on() -> None:
+    """It is called all the time."""
+    interrupts.check()
+
+
+@pytest.mark.parametrize("number", ENDINGS)
+def test_check_interrupt_that_did_not_get_through_stops_later(number: signal.Signals) -> None:
+    """What the handler raised may be dropped by whoever was at work."""
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(number)
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupts.check()
+
+
+def test_told_query_that_was_interrupted_is_an_interrupt() -> None:
+    """DuckDB raises an error of its own in the place of what the handler raised."""
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGTERM)
+
+    with pytest.raises(KeyboardInterrupt), interrupts.told():
+        raise RuntimeError("Query interrupted")
+
+
+def test_told_failure_that_nobody_asked_for_stays_one() -> None:
+    """Only who was asked to stop takes a failure for that."""
+    with pytest.raises(RuntimeError, match="broken"), interrupts.told():
+        raise RuntimeError("broken")
+
+
+@pytest.mark.parametrize("attempt", range(3))
+def test_run_stopped_while_it_says_that_it_follows_ends_in_order(attempt: int, tmp_path: Path) -> None:
+    """At that moment it commits and publishes: the signal arrives inside a query, or between two."""
+    data_dir = write_json_tree(tmp_path / "opencode", [project(), session(), user("msg_1")])
+    command = [sys.executable, "-m", "indexer", "run", "--data", str(data_dir), "--db", str(tmp_path / "a.duckdb")]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        said = next(line for line in process.stderr if "phase real-time" in line)
+
+        process.send_signal(signal.SIGTERM)
+        rest = process.stderr.read()
+
+    assert (process.returncode, "Traceback" in rest) == (0, False), said + rest
