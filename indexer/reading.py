@@ -90,13 +90,16 @@ class FoundMessage:
 FoundMessages = dict[str, list[FoundMessage]]
 
 
-def parse_copies(copies: Mapping[str, Sequence[tuple[Place, MessageDocuments]]], versions: Versions) -> FoundMessages:
+def parse_copies(read: Iterable[tuple[Place, MessageDocuments]], versions: Versions) -> FoundMessages:
     """Parse every copy of some messages.
 
     Args:
-        copies: Message id to its documents in each storage that has it.
+        read: Their documents in each storage that has them, newest generation first in each data folder.
         versions: What the index has; a message that is left out here is parsed in any case.
     """
+    copies: dict[str, list[tuple[Place, MessageDocuments]]] = {}
+    for place, documents in read:
+        copies.setdefault(documents.message_id, []).append((place, documents))
     return {message_id: _parse(found, versions.get(message_id)) for message_id, found in copies.items()}
 
 
@@ -229,8 +232,5 @@ def _end_with_parent() -> None:
 
 def _read(ids: Ids, versions: Versions) -> FoundMessages:
     """Read and parse a chunk in a process of its own."""
-    copies: dict[str, list[tuple[Place, MessageDocuments]]] = {}
-    for place, source in _SOURCES:
-        for documents in source.messages(ids, place.source_id):
-            copies.setdefault(documents.message_id, []).append((place, documents))
-    return parse_copies(copies, versions)
+    read = ((place, documents) for place, source in _SOURCES for documents in source.messages(ids, place.source_id))
+    return parse_copies(read, versions)

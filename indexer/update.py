@@ -26,7 +26,6 @@ from indexer.reading import (
     FoundMessage,
     FoundMessages,
     Ids,
-    Place,
     ReadingProcesses,
     Versions,
     parse_copies,
@@ -96,9 +95,8 @@ def apply(
     # nothing is remembered in a full pass, which names them all
     by_name = changes.messages.keys() if listings or database.hot.listings else set[str]()
     update = _Update(database, storages, named, may_postpone=may_postpone)
-    batches: Iterator[Batch] = update.batches()
-    if len(named.messages) > MESSAGES_PER_READ:
-        batches = _read_ahead(update.batches())
+    coming = update.batches()
+    batches = _read_ahead(coming) if len(named.messages) > MESSAGES_PER_READ else coming
     done = Applied()
     written, gone = dict[str, str](), set[str]()
     for batch in batches:
@@ -379,12 +377,10 @@ class _Update:
             except SourceUnusable as error:
                 storage.lose(error)
                 self._held_messages |= held_by_lost(self._database, [storage], "message", self._changes.messages)
-        copies: dict[str, list[tuple[Place, MessageDocuments]]] = {}
-        for storage, found in read:  # the places after all was read: what is lost on the way counts for all
-            place = storage.place(self._held_messages)
-            for documents in found:
-                copies.setdefault(documents.message_id, []).append((place, documents))
-        return parse_copies(copies, self._versions(message_ids))
+        # the places after all was read: what is lost on the way counts for all
+        places = [(storage.place(self._held_messages), found) for storage, found in read]
+        pairs = ((place, documents) for place, found in places for documents in found)
+        return parse_copies(pairs, self._versions(message_ids))
 
     def _versions(self, message_ids: Iterable[str]) -> Versions:
         """Tell which versions of messages need not be parsed: those that the index has, where nothing failed."""

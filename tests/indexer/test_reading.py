@@ -47,8 +47,7 @@ def chunks(size: int = 10) -> Iterator[tuple[Ids, Versions]]:
 
 def read_here(source: Source) -> FoundMessages:
     """Read all messages in this process."""
-    found = {documents.message_id: [(place(), documents)] for documents in source.messages(MESSAGES, 1)}
-    return parse_copies(found, {})
+    return parse_copies([(place(), documents) for documents in source.messages(MESSAGES, 1)], {})
 
 
 def test_each_messages_of_a_tree_are_those_of_the_main_process(tree: JsonTree) -> None:
