@@ -362,11 +362,24 @@ def _explained() -> Iterator[None]:
 
 @contextmanager
 def _progress(things: str = "messages") -> Iterator[Callable[[int, int], None]]:
-    """Show progress: a bar on a terminal, a line now and then elsewhere.
+    """Show progress: a bar on a terminal, a line now and then elsewhere; stop between two steps if that is asked for.
 
     Args:
         things: What is counted.
     """
+    with interrupts.told(), _shown(things) as show:
+
+        def report(done: int, total: int) -> None:
+            """Show a step."""
+            interrupts.check()
+            show(done, total)
+
+        yield report
+
+
+@contextmanager
+def _shown(things: str) -> Iterator[Callable[[int, int], None]]:
+    """Show progress, of things that are counted."""
     if not sys.stderr.isatty():
         yield _logged_progress()
         return

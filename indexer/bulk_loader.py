@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 
-from indexer import interrupts, prices, update
+from indexer import prices, update
 from indexer.batch import replace_table_rows
 from indexer.database import Database
 from indexer.documents import Document
@@ -108,7 +108,6 @@ def _pass(
     def report(messages: int) -> None:
         """Tell how far the pass is, and show it now and then."""
         nonlocal done
-        interrupts.check()
         done += messages
         progress(min(done, total), total)
         publisher.publish_if_due()

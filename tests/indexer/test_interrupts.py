@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from indexer import __main__ as command_line
 from indexer import interrupts
 from tests.builders import project, session, user, write_json_tree
 from tests.stress.running import ROOT
@@ -54,6 +55,24 @@ def test_told_failure_that_nobody_asked_for_stays_one() -> None:
     """Only who was asked to stop takes a failure for that."""
     with pytest.raises(RuntimeError, match="broken"), interrupts.told():
         raise RuntimeError("broken")
+
+
+def test_progress_interrupt_that_did_not_get_through_stops_at_the_next_step() -> None:
+    """All commands that take long tell how far they are."""
+    with pytest.raises(KeyboardInterrupt), command_line._progress() as show:
+        show(1, 3)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        show(2, 3)
+        pytest.fail("it went on")
+
+
+def test_progress_query_that_was_interrupted_is_an_interrupt() -> None:
+    """Not a failure with a traceback."""
+    with pytest.raises(KeyboardInterrupt), command_line._progress():
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        raise RuntimeError("Query interrupted")
 
 
 @pytest.mark.parametrize("attempt", range(3))
