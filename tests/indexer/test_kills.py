@@ -30,29 +30,31 @@ def test_run_killed_any_moment_next_start_equals_fresh_index(tmp_path: Path, kin
 
 
 @pytest.mark.parametrize(
-    ("said", "hit", "phase"),
+    ("said", "hit", "phase", "is_unlogged"),
     [
-        ("", START, START),
-        ("TKE", START, START),
-        ("TKEB", BULK, BULK),
-        ("TKEBT", TRANSACTION, BULK),
-        ("TKEBTK", TRANSACTION, BULK),
-        ("TKEBTKEC", PUBLICATION, BULK),
-        ("TKEBTKECLYS", BULK, BULK),
-        ("TKEBTKERTKECLY", PUBLICATION, REAL_TIME),
-        ("TKEBTKERTKECLYS", REAL_TIME, REAL_TIME),
+        ("", START, START, False),
+        ("TKE", START, START, False),
+        ("TKEB", BULK, BULK, False),
+        ("TKEBU", BULK, BULK, True),
+        ("TKEBUT", TRANSACTION, BULK, True),
+        ("TKEBT", TRANSACTION, BULK, False),
+        ("TKEBTK", TRANSACTION, BULK, False),
+        ("TKEBUTKEC", PUBLICATION, BULK, True),
+        ("TKEBUTKECLYSV", BULK, BULK, False),
+        ("TKEBTKERTKECLY", PUBLICATION, REAL_TIME, False),
+        ("TKEBTKERTKECLYS", REAL_TIME, REAL_TIME, False),
     ],
 )
-def test_classify_everything_said_names_what_was_hit(said: str, hit: str, phase: str) -> None:
+def test_classify_everything_said_names_what_was_hit(said: str, hit: str, phase: str, is_unlogged: bool) -> None:
     """The last step that was told decides; a step that is over counts as the phase around it."""
     found = kills.classify(list(said))
 
-    assert (found.hit, found.phase) == (hit, phase)
+    assert (found.hit, found.phase, found.is_unlogged) == (hit, phase, is_unlogged)
 
 
 def test_child_letters_are_distinct() -> None:
     """One letter stands for one step."""
     letters = [child.BULK, child.REAL_TIME, child.OPEN, child.COMMIT, child.ENDED]
-    letters += [child.COPIED, child.LINKED, child.POINTED, child.SWAPPED]
+    letters += [child.COPIED, child.LINKED, child.POINTED, child.SWAPPED, child.UNLOGGED, child.LOGGED]
 
     assert len(set(letters)) == len(letters)

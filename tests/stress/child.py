@@ -8,22 +8,24 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from unittest import mock
 
 import duckdb
 
 from indexer import __main__ as command_line
-from indexer import publish
+from indexer import batch, bulk_loader, publish, update
 from indexer.database import Database
 
 PIPE = "STRESS_PIPE"  # number of the descriptor to write to
 HOLD = "STRESS_HOLD"  # letter after which it waits for a moment
+LARGE = "STRESS_LARGE"  # set: every pass is done as a large one
 
 BULK, REAL_TIME = "B", "R"  # the phase is committed
 OPEN, COMMIT, ENDED = "T", "K", "E"  # a transaction is open, is about to commit, has ended
 COPIED, LINKED, POINTED, SWAPPED = "C", "L", "Y", "S"  # WAL copied, base linked, new pointer made, pointer swapped
+UNLOGGED, LOGGED = "U", "V"  # what is written has no WAL from now on, has one again
 IN_TRANSACTION = OPEN + COMMIT
 IN_PUBLICATION = COPIED + LINKED + POINTED
 
@@ -60,6 +62,21 @@ class Announcer:
                     self.say(COMMIT)
             finally:
                 self.say(ENDED)
+
+        return wrapped
+
+    def unlogged(
+        self, original: Callable[[Database], AbstractContextManager[None]]
+    ) -> Callable[[Database], AbstractContextManager[None]]:
+        """Wrap `Database.unlogged`."""
+
+        @contextmanager
+        def wrapped(database: Database) -> Iterator[None]:
+            """Tell when it begins and when it is over."""
+            with original(database):
+                self.say(UNLOGGED)
+                yield
+            self.say(LOGGED)
 
         return wrapped
 
@@ -108,10 +125,25 @@ class Announcer:
         return wrapped
 
 
+@contextmanager
+def every_pass_large() -> Iterator[None]:
+    """Do small passes as large ones are done: without a WAL, read by other processes, in many batches."""
+    with (
+        mock.patch.object(bulk_loader, "_MANY_MESSAGES", 10),
+        mock.patch.object(update, "MESSAGES_FOR_PROCESSES", 10),
+        mock.patch.object(update, "MESSAGES_PER_READ", 10),
+        mock.patch.object(batch, "MAX_ROWS", 60),
+        mock.patch.object(publish, "_MOST_UNLOGGED_COMMITS", 3),
+    ):
+        yield
+
+
 def main(arguments: list[str]) -> None:
     """Run the command line of the indexer."""
     told = Announcer(int(os.environ[PIPE]), os.environ.get(HOLD, ""))
     with (
+        every_pass_large() if os.environ.get(LARGE) else nullcontext(),
+        mock.patch.object(Database, "unlogged", told.unlogged(Database.unlogged)),
         mock.patch.object(Database, "transaction", told.transaction(Database.transaction)),
         mock.patch.object(Database, "set_phase", told.set_phase(Database.set_phase)),
         mock.patch.object(publish, "_copy_wal", told.copy_wal(publish._copy_wal)),

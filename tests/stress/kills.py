@@ -26,7 +26,10 @@ from tests.stress.storage import Author, Rows, Tree, Writing
 
 BULK, TRANSACTION, PUBLICATION, REAL_TIME, START = "bulk", "transaction", "copy to swap", "real time", "start"
 KINDS = (BULK, TRANSACTION, PUBLICATION, REAL_TIME)
-KILLS_PER_LIFE = 25
+KILLS_PER_LIFE, KILLS_PER_LARGE_LIFE = 25, 12
+FIRST_PASS_KILLS = 9  # of those in a large life
+LARGE_EVERY = 2  # lives
+PARTS, LARGE_PARTS = 300, 12_000  # of a storage; the second has enough messages to be read as a large one
 
 # Not `step_count`: parts go before their message, so what was last indexed may have been the message without them.
 _DELETED_ROWS = """
@@ -46,6 +49,8 @@ _STEPS = {
     child.LINKED: "base linked",
     child.POINTED: "pointer made",
     child.SWAPPED: "pointer swapped",
+    child.UNLOGGED: "no WAL from now on",
+    child.LOGGED: "with a WAL again",
 }
 
 Row = tuple[object, ...]
@@ -60,12 +65,14 @@ class Kill:
         where: The last step that the process told, as a letter of `child.py`.
         phase: What the indexer did at large.
         said: How many steps it had told.
+        is_unlogged: It was writing without a WAL.
     """
 
     hit: str
     where: str
     phase: str
     said: int
+    is_unlogged: bool
 
 
 def classify(said: Sequence[str]) -> Kill:
@@ -78,7 +85,8 @@ def classify(said: Sequence[str]) -> Kill:
         hit = TRANSACTION
     elif where and where in child.IN_PUBLICATION:
         hit = PUBLICATION
-    return Kill(hit, where, phase, len(said))
+    logging = [letter for letter in said if letter in (child.UNLOGGED, child.LOGGED)]
+    return Kill(hit, where, phase, len(said), is_unlogged=logging[-1:] == [child.UNLOGGED])
 
 
 class Life:
@@ -89,7 +97,7 @@ class Life:
         checks: How often the index was compared with a fresh one.
     """
 
-    def __init__(self, folder: Path, seed: int, parts: int = 300) -> None:
+    def __init__(self, folder: Path, seed: int, parts: int = PARTS) -> None:
         """Write a small storage of both generations.
 
         Args:
@@ -99,6 +107,7 @@ class Life:
         """
         self.kills: list[Kill] = []
         self.checks = 0
+        self._is_large = parts >= LARGE_PARTS
         self._folder = folder
         self._rng = random.Random(seed)
         self._data = folder / "opencode"
@@ -137,9 +146,12 @@ class Life:
         for _ in range(self._rng.randrange(5, 40)):
             self._author.act()  # nobody follows now: the full pass finds it
         target = self._target(kind)
-        is_in_pass = kind == BULK or (kind != REAL_TIME and self._rng.random() < 0.2)
+        is_first_pass = self._is_large and not self.checks
+        share = 1 if is_first_pass else 0.5 if target.is_large else 0.2
+        is_in_pass = kind == BULK or (kind != REAL_TIME and self._rng.random() < share)
         victim = self._kill_in_pass(target) if is_in_pass else self._kill_while_following(target)
         assert victim.process.returncode == -signal.SIGKILL, f"it ended by itself: see {self._log}"
+        victim.wait_for_helpers()
         hit = classify(victim.said)
         self.kills.append(hit)
         self.watcher.look()
@@ -164,16 +176,17 @@ class Life:
 
     def _target(self, kind: str) -> Target:
         """Say when to kill."""
-        count = self._rng.randrange(1, 7)
+        count, is_large = self._rng.randrange(1, 7), self._rng.random() < 0.5
         if kind == BULK and self._rng.random() < 0.5:
-            return Target(child.BULK, delay_s=self._rng.random() ** 2 * 0.3)
+            longest_s = 4 if self._is_large else 0.5 if is_large else 0.3
+            return Target(child.BULK, delay_s=self._rng.random() ** 2 * longest_s, is_large=is_large)
         if kind == BULK:
-            return Target(child.ENDED, count + 1)
+            return Target(child.ENDED, count + 1, is_large=is_large)
         if kind == TRANSACTION:
-            return Target(child.OPEN, count, self._rng.random() ** 2 * 0.1)
+            return Target(child.OPEN, count, self._rng.random() ** 2 * 0.1, is_large)
         if kind == PUBLICATION:
-            return Target(self._rng.choice(child.IN_PUBLICATION), count)
-        return Target(child.SWAPPED, count, self._rng.uniform(0, 0.25))
+            return Target(self._rng.choice(child.IN_PUBLICATION), count, is_large=is_large)
+        return Target(child.SWAPPED, count, self._rng.uniform(0, 0.25), is_large)
 
     def _kill_in_pass(self, target: Target) -> Child:
         """Kill it at any moment of the full pass, or what comes after, while documents are written."""
@@ -258,6 +271,11 @@ class Outcome:
         """Count what was hit."""
         return Counter(kill.hit for kill in self.kills)
 
+    @property
+    def unlogged(self) -> int:
+        """Count the kills while a large pass wrote without a WAL."""
+        return sum(kill.is_unlogged for kill in self.kills)
+
 
 def run(folder: Path, total: int, least: int, seed: int) -> Outcome:
     """Kill until there were enough of every kind, in life after life.
@@ -265,7 +283,7 @@ def run(folder: Path, total: int, least: int, seed: int) -> Outcome:
     Args:
         folder: For storage and index; an empty one.
         total: How many kills at least.
-        least: How many of each kind at least.
+        least: How many of each kind at least, and while a large pass wrote without a WAL.
         seed: Another seed gives other lives.
 
     Returns:
@@ -274,10 +292,12 @@ def run(folder: Path, total: int, least: int, seed: int) -> Outcome:
     outcome = Outcome()
     for number_of_life in itertools.count():
         here = folder / f"life-{number_of_life}"
-        with Life(here, seed + number_of_life) as life:
+        is_large = number_of_life % LARGE_EVERY == 0
+        with Life(here, seed + number_of_life, LARGE_PARTS if is_large else PARTS) as life:
             rng = random.Random(f"kinds:{seed}:{number_of_life}")
-            for number_of_kill in range(KILLS_PER_LIFE):
-                life.kill(_next_kind(outcome, least, rng, number_of_kill))
+            for number_of_kill in range(KILLS_PER_LARGE_LIFE if is_large else KILLS_PER_LIFE):
+                is_first_pass = number_of_kill < (FIRST_PASS_KILLS if is_large else 2)
+                life.kill(_next_kind(outcome, least, rng, is_first_pass))
                 outcome.kills.append(life.kills[-1])
                 if rng.random() < 0.1:
                     life.check_after_bulk()
@@ -287,16 +307,20 @@ def run(folder: Path, total: int, least: int, seed: int) -> Outcome:
         outcome.opened += life.watcher.opened
         shutil.rmtree(here)
         hits = outcome.hits
-        print(f"life {number_of_life}: {len(outcome.kills)} kills, {dict(hits)}", flush=True)
-        if len(outcome.kills) >= total and all(hits[kind] >= least for kind in KINDS):
+        print(
+            f"life {number_of_life}: {len(outcome.kills)} kills, {dict(hits)}, {outcome.unlogged} without a WAL",
+            flush=True,
+        )
+        is_enough = all(count >= least for count in [outcome.unlogged, *(hits[kind] for kind in KINDS)])
+        if len(outcome.kills) >= total and is_enough:
             return outcome
     raise AssertionError("unreachable")
 
 
-def _next_kind(outcome: Outcome, least: int, rng: random.Random, number_of_kill: int) -> str:
+def _next_kind(outcome: Outcome, least: int, rng: random.Random, is_first_pass: bool) -> str:
     """Choose what to try to hit: first of all the very first pass, then what was hit too rarely."""
-    if number_of_kill < 2:
-        return BULK
+    if is_first_pass:
+        return rng.choice((BULK, BULK, TRANSACTION, PUBLICATION))
     hits = outcome.hits
     rare = [kind for kind in KINDS if hits[kind] < least]
     return rng.choice(rare or KINDS)
@@ -307,7 +331,8 @@ def report(outcome: Outcome) -> str:
     where = Counter((kill.hit, kill.phase, kill.where) for kill in outcome.kills)
     lines = [
         f"{len(outcome.kills)} kills, {outcome.checks} comparisons with a fresh index, {outcome.opened} opens of what "
-        f"is published meanwhile, {outcome.deleted} messages deleted: all well"
+        f"is published meanwhile, {outcome.deleted} messages deleted: all well",
+        f"{outcome.unlogged} of them while a large pass wrote without a WAL",
     ]
     lines += [
         f"  {count:4d}  {hit:13} while {phase:9} last told: {_STEPS[letter]}"

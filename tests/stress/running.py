@@ -26,11 +26,13 @@ class Target:
         letter: What the child says before.
         count: How often it says it first.
         delay_s: How long after.
+        is_large: Every pass is done as a large one.
     """
 
     letter: str
     count: int = 1
     delay_s: float = 0.0
+    is_large: bool = False
 
 
 class Child:
@@ -64,7 +66,7 @@ class Child:
                 stderr=output,
                 pass_fds=[theirs],
                 start_new_session=True,  # as the launcher starts it: Linux shares the processor out by session
-                env=os.environ | {child.PIPE: str(theirs)} | self._hold(target),
+                env=os.environ | {child.PIPE: str(theirs)} | self._settings(target),
             )
         os.close(theirs)
         self._thread = threading.Thread(target=self._listen, args=(ours,), name="listener")
@@ -89,12 +91,21 @@ class Child:
         self.process.wait()
         self._thread.join()
 
+    def wait_for_helpers(self) -> None:
+        """Wait until the processes that it started have ended, too: they have to when it is killed."""
+        deadline = time.monotonic() + _PATIENCE_S
+        while helpers := _processes_of(self.process.pid):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"processes {helpers} outlived the indexer that started them; see {self._log}")
+            time.sleep(0.02)
+
     @staticmethod
-    def _hold(target: Target | None) -> dict[str, str]:
+    def _settings(target: Target | None) -> dict[str, str]:
         """Ask the child to wait where it is killed, if what follows takes too short to hit it by chance."""
-        if target is None or target.letter not in child.IN_PUBLICATION:
+        if target is None:
             return {}
-        return {child.HOLD: target.letter}
+        hold = {child.HOLD: target.letter} if target.letter in child.IN_PUBLICATION else {}
+        return hold | ({child.LARGE: "1"} if target.is_large else {})
 
     def _listen(self, pipe: int) -> None:
         """Take in what it says, and kill it when the target is reached. Ends with the child."""
@@ -127,6 +138,19 @@ class Child:
                 self._news.wait(0.05)
             if self.process.poll() is not None and self._target is None and not is_met():
                 raise RuntimeError(f"the indexer ended by itself: see {self._log}")
+
+
+def _processes_of(session: int) -> list[int]:
+    """List the living processes of a session, as Linux tells of them."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, _, its_session = file.read_text().rpartition(")")[2].split()[:4]
+        except (FileNotFoundError, ProcessLookupError):  # it ended just now
+            continue
+        if int(its_session) == session and state != "Z":
+            found.append(int(file.parent.name))
+    return found
 
 
 class Watcher:
