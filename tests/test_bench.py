@@ -1,6 +1,8 @@
 """The benchmark: what it measures is the real thing, and its report says what was measured and whether it is enough."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +12,7 @@ import pytest
 
 from queries import health
 from tests.bench import __main__ as bench
-from tests.bench import computing, loading
+from tests.bench import computing, loading, processes
 from tests.bench.computing import EXTRACTION_LIMIT_US
 from tests.bench.figures import Figure, Report, Target, growth, read, write
 from tests.bench.paging import read_notes
@@ -184,6 +186,31 @@ def test_main_tiny_storage_measures_load_and_restart(tmp_path: Path, monkeypatch
     assert "| json | first index, warm, against: read and parse everything | " in page.read_text()
     assert sorted(data.rglob("*")) == before
     assert not (tmp_path / "work" / "S-json").exists()
+
+
+def test_run_failed_look_leaves_no_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would hold the index that the next measurement needs."""
+    looked_at: list[int] = []
+
+    def fail(pid: int) -> float:
+        """Fail at the first look."""
+        looked_at.append(pid)
+        raise RuntimeError("no look")
+
+    monkeypatch.setattr(processes, "peak_mb", fail)
+
+    with pytest.raises(RuntimeError, match="no look"):
+        processes.run([sys.executable, "-c", "import time; time.sleep(600)"], tmp_path / "log")
+
+    assert not Path(f"/proc/{looked_at[0]}").exists()
+
+
+def test_peak_mb_ended_process_is_zero() -> None:
+    """It may end between two looks."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+
+    assert processes.peak_mb(process.pid) == 0.0
 
 
 def test_cursor_statement_is_noted_and_run_again(tmp_path: Path, open_index: OpenIndex) -> None:

@@ -51,7 +51,7 @@ def change(bed: Bed) -> Iterator[Figure]:
     """Measure single changed messages, first of any sessions, then of the longest one."""
     store: Store = Tree(bed.data, random.Random(1)) if bed.storage == JSON else Rows(bed.data)
     with Following(bed) as indexer:
-        idle.settle(indexer.pid, looks=2)
+        idle.settle(indexer.pid)  # what a start puts off until it is quiet is no cost of a change
         cpu_s, started = idle.cpu_s(indexer.pid), time.monotonic()
         time.sleep(CHANGES * _PAUSE_S / 2)
         share = (idle.cpu_s(indexer.pid) - cpu_s) / (time.monotonic() - started)

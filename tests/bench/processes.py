@@ -56,6 +56,10 @@ def run(command: Sequence[str | Path], log: Path) -> Cost:
         while not ended.poll(_LOOK_S * 1_000):
             peak = max(peak, peak_mb(process.pid) + sum(map(peak_mb, _children(process.pid))))
         seconds = time.monotonic() - started
+    except BaseException:
+        process.kill()  # it would stand in the way of what is measured next
+        process.wait()
+        raise
     finally:
         os.close(descriptor)
     if process.wait():
@@ -72,7 +76,7 @@ def peak_mb(pid: int) -> float:
     """Return the most memory that was ever resident in a process, 0 if it has ended."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # not there, or gone while it was read
         return 0.0
     found = [line.split()[1] for line in lines if line.startswith("VmHWM:")]
     return int(found[0]) / 1_024 if found else 0.0
@@ -152,6 +156,8 @@ class Following:
         looked_at = ""
         deadline = time.monotonic() + _PATIENCE_S
         while time.monotonic() < deadline:
+            if self._process is not None and self._process.poll() is not None:
+                raise RuntimeError(f"the indexer ended: see {self._bed.log}")
             link = os.readlink(self._bed.index)
             if link != looked_at:
                 looked_at, made = link, self._bed.index.lstat().st_mtime
