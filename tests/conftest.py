@@ -39,7 +39,7 @@ KINDS_OF_SETS = ("json", "sqlite", "migrated-after", "live-wal")
 STORIES = ("tests/browser/", "tests/indexer/test_kills.py", "tests/test_race_condition.py")
 LONGEST = (*STORIES, "tests/indexer/test_following.py")  # begun first, so that nobody waits for one that began last
 
-MOST_CORES = 7  # more processes would want more memory than a small machine has
+MOST_CORES = 6  # more processes would want more memory than a small machine has
 
 _measured: set[str] = set()  # tests of which a case was run
 
@@ -50,8 +50,8 @@ OpenIndex = Callable[..., duckdb.DuckDBPyConnection]
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Say in how many processes `make test` runs tests: one more than cores, as tests wait for pages and processes."""
-    return min(os.cpu_count() or 1, MOST_CORES) + 1
+    """Say in how many processes `make test` runs tests: two more than cores, as tests wait for pages and processes."""
+    return min(os.cpu_count() or 1, MOST_CORES) + 2
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -1,6 +1,7 @@
-"""Every page in a real browser: a deep link is a fresh server's first request; both themes, two sizes."""
+"""Every page in a real browser, by a deep link, of some as a server's first request; both themes, two sizes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from tests.browser.visit import in_every_look
 
 # Every page, so a new one is tested from its first day; its heading is its name, but for those named here.
 PAGES = sorted(path.stem for path in (running.ROOT / "pages").glob("[a-z]*.py"))
+FIRST_OF_A_SERVER = ("overview", "timeline")  # a start takes seconds: of the others, the server has run one before
 HEADINGS = {"ledger": "Why this number", "sql": "SQL", "what_if": "What if"}
 
 
@@ -20,11 +22,19 @@ def test_pages_the_first_ones_are_found() -> None:
     assert {"costs", "sessions"} <= set(PAGES)
 
 
+@pytest.fixture(scope="module")
+def served(index_of: Callable[[str], Path]) -> Iterator[str]:
+    """Serve a real set."""
+    with running.dashboard(index_of("json")) as base:
+        yield base
+
+
 @pytest.mark.parametrize("name", PAGES)
-def test_page_fresh_server_deep_link_is_sound(browser: Browser, index_of: Callable[[str], Path], name: str) -> None:
+def test_page_deep_link_is_sound(browser: Browser, served: str, index_of: Callable[[str], Path], name: str) -> None:
     """No exception, no console error, no request off this machine, no accessibility violation; screenshots are kept."""
     screenshots, heading = ARTIFACTS / "screenshots", HEADINGS.get(name, name.capitalize())
-    with running.dashboard(index_of("json")) as base:
+    fresh = running.dashboard(index_of("json")) if name in FIRST_OF_A_SERVER else nullcontext(served)
+    with fresh as base:
         for visit, look in in_every_look(browser, base, f"/{name}?range=all"):  # the server's first request, too
             visit.page.screenshot(path=screenshots / f"{name}-{look}.png")
             violations = visit.violations()

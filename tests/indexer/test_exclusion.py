@@ -133,8 +133,14 @@ def everything(index: Path) -> str:
         reader.close()
 
 
-@pytest.mark.parametrize("generation", WRITERS)
-@pytest.mark.parametrize("pattern", [DIARY, "diary", "dia*", "/home/dev/private", "/home/dev/private/*"])
+@pytest.mark.parametrize(
+    ("generation", "pattern"),
+    [
+        *(("json", pattern) for pattern in (DIARY, "diary", "dia*", "/home/dev/private", "/home/dev/private/*")),
+        *(("sqlite", pattern) for pattern in (DIARY, "dia*")),
+        *(("session_message", pattern) for pattern in ("diary", "/home/dev/private/*")),
+    ],
+)
 def test_load_excluded_project_leaves_nothing_in_the_index(
     generation: str, pattern: str, tmp_path: Path, once: Once, no_retries: None
 ) -> None:

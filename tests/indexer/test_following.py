@@ -770,7 +770,7 @@ class Player:
         self._written[doc.kind, doc.id] = doc
 
 
-@pytest.mark.parametrize("kinds", ["files", "rows", "both"])
+@pytest.mark.parametrize("kinds", ["files", "both"])
 def test_follow_random_operations_end_like_a_fresh_index(kinds: str, tmp_path: Path, follow: Follow) -> None:
     """20 seeds, each in a data folder of its own; what differs names its seed by its ids."""
     seeds = range(20)

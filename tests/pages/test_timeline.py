@@ -38,7 +38,7 @@ from tests.builders import (
 from tests.pages.conftest import OpenApp, change, headline, index, read, texts
 
 RealPath = Callable[[str], Path]
-SETS = ("sqlite", "migrated-after", "live-wal")  # of the others, migrated-after holds all sessions
+SETS = ("migrated-after", "live-wal")  # the former holds all of the set json; sqlite: queries/test_timeline.py
 RELEASE = "Release coordination A"
 
 

@@ -51,7 +51,7 @@ def read(con: duckdb.DuckDBPyConnection, session_id: str = "ses_1") -> SessionFi
     return found
 
 
-@pytest.mark.parametrize("name", ["sqlite", "migrated-after"])  # the latter holds all of the set json, and more
+@pytest.mark.parametrize("name", ["migrated-after"])  # holds all of the set json, and more
 def test_session_figures_real_sessions_add_up(real_index: RealIndex, name: str) -> None:
     """Time parts are the wall time, exchanges and kinds are the session's totals, tools its calls."""
     con = real_index(name)

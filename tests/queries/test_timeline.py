@@ -50,7 +50,7 @@ from tests.conftest import OpenIndex
 
 RealIndex = Callable[[str], duckdb.DuckDBPyConnection]
 EveryTimeline = Callable[[str], list[Timeline]]
-SETS = ("sqlite", "migrated-after", "live-wal")  # migrated-after holds all sessions of the set json, and more
+SETS = ("sqlite", "live-wal")  # of the others, every session is opened in pages/test_timeline.py
 KINDS = {"prompt", "reasoning", "text", "tool", "delegation", "step", "error", "compaction", "file", "patch"}
 START = datetime(2026, 1, 1)
 

@@ -53,7 +53,7 @@ def by_id(pieces: list[Piece]) -> dict[str, Piece]:
     return {each.trace_id: each for each in pieces}
 
 
-@pytest.mark.parametrize("name", ["json", "sqlite", "live-wal"])
+@pytest.mark.parametrize("name", ["json", "live-wal"])
 def test_session_pieces_real_sessions_have_every_event(real_index: RealIndex, name: str) -> None:
     """All events of a session in order, each with the texts that the index holds."""
     con = real_index(name)

@@ -329,7 +329,7 @@ def test_waste_rows_of_session_message_are_searched(open_index: OpenIndex, tmp_p
     assert told(waste(con, "ses_1")) == [(LOOP, "bash", 3, ("msg_2:0", "msg_2:1", "msg_2:2"), 15, Decimal("0.25"))]
 
 
-@pytest.mark.parametrize("name", ["json", "sqlite"])
+@pytest.mark.parametrize("name", ["sqlite"])
 def test_waste_real_sessions_add_up(real_index: RealIndex, name: str) -> None:
     """A failed exchange costs what exchanges do; loops are what a plain count finds; no total exceeds the tree."""
     con = real_index(name)
