@@ -112,7 +112,7 @@ def _pass(
         progress(min(done, total), total)
         publisher.publish_if_due()
 
-    with database.unlogged() if total >= _MANY_MESSAGES else nullcontext():
+    with database.unlogged(found.messages) if total >= _MANY_MESSAGES else nullcontext():
         applied = update.apply(database, storages, found.changes, may_postpone=True, on_batch=report)
     written, unreadable = applied.written, applied.unreadable
     for attempt in range(_RETRIES):

@@ -554,7 +554,7 @@ def test_unlogged_killed_keeps_what_was_checkpointed(path: Path, tmp_path: Path)
     """What came after the last checkpoint is gone as a whole; what came before is all there."""
     with Database.open(path) as database:
         write_names(database, "before")
-        with database.unlogged():
+        with database.unlogged(1):
             write_names(database, "checkpointed")
             database.checkpoint()
             write_names(database, "lost")
@@ -566,7 +566,7 @@ def test_unlogged_killed_keeps_what_was_checkpointed(path: Path, tmp_path: Path)
 def test_unlogged_over_everything_is_safe_and_later_commits_are_logged(path: Path, tmp_path: Path) -> None:
     """The end is a checkpoint; from then on a commit is safe at once."""
     with Database.open(path) as database:
-        with database.unlogged():
+        with database.unlogged(1):
             write_names(database, "unlogged")
         write_names(database, "logged")
         found = agents_after_kill(database, tmp_path / "killed")
@@ -574,10 +574,24 @@ def test_unlogged_over_everything_is_safe_and_later_commits_are_logged(path: Pat
     assert found == [("logged",), ("unlogged",)]
 
 
+def test_unlogged_many_messages_get_more_memory(path: Path) -> None:
+    """A million parts failed with what is enough for a hundred thousand: changed keys wait for a checkpoint there."""
+    limit = "SELECT CAST(string_split(current_setting('memory_limit'), ' ')[1] AS DOUBLE)"
+    with Database.open(path) as database:
+        before = stored(database, limit)
+        with database.unlogged(1):
+            ((few,),) = stored(database, limit)
+        with database.unlogged(400_000):
+            ((many,),) = stored(database, limit)
+
+        assert many - few == pytest.approx(100 * 1_000_000 / 2**20, abs=1)
+        assert stored(database, limit) == before
+
+
 def test_unlogged_failing_caller_keeps_its_error_and_the_database_usable(path: Path) -> None:
     """An interrupt in the middle of a pass is not hidden, and what was committed stays."""
     with Database.open(path) as database:
-        with pytest.raises(KeyboardInterrupt), database.unlogged():
+        with pytest.raises(KeyboardInterrupt), database.unlogged(1):
             write_names(database, "kept")
             raise KeyboardInterrupt
 

@@ -563,7 +563,7 @@ def test_publish_if_due_many_unlogged_commits_are_checkpointed_between_publicati
     publisher.publish()
     waiting, published = [], []
 
-    with database.unlogged():
+    with database.unlogged(1):
         for _ in range(publish._MOST_UNLOGGED_COMMITS + 1):
             write(database)
             waiting.append(database.unlogged_commits)
@@ -578,7 +578,7 @@ def test_publish_unlogged_commit_is_in_a_new_base(database: Database, path: Path
     publisher = Publisher(database, clock=Clock())
     publisher.publish()
 
-    with database.unlogged():
+    with database.unlogged(1):
         write(database)
         publisher.publish()
         seen = checked(reader)

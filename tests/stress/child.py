@@ -66,14 +66,14 @@ class Announcer:
         return wrapped
 
     def unlogged(
-        self, original: Callable[[Database], AbstractContextManager[None]]
-    ) -> Callable[[Database], AbstractContextManager[None]]:
+        self, original: Callable[[Database, int], AbstractContextManager[None]]
+    ) -> Callable[[Database, int], AbstractContextManager[None]]:
         """Wrap `Database.unlogged`."""
 
         @contextmanager
-        def wrapped(database: Database) -> Iterator[None]:
+        def wrapped(database: Database, messages: int) -> Iterator[None]:
             """Tell when it begins and when it is over."""
-            with original(database):
+            with original(database, messages):
                 self.say(UNLOGGED)
                 yield
             self.say(LOGGED)
