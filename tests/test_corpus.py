@@ -76,8 +76,7 @@ def fingerprint(data_dir: Path) -> str:
 # --- the index equals the truth
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
-@pytest.mark.parametrize("generation", STORES)
+@pytest.mark.parametrize(("generation", "seed"), [(generation, seed) for seed, generation in enumerate(STORES, 1)])
 def test_write_any_stores_index_equals_truth(generation: str, seed: int, tmp_path: Path, open_index: OpenIndex) -> None:
     """Counts, grand totals, every session with what it inherited, every model: exact, in every mix of stores."""
     truth = write(small(500, seed, generation), tmp_path / "data")

@@ -262,9 +262,7 @@ def test_bulk_twice_gives_the_same_index(
     assert content_of(index) == first
 
 
-@pytest.mark.parametrize(
-    "names", [("migrated-before", "migrated-after"), ("json", "migrated-after"), ("json", "sqlite")]
-)
+@pytest.mark.parametrize("names", [("migrated-before", "migrated-after"), ("json", "sqlite")])
 def test_bulk_folders_in_any_order_give_the_same_index(
     names: tuple[str, str], data_set: DataSet, build_index: BuildIndex, own_index: OwnIndex
 ) -> None:

@@ -24,10 +24,9 @@ from tests.exports import as_csv
 ZONE = "Europe/Berlin"  # so that days are not UTC days
 HEADLINE = "Cost, recorded"
 PAGE_ROWS = 100
-# Every data set as it is; every filter on one of them, as a page takes seconds to change.
-FILTERED = {"json": "agent", "sqlite": "model", "live-wal": "date"}
-CASES = [*((name, "none") for name in running.DATA_SETS), *FILTERED.items()]
-of_case = pytest.mark.parametrize(("shown", "kind"), CASES, indirect=["shown"])
+# Beside none; every filter on one data set, as a page takes seconds to change.
+FILTERS = {"json": "agent", "sqlite": "model", "live-wal": "date", "migrated-after": "agent"}
+SOME_GROUPINGS = ("model", "session", "day")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +36,13 @@ class Shown:
     Attributes:
         totals: What the command line says.
         groups: Unfiltered cost of each agent, model and day, as the CSV files say.
+        kind: Of the filter, as `_filter` takes it.
     """
 
     visit: Visit
     totals: JsonObject
     groups: dict[str, dict[str, Decimal | None]]
+    kind: str
 
 
 @pytest.fixture(scope="module", params=running.DATA_SETS)
@@ -54,7 +55,7 @@ def shown(request: pytest.FixtureRequest, browser: Browser, index_of: Callable[[
         for by in ("agent", "model", "day"):
             visit.group_by(by)
             groups[by] = {row[by]: _cost(row) for row in _exported(visit, f"Costs by {by}")}
-        yield Shown(visit, running.totals(index), groups)
+        yield Shown(visit, running.totals(index), groups, FILTERS[request.param])
 
 
 def _exported(visit: Visit, what: str) -> list[dict[str, str]]:
@@ -78,7 +79,7 @@ def _filter(shown: Shown, kind: str) -> tuple[dict[str, str], Decimal | None]:
 
     Args:
         shown: The data set.
-        kind: `none`, or one of the values of `FILTERED`.
+        kind: `none`, `agent`, `model` or `date`.
 
     Returns:
         The URL's parameters, and the cost by rows of the unfiltered tables: the second dearest agent or model, or the
@@ -113,27 +114,30 @@ def _later_pages(visit: Visit, path: str, prefix: str, page_key: str, rows: int)
     return tables
 
 
-@of_case
-def test_costs_every_grouping_headline_table_and_csv_agree(shown: Shown, kind: str) -> None:
-    """One amount in three places, for each of the eight groupings."""
+def test_costs_every_grouping_headline_table_and_csv_agree(shown: Shown) -> None:
+    """One amount in three places, for each of the eight groupings; under a filter for some."""
     visit = shown.visit
-    parameters, expected = _filter(shown, kind)
-    visit.open(f"/costs?{urlencode(parameters)}")
-    sums: dict[str, tuple[str, Decimal, Decimal | None]] = {}
-    rows = []
-    for by in GROUPINGS:
-        tables = [visit.group_by(by)]
-        rows = _exported(visit, f"Costs by {by}")
-        if len(rows) > len(tables[0]["Cost"]):
-            address = f"/costs?{urlencode({**parameters, 'by': by})}"
-            tables += _later_pages(visit, address, "costs_rows", "costs_page", len(rows))
-        assert sum(len(table["Cost"]) for table in tables) == len(rows)
-        in_table = sum((exact_sum(table["Cost"]) for table in tables), Decimal(0))
-        sums[by] = (visit.metric(HEADLINE), in_table, _sum([_cost(row) for row in rows]))
+    for kind, groupings in (("none", GROUPINGS), (shown.kind, SOME_GROUPINGS)):
+        parameters, expected = _filter(shown, kind)
+        visit.open(f"/costs?{urlencode(parameters)}")
 
-    assert sums == dict.fromkeys(GROUPINGS, (display.usd(expected), expected or Decimal(0), expected))
+        sums = {by: _three_sums(visit, parameters, by) for by in groupings}
+
+        assert sums == dict.fromkeys(groupings, (display.usd(expected), expected or Decimal(0), expected)), kind
     assert visit.errors == []
     assert visit.foreign == []
+
+
+def _three_sums(visit: Visit, parameters: dict[str, str], by: str) -> tuple[str, Decimal, Decimal | None]:
+    """Group the costs, and return the headline and the sums of table and CSV file."""
+    tables = [visit.group_by(by)]
+    rows = _exported(visit, f"Costs by {by}")
+    if len(rows) > len(tables[0]["Cost"]):
+        address = f"/costs?{urlencode({**parameters, 'by': by})}"
+        tables += _later_pages(visit, address, "costs_rows", "costs_page", len(rows))
+    assert sum(len(table["Cost"]) for table in tables) == len(rows)
+    in_table = sum((exact_sum(table["Cost"]) for table in tables), Decimal(0))
+    return visit.metric(HEADLINE), in_table, _sum([_cost(row) for row in rows])
 
 
 def test_costs_unfiltered_equals_the_command_line(shown: Shown) -> None:
@@ -156,12 +160,11 @@ def test_costs_unfiltered_equals_the_command_line(shown: Shown) -> None:
         assert sum(int(row[f"{counter}_tokens"]) for row in sessions.values()) == totals["tokens"][counter]
 
 
-@pytest.mark.parametrize(("shown", "kind"), [*FILTERED.items(), ("migrated-after", "none")], indirect=["shown"])
 @pytest.mark.parametrize(("path", "what"), [("/costs?by=session", "Costs by session"), ("/sessions?", "Sessions")])
-def test_exports_every_format_holds_the_same(shown: Shown, kind: str, path: str, what: str) -> None:
+def test_exports_every_format_holds_the_same(shown: Shown, path: str, what: str) -> None:
     """What is downloaded as Parquet or JSON is what the CSV says, cell by cell, and adds up to the same."""
     visit = shown.visit
-    parameters, expected = _filter(shown, kind)
+    parameters, expected = _filter(shown, shown.kind)
     visit.open(f"{path}&{urlencode(parameters)}")
 
     files = {each.label: as_csv(visit.export(what, each.label), each.extension) for each in FORMATS}
@@ -171,13 +174,12 @@ def test_exports_every_format_holds_the_same(shown: Shown, kind: str, path: str,
     assert visit.errors == []
 
 
-@pytest.mark.parametrize("children", ["false", "true"])
-@of_case
-def test_sessions_column_sum_equals_the_costs_row(shown: Shown, kind: str, children: str) -> None:
+@pytest.mark.parametrize("is_filtered", [False, True], ids=["all", "filtered"])
+def test_sessions_column_sum_equals_the_costs_row(shown: Shown, is_filtered: bool) -> None:
     """The sessions under a filter add up to that agent's, model's or period's row on Costs, on the page and in CSV."""
     visit = shown.visit
-    parameters, expected = _filter(shown, kind)
-    path = f"/sessions?{urlencode({**parameters, 'children': children})}"
+    parameters, expected = _filter(shown, shown.kind if is_filtered else "none")
+    path = f"/sessions?{urlencode({**parameters, 'children': str(not is_filtered).lower()})}"
     visit.open(path)
     rows = _exported(visit, "Sessions")
 
