@@ -36,10 +36,8 @@ DATA_SETS = {
 KINDS_OF_SETS = ("json", "sqlite", "migrated-after", "live-wal")
 
 # Stories of whole processes and pages at work. They lead through modules whose own tests say what is covered.
-STORIES = (
-    *("tests/browser/", "tests/indexer/test_kills.py", "tests/test_race_condition.py"),
-    *("tests/indexer/test_following.py", "tests/indexer/test_migrations.py", "tests/pages/test_timeline.py"),
-)  # begun first, so that nobody waits for one that began last
+STORIES = ("tests/browser/", "tests/indexer/test_kills.py", "tests/test_race_condition.py")
+LONGEST = (*STORIES, "tests/indexer/test_following.py")  # begun first, so that nobody waits for one that began last
 
 MOST_CORES = 7  # more processes would want more memory than a small machine has
 
@@ -84,7 +82,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the longest files first, each as it is."""
     items.sort(
-        key=lambda item: next((at for at, name in enumerate(STORIES) if item.nodeid.startswith(name)), len(STORIES))
+        key=lambda item: next((at for at, name in enumerate(LONGEST) if item.nodeid.startswith(name)), len(LONGEST))
     )
 
 
