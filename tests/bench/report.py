@@ -12,7 +12,7 @@ generated (`tests/corpus`): S has 2,000 parts, M 150,000 (900 sessions, as a tre
 1,000,000. Every process that is measured is a real one (`python -m indexer ...`, the dashboard's server, Chromium).
 Every figure is the median of its samples unless it says otherwise, and what it is held against was measured in the same
 run: `x` is the ratio to that floor. M → L is the exponent of growth with the number of parts: 0 is none, 1 as fast as
-the parts.
+the parts. What the missed figures are made of: [architecture.md](architecture.md#what-limits-the-speed).
 """
 # Part -> its title, and what a reader must know to trust it.
 _PARTS = {
