@@ -36,7 +36,7 @@ def test_page_deep_link_is_sound(browser: Browser, served: str, index_of: Callab
     screenshots, heading = ARTIFACTS / "screenshots", HEADINGS.get(name, name.capitalize())
     fresh = running.dashboard(index_of("json")) if name in FIRST_OF_A_SERVER else nullcontext(served)
     with fresh as base:
-        for visit, look in in_every_look(browser, base, f"/{name}?range=all"):  # the server's first request, too
+        for visit, look in in_every_look(browser, base, f"/{name}?range=all"):
             visit.page.screenshot(path=screenshots / f"{name}-{look}.png")
             violations = visit.violations() if look in CHECKED_LOOKS else []  # takes longer than all else
 

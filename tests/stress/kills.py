@@ -85,8 +85,8 @@ def classify(said: Sequence[str]) -> Kill:
         hit = TRANSACTION
     elif where and where in child.IN_PUBLICATION:
         hit = PUBLICATION
-    logging = [letter for letter in said if letter in (child.UNLOGGED, child.LOGGED)]
-    return Kill(hit, where, phase, len(said), is_unlogged=logging[-1:] == [child.UNLOGGED])
+    wal = [letter for letter in said if letter in (child.UNLOGGED, child.LOGGED)]
+    return Kill(hit, where, phase, len(said), is_unlogged=wal[-1:] == [child.UNLOGGED])
 
 
 class Life:

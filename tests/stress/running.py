@@ -101,7 +101,7 @@ class Child:
 
     @staticmethod
     def _settings(target: Target | None) -> dict[str, str]:
-        """Ask the child to wait where it is killed, if what follows takes too short to hit it by chance."""
+        """Ask the child to do passes as large ones, and to wait where what follows takes too short to hit by chance."""
         if target is None:
             return {}
         hold = {child.HOLD: target.letter} if target.letter in child.IN_PUBLICATION else {}
