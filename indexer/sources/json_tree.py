@@ -1,6 +1,7 @@
 """First generation: `storage/{project,session,message,part}/`, one JSON file a row (OpenCode before 1.2)."""
 
 import os
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -28,6 +29,7 @@ class JsonTree:
         """Point at a data folder; nothing is opened yet."""
         self.data_dir = data_dir
         self.path = data_dir / "storage"
+        self._root = str(self.path)
         self._key_start = len(os.path.join(data_dir, ""))
 
     @staticmethod
@@ -185,19 +187,23 @@ class JsonTree:
         Returns:
             Whether there is any part, or something that hides whether there is.
         """
-        trouble = Inventory()
-        every = [_stamp(entry.stat) for entry in self._entries(trouble, "part", message_id)]
-        has_parts = bool(every or trouble.problems)
+        every: list[int | None] | None = _plain_stamps(self._folder("part", message_id))
+        problems: list[Document] = []
+        if every is None:
+            trouble = Inventory()
+            every = [_stamp(entry.stat) for entry in self._entries(trouble, "part", message_id)]
+            problems = trouble.problems
+        has_parts = bool(every or problems)
         if message_id in found.messages:
             every.append(found.stamps["message"].pop(message_id, None))
         known = [stamp for stamp in every if stamp is not None]
-        if len(known) == len(every) and not trouble.problems:
+        if len(known) == len(every) and not problems:
             found.stamps["message"][message_id] = stamps.combined(known)
         return has_parts
 
     def _folder(self, *names: str) -> str:
         """Join names to a path inside the tree, as text: 190,000 Path objects would cost more than the reading."""
-        return os.path.join(self.path, *names)
+        return os.path.join(self._root, *names)
 
     def _folders(self, found: Inventory, kind: str) -> Iterator[tuple[str, str]]:
         """List the folders inside the folder of a kind of document as (name, path)."""
@@ -290,6 +296,28 @@ def _content(file: int, size: int) -> bytes:
     while piece := os.read(file, 1 << 20):
         pieces.append(piece)
     return b"".join(pieces)
+
+
+def _plain_stamps(path: str) -> list[int | None] | None:
+    """Return what the files of a folder look like, where it holds nothing but settled JSON files; else None.
+
+    Of 190,000 files this takes half as long as to ask what else each of them may be.
+    """
+    found: list[int | None] = []
+    now_ms = time.time_ns() // 1_000_000
+    try:
+        with os.scandir(path) as entries:
+            for entry in entries:
+                name = entry.name
+                if not (name.endswith(SUFFIX) and name != SUFFIX and name.isascii() and entry.is_file()):
+                    return None
+                status = entry.stat()
+                if not stamps.is_settled(status.st_mtime_ns // 1_000_000, now_ms):
+                    return None
+                found.append(stamps.of_file(status))
+    except OSError:
+        return None
+    return found
 
 
 def _stamp(status_of: Callable[[], os.stat_result]) -> int | None:
