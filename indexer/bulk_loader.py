@@ -34,6 +34,7 @@ class BulkResult:
         sessions: In all sources that could be read; so with messages.
         written: Messages that were new or changed.
         unreadable: Documents without a row, of those that were read.
+        compared_s: How long it took to compare everything. 0: nothing had been written.
     """
 
     sources: int
@@ -42,6 +43,7 @@ class BulkResult:
     messages: int
     written: int
     unreadable: int
+    compared_s: float
 
 
 def load(
@@ -92,14 +94,16 @@ def _spared(database: Database, storages: int, sessions: int, messages: int) -> 
             """,
             {"now": now_ms()},
         )
-    return BulkResult(storages, (), sessions, messages, written=0, unreadable=0)
+    return BulkResult(storages, (), sessions, messages, written=0, unreadable=0, compared_s=0.0)
 
 
 def _pass(
     database: Database, publisher: Publisher, storages: Sequence[Storage], progress: Progress, is_trusting: bool
 ) -> BulkResult:
     """Compare everything and look at what differs."""
+    started = time.monotonic()
     found = survey(read_indexed(database), storages, is_trusting=is_trusting, with_failed=True)
+    compared_s = time.monotonic() - started
     total, done = len(found.changes.messages), 0
     with database.transaction() as con:
         con.execute("UPDATE sync_state SET documents_total = $total, documents_done = 0", {"total": total})
@@ -132,13 +136,14 @@ def _pass(
         messages=found.messages,
         written=written,
         unreadable=unreadable,
+        compared_s=compared_s,
     )
 
 
 def record_comparison(database: Database, storages: Sequence[Storage], found: Survey) -> None:
     """Record that everything was compared and looked at; to be called inside a transaction."""
     record_storages(database, storages)
-    database.con.execute("UPDATE sync_state SET last_reconciled_at = make_timestamp_ms($now)", {"now": now_ms()})
+    record_reconciled(database)
     stamps = noted_stamps(database, found.file_stamps)
     for storage in storages:
         stamp = None if storage.problem or not storage.is_complete else stamps[storage.source_id]
@@ -146,6 +151,11 @@ def record_comparison(database: Database, storages: Sequence[Storage], found: Su
             "UPDATE sources SET file_stamp = $stamp WHERE source_id = $source_id",
             {"stamp": stamp, "source_id": storage.source_id},
         )
+
+
+def record_reconciled(database: Database) -> None:
+    """Record that the index holds what the storages hold; to be called inside a transaction."""
+    database.con.execute("UPDATE sync_state SET last_reconciled_at = make_timestamp_ms($now)", {"now": now_ms()})
 
 
 def record_listing(database: Database, storages: Sequence[Storage], problems: dict[int, list[Document]]) -> None:

@@ -60,6 +60,7 @@ class ChangeQueue:
         self._news = threading.Condition()
         self._waiting = Changes()
         self._since_ms: int | None = None
+        self._is_woken = False
 
     def put(self, changes: Changes) -> None:
         """Add changes."""
@@ -71,9 +72,17 @@ class ChangeQueue:
             self._news.notify_all()
 
     def wait(self, timeout_s: float) -> bool:
-        """Wait until there is something; tell whether there is."""
+        """Wait until there is something, or somebody ends the wait; tell whether there is something."""
         with self._news:
-            return self._news.wait_for(lambda: bool(self._waiting), timeout_s)
+            self._news.wait_for(lambda: self._waiting or self._is_woken, timeout_s)
+            self._is_woken = False
+            return bool(self._waiting)
+
+    def wake(self) -> None:
+        """End the wait of another thread, or its next one."""
+        with self._news:
+            self._is_woken = True
+            self._news.notify_all()
 
     def take(self) -> tuple[Changes, int | None]:
         """Take everything out.

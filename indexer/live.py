@@ -7,26 +7,27 @@ tell what goes on (`reporter.py`); none of them touches the database.
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from indexer import kept_spend, prices, update
 from indexer.activity import take_retry_request
 from indexer.benchmarks import results as benchmark_results
-from indexer.bulk_loader import record_comparison, record_listing
+from indexer.bulk_loader import record_comparison, record_listing, record_reconciled
 from indexer.changes import ChangeQueue, Changes
 from indexer.database import Database
 from indexer.exceptions import BulkInterrupted, SettingsInvalid
 from indexer.publish import Publisher
+from indexer.pulse import until_next
 from indexer.reporter import Reporter
 from indexer.storages import Storage, find_sources, now_ms, open_storages, record_storages, source_states
-from indexer.survey import Survey, failed_documents, read_indexed, survey
+from indexer.survey import Survey, failed_documents, held_unwritten, read_indexed, survey
 from indexer.sync_state import SyncState
 from indexer.watching import Watch
 
 log = logging.getLogger(__name__)
 
-IDLE_S = 0.5  # between two looks at what else is due; a change ends it at once
+IDLE_S = 5.0  # between two looks at what else is due; a change ends it at once
 BEHIND_S = 0.1  # the same while something has yet to be published
 GATHER_S = 0.03  # after the first change in a while: others of the same moment are written with it
 PAUSE_S = 0.3  # from one batch to the next, at least: each transaction costs every reader 3 ms when it opens
@@ -34,6 +35,7 @@ POSTPONED_S = 0.25
 COUNTS_S = 10.0  # how often the numbers of a storage are recorded while they change
 COMPARE_LEAST_S = 60.0
 COMPARE_SHARE = 250  # a comparison takes at most one part in so many of the time
+FIRST_COMPARED_S = 2.4  # what the one of the start counts for at most: its files may have been on a slow disk
 SCAN_LEAST_S = 2.0  # without events, comparisons are all there is
 SCAN_SHARE = 20
 PATIENCE_S = 600.0  # how long a comparison waits at most for a moment without changes
@@ -45,6 +47,7 @@ class Follower:
 
     Attributes:
         failure: What ended it, if it was not stopped.
+        compared_s: How long the full pass took to compare everything; to be set before it ends.
     """
 
     def __init__(self, database: Database, publisher: Publisher, sync: SyncState, data_dirs: Sequence[Path]) -> None:
@@ -57,6 +60,7 @@ class Follower:
             data_dirs: OpenCode data folders, absolute.
         """
         self.failure: BaseException | None = None
+        self.compared_s = 0.0
         self.queue = ChangeQueue(now_ms)
         self._database = database
         self._publisher = publisher
@@ -88,6 +92,7 @@ class Follower:
     def stop(self) -> None:
         """End everything; what was noticed and not written is found by the next start."""
         self._stopping.set()
+        self.queue.wake()
         if self._thread.is_alive():
             self._thread.join()
         self._watch.stop()
@@ -117,7 +122,7 @@ class Follower:
         import pyarrow  # noqa: F401 (the first change must not wait for what a start can do without)
 
         self._storages = open_storages(self._database, find_sources(self._data_dirs), self._data_dirs)
-        self._plan_comparison(0.0)
+        self._plan_comparison(min(self.compared_s, FIRST_COMPARED_S))
         while not self._stopping.is_set():
             is_busy = self._step()
             self._publisher.publish_if_due()
@@ -137,7 +142,7 @@ class Follower:
         if self._is_comparison_due():
             self._begin_comparison()
         was_empty = not self.queue.waiting[0]
-        if not self.queue.wait(BEHIND_S if self._publisher.is_behind else IDLE_S):
+        if not self.queue.wait(self._wait_s()):
             return False
         if was_empty and time.monotonic() > self._ended_at + PAUSE_S:
             time.sleep(GATHER_S)
@@ -153,6 +158,17 @@ class Follower:
         self._ended_at = time.monotonic()
         self._stopping.wait(started + PAUSE_S - self._ended_at)
         return True
+
+    def _wait_s(self) -> float:
+        """Return how long to wait for a change: until something else is due."""
+        if self._publisher.is_behind:
+            return BEHIND_S
+        due_at = self._counts_at
+        if self._postponed:
+            due_at = min(due_at, self._postponed_until)
+        if self._comparison is None:
+            due_at = min(due_at, self._compare_at)
+        return min(max(due_at - time.monotonic(), 0.0), until_next(IDLE_S))
 
     def _look_at(self, changes: Changes, since_ms: int | None) -> None:
         """Look at what changed, and show it."""
@@ -218,12 +234,20 @@ class Follower:
         return late_s >= 0 and (is_urgent or not self.queue.waiting[0])
 
     def _begin_comparison(self) -> None:
-        """List everything in a thread of its own, so that changes are written meanwhile."""
-        if self._comparison is None:
-            storages = open_storages(self._database, find_sources(self._data_dirs), self._data_dirs)
-            self._comparison = _Comparison(self._database, storages)
+        """List everything in a thread of its own, so that changes are written meanwhile; or find it unwritten."""
+        if self._comparison is not None:
+            return
+        started = time.monotonic()
+        self._compare_at = float("inf")
+        storages = open_storages(self._database, find_sources(self._data_dirs), self._data_dirs)
+        if held_unwritten(self._database, storages) is None:
+            self._comparison = _Comparison(self._database, storages, self.queue.wake)
             self._comparison.start()
-            self._compare_at = float("inf")
+            return
+        self._look_at_prices()
+        with self._database.transaction(is_visible=False):
+            record_reconciled(self._database)
+        self._plan_comparison(time.monotonic() - started)
 
     def _look_at_prices(self) -> None:
         """Price everything anew if prices changed. With wrong settings those of before stay."""
@@ -235,8 +259,9 @@ class Follower:
     def _take_comparison(self) -> None:
         """Look at what a comparison found, once it ended."""
         comparison = self._comparison
-        if comparison is None or comparison.is_alive():
+        if comparison is None or not comparison.has_ended:
             return
+        started = time.monotonic()
         self._comparison = None
         self._look_at_prices()
         if comparison.failure is not None:
@@ -257,7 +282,7 @@ class Follower:
         if source_states(self._database) != before:
             with self._database.transaction():
                 log.info("other storages can be read than before")  # a revision that says so
-        self._plan_comparison(comparison.took_s)
+        self._plan_comparison(comparison.took_s + time.monotonic() - started)
 
 
 class _Comparison(threading.Thread):
@@ -267,22 +292,34 @@ class _Comparison(threading.Thread):
         storages: What was listed; whoever takes the result closes them.
         found: The result.
         failure: What went wrong instead.
+        took_s: How long it took.
+        has_ended: Whether there is a result.
     """
 
-    def __init__(self, database: Database, storages: list[Storage]) -> None:
-        """Read what the index holds."""
+    def __init__(self, database: Database, storages: list[Storage], tell: Callable[[], None]) -> None:
+        """Read what the index holds.
+
+        Args:
+            database: The index.
+            storages: What to list.
+            tell: Called at the end.
+        """
         super().__init__(name="comparison", daemon=True)
-        self.storages = storages
         self.found = Survey()
         self.failure: BaseException | None = None
         self.took_s = 0.0
+        self.has_ended = False
+        self._tell = tell
+        self._began = time.monotonic()
+        self.storages = storages
         self._indexed = read_indexed(database)
 
     def run(self) -> None:
         """List and compare."""
-        started = time.monotonic()
         try:
             self.found = survey(self._indexed, self.storages, is_trusting=True, with_failed=False)
         except BaseException as error:  # noqa: BLE001 (raised again by whoever takes the result)
             self.failure = error
-        self.took_s = time.monotonic() - started
+        self.took_s = time.monotonic() - self._began
+        self.has_ended = True
+        self._tell()

@@ -11,12 +11,14 @@ from indexer.bulk_loader import Progress
 from indexer.changes import ChangeQueue
 from indexer.database import Database
 from indexer.publish import Publisher
+from indexer.pulse import until_next
 from indexer.storages import now_ms
 from indexer.watching import Watch
 
 log = logging.getLogger(__name__)
 
 LEAST_S = 1.0  # between two activities
+CALM_S = 5.0  # between two looks whether there is anything to tell, while there is not
 RATE_WINDOW_S = 60.0
 
 
@@ -46,6 +48,7 @@ class Reporter:
         self._told: Activity | None = None
         self._lock = threading.Lock()
         self._stopping = threading.Event()
+        self._news = threading.Event()
         self._thread = threading.Thread(target=self._run, name="reporter", daemon=True)
 
     def start(self) -> None:
@@ -56,6 +59,7 @@ class Reporter:
     def stop(self) -> None:
         """Tell the last state and end."""
         self._stopping.set()
+        self._news.set()
         if self._thread.is_alive():
             self._thread.join()
         self._tell()
@@ -84,6 +88,7 @@ class Reporter:
         """Count documents that were written."""
         with self._lock:
             self._written.append((time.monotonic(), documents))
+        self._news.set()
 
     def note_batch(self, documents: int, since_ms: int | None) -> None:
         """Count documents that were written, and how long the first of them waited until it was published."""
@@ -94,24 +99,30 @@ class Reporter:
         """Note when everything is compared again."""
         self._last_comparison_ms = round(1000 * took_s) or self._last_comparison_ms
         self._next_comparison_at_ms = now_ms() + round(1000 * wait_s)
+        self._news.set()
 
     def _run(self) -> None:
         """Tell what changed, at most once a second, and that it still runs."""
-        while not self._stopping.wait(LEAST_S):
-            self._tell()
+        while not self._stopping.is_set():
+            self._news.clear()
+            if not self._tell() and not self._news.wait(until_next(CALM_S)):
+                continue
+            self._stopping.wait(LEAST_S)
 
-    def _tell(self) -> None:
-        """Write the activity, if it says anything new or the last one grows old."""
+    def _tell(self) -> bool:
+        """Write the activity, if it says anything new or the last one grows old; tell whether it said anything new."""
         activity = self._activity()
         told = self._told
         is_recent = told is not None and activity.at_ms - told.at_ms < HEARTBEAT_MS
-        if told is not None and is_recent and _without_time(activity) == _without_time(told):
-            return
+        is_new = told is None or _without_time(activity) != _without_time(told)
+        if is_recent and not is_new:
+            return False
         try:
             write_activity(self._database.path, activity)
         except OSError as error:
             log.warning("cannot tell the dashboard what the indexer does: %s", error)
         self._told = activity
+        return is_new
 
     def _activity(self) -> Activity:
         """Describe this moment."""

@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 RETRY_LEAST_S = 5.0  # after the index could not be written
 RETRY_MOST_S = 60.0
-_LOOK_S = 1.0  # between two looks whether to stop
+_LOOK_S = 5.0  # between two looks whether an interrupt got lost; most end the wait
 
 OpenIndex = Callable[[], AbstractContextManager[tuple[Database, Publisher]]]
 ShowProgress = Callable[[], AbstractContextManager[Progress]]
@@ -96,6 +96,7 @@ def follow(
                     database, publisher, find_sources(folders), follower.reporter.counted(progress), is_trusting=True
                 )
             on_ready(result)
+            follower.compared_s = result.compared_s
             publisher.compact_if_due(
                 is_idle=True
             )  # a first load leaves a third of the file unused; later it would disturb

@@ -37,6 +37,7 @@ from watchdog.observers.polling import PollingObserver
 
 from indexer.changes import Changes
 from indexer.json_values import clean
+from indexer.pulse import until_next
 
 if sys.platform == "linux":
     from watchdog.observers.inotify_c import (
@@ -52,7 +53,7 @@ log = logging.getLogger(__name__)
 
 KINDS = ("project", "session", "message", "part")
 SUFFIX = ".json"
-LOOK_S = 1.0  # how often to look whether the four folders are still the same ones
+LOOK_S = 5.0  # how often to look whether the four folders are still the same ones
 RETRY_S = 300.0  # how often to try again when there are no events: somebody may have raised the limit
 
 # Nothing that reading causes (opened, closed): listing a big tree would overflow the queue with what it causes itself,
@@ -155,7 +156,7 @@ class TreeWatcher:
             changes, self._pending = self._pending, Changes()
         if time.monotonic() >= self._look_at:
             changes.is_everything |= self._look()
-            self._look_at = time.monotonic() + LOOK_S
+            self._look_at = time.monotonic() + until_next(LOOK_S)
         if changes and not self._is_stopping:
             self._report(changes)
 

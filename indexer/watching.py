@@ -10,7 +10,9 @@ from pathlib import Path
 from indexer.activity import Watched
 from indexer.changes import ChangeQueue, Changes
 from indexer.exceptions import SourceUnusable
+from indexer.folder_events import FolderEvents
 from indexer.json_values import clean, printable
+from indexer.pulse import until_next
 from indexer.settings import database_files
 from indexer.sources.sqlite_changes import DatabaseChanges
 from indexer.watcher import TreeWatcher
@@ -21,7 +23,7 @@ POLL_S = 0.1
 CALM_POLL_S = 0.25  # the same once nothing has changed for a while: ten looks a second took half a percent of a core
 CALM_AFTER_S = 5.0
 HELD_S = 1.0  # how long databases are not looked at, at most, while changes are written
-LOOK_S = 2.0  # for databases that come and go, and for those that could not be read
+LOOK_S = 5.0  # for databases that come and go, and for those that could not be read
 
 
 class Watch:
@@ -43,6 +45,9 @@ class Watch:
         self._changed_at = time.monotonic()
         self._stopping = threading.Event()
         self._is_due = threading.Event()
+        self._events = FolderEvents(self._is_due.set)
+        self._is_armed = False
+        self._is_told = False  # it was armed before the last look
         self._is_free = threading.Event()
         self._is_free.set()
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
@@ -62,6 +67,7 @@ class Watch:
             tree.stop()
         if self._thread.is_alive():
             self._thread.join()
+        self._events.stop()
         for database in self._databases.values():
             database.close()
 
@@ -103,17 +109,32 @@ class Watch:
     def _run(self) -> None:
         """Look at the databases again and again."""
         while not self._stopping.is_set():
-            is_calm = not self._unusable and time.monotonic() - self._changed_at > CALM_AFTER_S
-            self._is_due.wait(CALM_POLL_S if is_calm else POLL_S)
+            self._is_due.wait(self._wait_s())
             self._is_free.wait(HELD_S)
             self._is_due.clear()
             if time.monotonic() >= self._look_at:
                 self._find_databases(is_first=False)
             self._poll()
 
+    def _wait_s(self) -> float:
+        """Return how long to wait until the next look at the databases, or for some."""
+        if not self._databases:
+            return until_next(LOOK_S)
+        folders = {path.parent for path in self._databases}
+        was_armed, self._is_told = self._is_armed, self._events.is_armed(folders)
+        if was_armed and not self._is_told:
+            self._changed_at = time.monotonic()  # it is being written
+        self._is_armed = self._is_told
+        if self._unusable or time.monotonic() - self._changed_at <= CALM_AFTER_S:
+            return POLL_S
+        if self._is_told:
+            return until_next(LOOK_S)
+        self._is_armed = self._events.arm(folders)
+        return 0.0 if self._is_armed else CALM_POLL_S  # nothing tells what was written before
+
     def _find_databases(self, *, is_first: bool) -> None:
         """Take up databases that came, let go of those that went; either changes what counts of the others."""
-        self._look_at = time.monotonic() + LOOK_S
+        self._look_at = time.monotonic() + until_next(LOOK_S)
         found = {path for data_dir in self._data_dirs for path in _database_files(data_dir)}
         for path in self._databases.keys() - found:
             self._databases.pop(path).close()
@@ -137,6 +158,8 @@ class Watch:
             if changes := self._databases[path].poll():
                 self._changed_at = time.monotonic()
                 self._queue.put(changes)
+                if self._is_told and not self._events.has_told({path.parent}):
+                    self._events.give_up(f"{printable(str(path))} was written without")
         except SourceUnusable as error:
             if path not in self._unusable:
                 log.warning("%s", printable(str(error)))

@@ -112,6 +112,17 @@ def test_wait_other_thread_puts_is_woken() -> None:
     assert answers == [True]
 
 
+def test_wake_nothing_put_ends_one_wait() -> None:
+    """Also one that begins only after it; the next one waits for something to be put."""
+    queue = ChangeQueue(Clock())
+
+    queue.wake()
+    woken, waited = queue.wait(60), queue.wait(0.01)
+    queue.put(Changes(projects={"p1"}))
+
+    assert (woken, waited, queue.wait(60)) == (False, False, True)
+
+
 def test_put_many_threads_loses_nothing() -> None:
     """Every watcher has a thread of its own."""
     queue = ChangeQueue(Clock())

@@ -13,6 +13,7 @@ import pytest
 
 from indexer import activity, live, stamps, update
 from indexer.changes import ChangeQueue, Changes
+from indexer.survey import Survey, survey
 from indexer.update import Applied
 from tests.builders import (
     START_MS,
@@ -387,6 +388,7 @@ def test_follow_message_moved_to_another_session_is_found_by_the_comparison(
     docs = conversation()
     write_json_tree(data_dir, [project(), *docs, *conversation("ses_2", 2)])
     monkeypatch.setattr(live, "COMPARE_LEAST_S", 0.1)
+    monkeypatch.setattr(live, "COMPARE_SHARE", 1)
     running = follow(data_dir)
 
     write_json_tree(data_dir, [user("msg_1u", "ses_2", created=START_MS + 100_000)])
@@ -586,6 +588,60 @@ def test_follow_rows_stamped_anew_cost_no_revision(
     assert [applied.is_visible for _, applied in looks] == [False] * len(looks)
     assert live.revision() == before
     live.agrees()
+
+
+def test_follow_database_not_written_since_it_was_compared_is_not_listed(
+    data_dir: Path, follow: Follow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To list the rows of a heavy user takes seconds; what is written meanwhile is listed with the next comparison."""
+    write_sqlite(data_dir, [project(), *conversation()])
+    move_back(data_dir / "opencode.db")  # else it may be written still
+    monkeypatch.setattr(live, "COMPARE_LEAST_S", 0.1)
+    monkeypatch.setattr(live, "COMPARE_SHARE", 1)
+    listed = []
+
+    def count(*args: Any, **settings: Any) -> Survey:
+        """Count, and list."""
+        listed.append(1)
+        return survey(*args, **settings)
+
+    monkeypatch.setattr(live, "survey", count)
+    running = follow(data_dir)
+
+    def compared() -> int:
+        """Wait for the end of a comparison, and count what it listed."""
+        reporter = running.follower.reporter
+        before, planned = len(listed), reporter._next_comparison_at_ms
+        wait_for(lambda: reporter._next_comparison_at_ms != planned, "a comparison")
+        return len(listed) - before
+
+    unwritten = compared()
+    write_sqlite(data_dir, conversation("ses_2", 2))
+    wait_for(lambda: listed, "a listing")
+    wait_for(lambda: not compared(), "an unwritten database")
+
+    assert unwritten == 0
+    running.agrees()
+
+
+@BOTH
+def test_follow_nothing_to_do_waits_until_something_is(
+    write: Write, data_dir: Path, follow: Follow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A change, the end of a comparison and the end of all: none waits for the next look at what else is due."""
+    docs = conversation()
+    write(data_dir, [project(), *docs])
+    running = follow(data_dir)
+    monkeypatch.setattr(live, "IDLE_S", 3_600.0)
+
+    reporter = running.follower.reporter
+    planned = reporter._next_comparison_at_ms
+    running.follower.queue.put(Changes(is_everything=True))
+    wait_for(lambda: reporter._next_comparison_at_ms != planned, "the end of a comparison")
+    write(data_dir, [*conversation("ses_2", 2)])
+    running.sees("FROM messages WHERE message_id = 'msg_2a'")
+
+    running.agrees()  # and the fixture ends it
 
 
 @BOTH
