@@ -27,7 +27,7 @@ from indexer.watching import Watch
 
 log = logging.getLogger(__name__)
 
-IDLE_S = 5.0  # between two looks at what else is due; a change ends it at once
+IDLE_S = 10.0  # between two looks at what else is due; a change ends it at once
 BEHIND_S = 0.1  # the same while something has yet to be published
 GATHER_S = 0.03  # after the first change in a while: others of the same moment are written with it
 PAUSE_S = 0.3  # from one batch to the next, at least: each transaction costs every reader 3 ms when it opens
@@ -35,7 +35,7 @@ POSTPONED_S = 0.25
 COUNTS_S = 10.0  # how often the numbers of a storage are recorded while they change
 COMPARE_LEAST_S = 60.0
 COMPARE_SHARE = 250  # a comparison takes at most one part in so many of the time
-FIRST_COMPARED_S = 2.4  # what the one of the start counts for at most: its files may have been on a slow disk
+FIRST_COMPARED_S = 4.8  # what the one of the start counts for at most: its files may have been on a slow disk
 SCAN_LEAST_S = 2.0  # without events, comparisons are all there is
 SCAN_SHARE = 20
 PATIENCE_S = 600.0  # how long a comparison waits at most for a moment without changes

@@ -18,7 +18,7 @@ from indexer.watching import Watch
 log = logging.getLogger(__name__)
 
 LEAST_S = 1.0  # between two activities
-CALM_S = 5.0  # between two looks whether there is anything to tell, while there is not
+CALM_S = 10.0  # between two looks whether there is anything to tell, while there is not
 RATE_WINDOW_S = 60.0
 
 
@@ -113,7 +113,7 @@ class Reporter:
         """Write the activity, if it says anything new or the last one grows old; tell whether it said anything new."""
         activity = self._activity()
         told = self._told
-        is_recent = told is not None and activity.at_ms - told.at_ms < HEARTBEAT_MS
+        is_recent = told is not None and activity.at_ms - told.at_ms < HEARTBEAT_MS - 1_000 * LEAST_S
         is_new = told is None or _without_time(activity) != _without_time(told)
         if is_recent and not is_new:
             return False

@@ -53,7 +53,7 @@ log = logging.getLogger(__name__)
 
 KINDS = ("project", "session", "message", "part")
 SUFFIX = ".json"
-LOOK_S = 5.0  # how often to look whether the four folders are still the same ones
+LOOK_S = 10.0  # how often to look whether the four folders are still the same ones
 RETRY_S = 300.0  # how often to try again when there are no events: somebody may have raised the limit
 
 # Nothing that reading causes (opened, closed): listing a big tree would overflow the queue with what it causes itself,

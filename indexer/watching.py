@@ -23,7 +23,8 @@ POLL_S = 0.1
 CALM_POLL_S = 0.25  # the same once nothing has changed for a while: ten looks a second took half a percent of a core
 CALM_AFTER_S = 5.0
 HELD_S = 1.0  # how long databases are not looked at, at most, while changes are written
-LOOK_S = 5.0  # for databases that come and go, and for those that could not be read
+LOOK_S = 10.0  # for databases that come and go
+UNUSABLE_LOOK_S = 2.0  # for those that could not be read, too
 
 
 class Watch:
@@ -134,7 +135,7 @@ class Watch:
 
     def _find_databases(self, *, is_first: bool) -> None:
         """Take up databases that came, let go of those that went; either changes what counts of the others."""
-        self._look_at = time.monotonic() + until_next(LOOK_S)
+        self._look_at = time.monotonic() + (UNUSABLE_LOOK_S if self._unusable else until_next(LOOK_S))
         found = {path for data_dir in self._data_dirs for path in _database_files(data_dir)}
         for path in self._databases.keys() - found:
             self._databases.pop(path).close()
@@ -165,6 +166,7 @@ class Watch:
                 log.warning("%s", printable(str(error)))
                 self._queue.put(Changes(is_everything=True))  # so that the index says so, too
             self._unusable[path] = str(error)
+            self._look_at = min(self._look_at, time.monotonic() + UNUSABLE_LOOK_S)
         else:
             self._unusable.pop(path, None)
 

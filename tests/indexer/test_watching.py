@@ -9,6 +9,7 @@ import pytest
 
 from indexer import watching
 from indexer.changes import ChangeQueue, Changes
+from indexer.exceptions import SourceUnusable
 from indexer.folder_events import FolderEvents
 from indexer.sources.sqlite_changes import DatabaseChanges
 from indexer.watching import Watch
@@ -122,3 +123,29 @@ def test_watch_no_events_to_be_had_is_looked_at_often(
         watch.stop()
 
     assert "ses_2" in queue.take()[0].touched_sessions
+
+
+def test_watch_database_cannot_be_read_is_tried_again_soon(
+    tmp_path: Path, queue: ChangeQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not only when others are looked for, and again and again."""
+    monkeypatch.setattr(watching, "LOOK_S", 3_600.0)
+    monkeypatch.setattr(watching, "UNUSABLE_LOOK_S", 0.3)
+    attempts: list[DatabaseChanges] = []
+
+    def fail(changes: DatabaseChanges) -> Changes:
+        """Fail three times."""
+        attempts.append(changes)
+        if len(attempts) <= 3:
+            raise SourceUnusable("locked")
+        return Changes(sessions={"ses_1"})
+
+    monkeypatch.setattr(DatabaseChanges, "poll", fail)
+    watch = Watch([write_sqlite(tmp_path, [session()])], queue)
+    watch.start()
+    try:
+        wait_for(lambda: len(attempts) > 3, "a fourth attempt")
+    finally:
+        watch.stop()
+
+    assert queue.take()[0].sessions == {"ses_1"}
