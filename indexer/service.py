@@ -103,6 +103,7 @@ def follow(
             unread = ", but for sources that could not be read" if result.problems else ""
             sync.release_bulk_lock(REAL_TIME, f"everything is read{unread}; following changes")
             is_bulk = False
+            interrupts.check()  # one that got lost in the pass
             while not follower.wait(_LOOK_S):
                 interrupts.check()
             raise follower.failure or AssertionError("it ends by itself only when something fails")

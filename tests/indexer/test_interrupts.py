@@ -4,12 +4,17 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
 from indexer import __main__ as command_line
-from indexer import interrupts
+from indexer import interrupts, service
+from indexer.bulk_loader import BulkResult, Progress
+from indexer.database import Database
+from indexer.live import Follower
+from indexer.publish import Publisher
 from tests.builders import project, session, user, write_json_tree
 from tests.stress.running import ROOT
 
@@ -40,6 +45,35 @@ def test_check_interrupt_that_did_not_get_through_stops_later(number: signal.Sig
 
     with pytest.raises(KeyboardInterrupt):
         interrupts.check()
+
+
+def test_follow_interrupt_lost_in_the_full_pass_ends_before_it_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The looks while nothing happens are far apart."""
+    waits: list[float] = []
+
+    def wait(follower: Follower, timeout_s: float) -> bool:
+        """Note that it is waited for; it ends."""
+        waits.append(timeout_s)
+        return True
+
+    def lose(result: BulkResult) -> None:
+        """Drop what the handler raises, as a query may."""
+        with suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+
+    @contextmanager
+    def silent() -> Iterator[Progress]:
+        """Show no progress."""
+        yield lambda done, total: None
+
+    monkeypatch.setattr(Follower, "wait", wait)
+    data_dir = write_json_tree(tmp_path / "opencode", [project(), session(), user()])
+    with Database.open(tmp_path / "index.duckdb") as database:
+        service.follow(database, Publisher(database), [data_dir], silent, lose)
+
+    assert waits == []
 
 
 def test_told_query_that_was_interrupted_is_an_interrupt() -> None:
