@@ -15,6 +15,15 @@ from typing import TYPE_CHECKING
 if sys.platform == "linux":
     from watchdog.observers.inotify_c import CallbackId, InotifyConstants, InotifyFD, Mask
 
+    # Nothing that reading causes, and nothing of a file: what is written in a folder.
+    WRITES = (
+        InotifyConstants.IN_MODIFY
+        | InotifyConstants.IN_CREATE
+        | InotifyConstants.IN_DELETE
+        | InotifyConstants.IN_MOVE
+        | InotifyConstants.IN_ONLYDIR
+    )
+
     if TYPE_CHECKING:
         from watchdog.observers.inotify_c import InotifyEvent, WatchDescriptor
 
@@ -44,7 +53,7 @@ class FolderEvents:
         What is written before it returns may not be told, unless it was armed already.
 
         Args:
-            folders: Always the same ones. What is in folders inside them does not count.
+            folders: What is in folders inside them does not count.
 
         Returns:
             Whether it will be told.
@@ -103,17 +112,10 @@ class FolderEvents:
             self._fd = InotifyFD()
             self._fd.start()
         shot = _Shot(self, folder)
-        mask = (
-            InotifyConstants.IN_MODIFY
-            | InotifyConstants.IN_CREATE
-            | InotifyConstants.IN_DELETE
-            | InotifyConstants.IN_MOVE
-            | InotifyConstants.IN_ONESHOT
-            | InotifyConstants.IN_ONLYDIR
-        )
+        mask = Mask(WRITES | InotifyConstants.IN_ONESHOT)
         self._armed[folder] = shot  # before: the event may be faster than this thread
         try:
-            self._fd.add_callback(os.fsencode(folder), Mask(mask), shot, CallbackId(id(shot)))
+            self._fd.add_callback(os.fsencode(folder), mask, shot, CallbackId(id(shot)))
         except OSError:
             del self._armed[folder]
             raise

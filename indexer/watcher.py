@@ -42,12 +42,13 @@ from indexer.pulse import until_next
 if sys.platform == "linux":
     from watchdog.observers.inotify_c import (
         CallbackId,
-        InotifyConstants,
         InotifyEvent,
         InotifyFD,
         Mask,
         WatchDescriptor,
     )
+
+    from indexer.folder_events import WRITES
 
 log = logging.getLogger(__name__)
 
@@ -403,15 +404,8 @@ class _InotifyTree:
         """Watch one folder, also where a link leads to; False if it is none, or gone meanwhile."""
         folder = _Folder(self, kind, name)
         path = os.path.join(self._storage, kind, name or "")
-        mask = (
-            InotifyConstants.IN_MODIFY
-            | InotifyConstants.IN_CREATE
-            | InotifyConstants.IN_DELETE
-            | InotifyConstants.IN_MOVE
-            | InotifyConstants.IN_ONLYDIR
-        )
         try:
-            folder.wd = self._fd.add_callback(os.fsencode(path), Mask(mask), folder, CallbackId(id(folder)))
+            folder.wd = self._fd.add_callback(os.fsencode(path), Mask(WRITES), folder, CallbackId(id(folder)))
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
                 return False
