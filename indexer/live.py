@@ -146,6 +146,7 @@ class Follower:
             return False
         if was_empty and time.monotonic() > self._ended_at + PAUSE_S:
             time.sleep(GATHER_S)
+        self.reporter.note_waiting()
         started = time.monotonic()
         changes, since_ms = self.queue.take()
         if changes.is_everything:

@@ -90,6 +90,10 @@ class Reporter:
             self._written.append((time.monotonic(), documents))
         self._news.set()
 
+    def note_waiting(self) -> None:
+        """Note that something waits to be looked at, which may take long."""
+        self._news.set()
+
     def note_batch(self, documents: int, since_ms: int | None) -> None:
         """Count documents that were written, and how long the first of them waited until it was published."""
         self.note_written(documents)
@@ -113,6 +117,7 @@ class Reporter:
         """Write the activity, if it says anything new or the last one grows old; tell whether it said anything new."""
         activity = self._activity()
         told = self._told
+        # looks are as far apart: one that is a moment early must not leave it to the next
         is_recent = told is not None and activity.at_ms - told.at_ms < HEARTBEAT_MS - 1_000 * LEAST_S
         is_new = told is None or _without_time(activity) != _without_time(told)
         if is_recent and not is_new:
