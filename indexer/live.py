@@ -241,7 +241,8 @@ class Follower:
         started = time.monotonic()
         self._compare_at = float("inf")
         storages = open_storages(self._database, find_sources(self._data_dirs), self._data_dirs)
-        if held_unwritten(self._database, storages) is None:
+        is_any_lost = any(storage.problem for storage in self._storages)  # since the last one; it is read again here
+        if is_any_lost or held_unwritten(self._database, storages) is None:
             self._comparison = _Comparison(self._database, storages, self.queue.wake)
             self._comparison.start()
             return

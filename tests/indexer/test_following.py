@@ -13,6 +13,7 @@ import pytest
 
 from indexer import activity, live, stamps, update
 from indexer.changes import ChangeQueue, Changes
+from indexer.exceptions import SourceUnusable
 from indexer.survey import Survey, survey
 from indexer.update import Applied
 from tests.builders import (
@@ -621,6 +622,23 @@ def test_follow_database_not_written_since_it_was_compared_is_not_listed(
     wait_for(lambda: not compared(), "an unwritten database")
 
     assert unwritten == 0
+    running.agrees()
+
+
+def test_follow_database_lost_since_it_was_compared_is_read_again(
+    data_dir: Path, follow: Follow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was not written, so that nothing would be listed; but until then nothing that changes is read from it."""
+    write_sqlite(data_dir, [project(), *conversation()])
+    move_back(data_dir / "opencode.db")
+    monkeypatch.setattr(live, "LOST_S", 0.1)
+    running = follow(data_dir)
+
+    wait_for(lambda: running.follower._storages, "its storages")
+    running.follower._storages[0].lose(SourceUnusable("It was locked."))
+    running.follower.queue.put(Changes(is_everything=True))
+    wait_for(lambda: not running.follower._storages[0].problem, "another reader")
+
     running.agrees()
 
 
