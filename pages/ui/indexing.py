@@ -443,7 +443,7 @@ def _asked(total: int, now: datetime) -> None:
     if failure:
         st.warning(display.md(failure), icon=":material/warning:")
     elif total:
-        st.text(f"Asked at {_clock(at, now)}. What can be read by now leaves this list within a few seconds.")
+        st.text(f"Asked at {_clock(at, now)}. What can be read by now leaves this list within half a minute.")
 
 
 def _page(pages: int) -> int:

@@ -12,7 +12,7 @@ SLEEPER = "a process that only wakes up once a second"
 
 
 def idle(bed: Bed) -> Iterator[Figure]:
-    """Measure two minutes after it has settled; a comparison of everything falls into them."""
+    """Measure two minutes after it has settled; of a small storage a comparison of everything falls into them."""
     found = stress.run(bed.index.parent, [bed.data], IDLE_S)
     name = f"of a core, over {IDLE_S:.0f} s"
     sleeper = 100 * found.sleeper_share
