@@ -148,6 +148,15 @@ def request_retry(index: Path) -> None:
     (private_folder(index) / _RETRY_NAME).touch()
 
 
+def is_retry_requested(index: Path) -> bool:
+    """Tell whether there is a request to take.
+
+    Args:
+        index: What readers open.
+    """
+    return (private_folder(index) / _RETRY_NAME).exists()
+
+
 def take_retry_request(index: Path) -> bool:
     """Tell the indexer whether it was asked to read the bad documents again; True once per request.
 

@@ -11,14 +11,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from indexer import kept_spend, prices, update
-from indexer.activity import take_retry_request
+from indexer.activity import is_retry_requested, take_retry_request
 from indexer.benchmarks import results as benchmark_results
 from indexer.bulk_loader import record_comparison, record_listing, record_reconciled
 from indexer.changes import ChangeQueue, Changes
 from indexer.database import Database
 from indexer.exceptions import BulkInterrupted, SettingsInvalid
 from indexer.publish import Publisher
-from indexer.pulse import until_next
 from indexer.reporter import Reporter
 from indexer.storages import Storage, find_sources, now_ms, open_storages, record_storages, source_states
 from indexer.survey import Survey, failed_documents, held_unwritten, read_indexed, survey
@@ -27,7 +26,8 @@ from indexer.watching import Watch
 
 log = logging.getLogger(__name__)
 
-IDLE_S = 10.0  # between two looks at what else is due; a change ends it at once
+IDLE_S = 10.0  # between two looks at what else is due, while anything may be; a change ends it at once
+REST_S = 600.0  # the same while nothing is left to do
 BEHIND_S = 0.1  # the same while something has yet to be published
 GATHER_S = 0.03  # after the first change in a while: others of the same moment are written with it
 PAUSE_S = 0.3  # from one batch to the next, at least: each transaction costs every reader 3 ms when it opens
@@ -66,7 +66,7 @@ class Follower:
         self._publisher = publisher
         self._sync = sync
         self._data_dirs = data_dirs
-        self._watch = Watch(data_dirs, self.queue)
+        self._watch = Watch(data_dirs, self.queue, self._look_around)
         self.reporter = Reporter(database, publisher, self.queue, self._watch)
         self._storages: list[Storage] = []
         self._postponed = Changes()
@@ -169,7 +169,13 @@ class Follower:
             due_at = min(due_at, self._postponed_until)
         if self._comparison is None:
             due_at = min(due_at, self._compare_at)
-        return min(max(due_at - time.monotonic(), 0.0), until_next(IDLE_S))
+        return min(max(due_at - time.monotonic(), 0.0), REST_S if self._publisher.is_at_rest else IDLE_S)
+
+    def _look_around(self) -> None:
+        """Look at what nobody tells, in the thread that watches: this one need not wake up for it."""
+        self.reporter.look()
+        if is_retry_requested(self._database.path) or benchmark_results.are_left(self._database):
+            self.queue.wake()
 
     def _look_at(self, changes: Changes, since_ms: int | None) -> None:
         """Look at what changed, and show it."""

@@ -169,6 +169,14 @@ class Publisher:
         """Whether something committed is not visible yet."""
         return self._revision != self._database.revision
 
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether time alone brings nothing more to do: until the next commit nobody need call anything."""
+        has_old_text = self._deleted_at is not None and len(self._published) > 1
+        has_looked = self._read_at_commit == self._database.commits and self._looked_at_base == self._base
+        is_done = not (self.is_behind or has_old_text or self._is_base_taken_over)
+        return is_done and has_looked and self._waiting_since is None
+
     def publish_if_due(self, interval_s: float | None = None) -> bool:
         """Publish if it is time. Call it after every transaction, and about every 100 ms while nothing is written.
 

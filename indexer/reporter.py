@@ -11,19 +11,21 @@ from indexer.bulk_loader import Progress
 from indexer.changes import ChangeQueue
 from indexer.database import Database
 from indexer.publish import Publisher
-from indexer.pulse import until_next
 from indexer.storages import now_ms
 from indexer.watching import Watch
 
 log = logging.getLogger(__name__)
 
 LEAST_S = 1.0  # between two activities
-CALM_S = 10.0  # between two looks whether there is anything to tell, while there is not
+CALM_S = 10.0  # the same while there is nothing to tell, and nobody else looks
 RATE_WINDOW_S = 60.0
 
 
 class Reporter:
-    """Tells other processes what the indexer does, from a thread of its own: also during a long transaction."""
+    """Tells other processes what the indexer does, from a thread of its own: also during a long transaction.
+
+    While there is nothing to tell, the thread sleeps: whoever watches calls `look` now and then.
+    """
 
     def __init__(
         self, database: Database, publisher: Publisher, queue: ChangeQueue | None = None, watch: Watch | None = None
@@ -34,7 +36,7 @@ class Reporter:
             database: The index.
             publisher: Knows what it could not do.
             queue: What waits. None: nothing ever does, as a full pass follows nothing.
-            watch: What is followed.
+            watch: What is followed; `look` is called by it. None: nobody calls that.
         """
         self._database = database
         self._publisher = publisher
@@ -47,6 +49,7 @@ class Reporter:
         self._started = time.monotonic()
         self._told: Activity | None = None
         self._lock = threading.Lock()
+        self._telling = threading.Lock()
         self._stopping = threading.Event()
         self._news = threading.Event()
         self._thread = threading.Thread(target=self._run, name="reporter", daemon=True)
@@ -105,16 +108,26 @@ class Reporter:
         self._next_comparison_at_ms = now_ms() + round(1000 * wait_s)
         self._news.set()
 
+    def look(self) -> None:
+        """Tell that it still runs, and what changed without a note. From any thread, about every ten seconds."""
+        self._tell()
+
     def _run(self) -> None:
-        """Tell what changed, at most once a second, and that it still runs."""
+        """Tell what changed, at most once a second, and that it still runs unless others look."""
+        calm_s = CALM_S if self._watch is None else None
         while not self._stopping.is_set():
             self._news.clear()
-            if not self._tell() and not self._news.wait(until_next(CALM_S)):
+            if not self._tell() and not self._news.wait(calm_s):
                 continue
             self._stopping.wait(LEAST_S)
 
     def _tell(self) -> bool:
         """Write the activity, if it says anything new or the last one grows old; tell whether it said anything new."""
+        with self._telling:
+            return self._tell_once()
+
+    def _tell_once(self) -> bool:
+        """Do it, while no other thread does."""
         activity = self._activity()
         told = self._told
         # looks are as far apart: one that is a moment early must not leave it to the next

@@ -37,7 +37,6 @@ from watchdog.observers.polling import PollingObserver
 
 from indexer.changes import Changes
 from indexer.json_values import clean
-from indexer.pulse import until_next
 
 if sys.platform == "linux":
     from watchdog.observers.inotify_c import (
@@ -54,7 +53,7 @@ log = logging.getLogger(__name__)
 
 KINDS = ("project", "session", "message", "part")
 SUFFIX = ".json"
-LOOK_S = 10.0  # how often to look whether the four folders are still the same ones
+AGAIN_S = 10.0  # after changes that were not taken
 RETRY_S = 300.0  # how often to try again when there are no events: somebody may have raised the limit
 
 # Nothing that reading causes (opened, closed): listing a big tree would overflow the queue with what it causes itself,
@@ -98,7 +97,11 @@ class _Tree(Protocol):
 
 
 class TreeWatcher:
-    """Reports what changes in one JSON tree, from a thread of its own, until it is stopped."""
+    """Reports what changes in one JSON tree, from a thread of its own, until it is stopped.
+
+    Whether the four folders are still the same ones is looked at by `look`, which is for another thread to call now and
+    then.
+    """
 
     def __init__(self, storage: Path, report: Callable[[Changes], None]) -> None:
         """Watch nothing yet.
@@ -112,12 +115,12 @@ class TreeWatcher:
         self._report = report
         self._wake = threading.Condition()
         self._pending = Changes()
-        self._is_stopping = False
+        self._is_stopping = self._is_outdated = False
         self._thread = threading.Thread(target=self._run, name="tree-watcher", daemon=True)
         self._tree: _Tree | None = None
         self._roots: dict[str, tuple[int, int]] = {}
         self._state = WatchState(False, "it has not begun")
-        self._look_at = self._retry_at = 0.0
+        self._retry_at = 0.0
 
     @property
     def state(self) -> WatchState:
@@ -137,6 +140,13 @@ class TreeWatcher:
         if self._thread.is_alive():
             self._thread.join()
 
+    def look(self) -> None:
+        """Have the folders watched anew if they are others, or events were lost. From any thread; does not wait."""
+        if self._needs_anew():
+            with self._wake:
+                self._is_outdated = True
+                self._wake.notify()
+
     def _run(self) -> None:
         """Report until stopped."""
         while not self._is_stopping:
@@ -146,29 +156,33 @@ class TreeWatcher:
                 log.exception("changes of %s were not taken; everything will be compared", self._storage)
                 with self._wake:
                     self._pending.is_everything = True
-                    self._wake.wait_for(lambda: self._is_stopping, LOOK_S)
+                    self._wake.wait_for(lambda: self._is_stopping, AGAIN_S)
         if self._tree is not None:
             self._tree.stop()
 
     def _step(self) -> None:
-        """Wait for changes, or for the next look at the folders, and report."""
+        """Wait for changes, or until the folders have to be watched anew, and report."""
         with self._wake:
-            self._wake.wait_for(lambda: self._is_stopping or self._pending, self._look_at - time.monotonic())
+            self._wake.wait_for(lambda: self._is_stopping or self._pending or self._is_outdated)
             changes, self._pending = self._pending, Changes()
-        if time.monotonic() >= self._look_at:
-            changes.is_everything |= self._look()
-            self._look_at = time.monotonic() + until_next(LOOK_S)
+            is_outdated, self._is_outdated = self._is_outdated, False
+        if is_outdated and self._needs_anew():  # it may have been told twice
+            changes.is_everything |= self._begin_anew()
         if changes and not self._is_stopping:
             self._report(changes)
 
-    def _look(self) -> bool:
-        """Watch anew if that is needed, and tell whether events may be missing."""
-        is_other = _roots(self._storage) != self._roots
-        if not is_other and (time.monotonic() < self._retry_at if self._tree is None else not self._tree.is_lost):
-            return False
-        had_events = self._tree is not None
+    def _needs_anew(self) -> bool:
+        """Tell whether the folders are others than those that are watched, events were lost, or it is time to retry."""
+        if _roots(self._storage) != self._roots:
+            return True
+        tree = self._tree
+        return time.monotonic() >= self._retry_at if tree is None else tree.is_lost
+
+    def _begin_anew(self) -> bool:
+        """Watch anew, and tell whether events may be missing."""
+        roots, had_events = self._roots, self._tree is not None
         self._watch_anew()
-        return is_other or had_events or self._tree is not None
+        return self._roots != roots or had_events or self._tree is not None
 
     def _watch_anew(self) -> None:
         """Watch the folders that are there, or note why that cannot be done."""

@@ -4,7 +4,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from indexer.activity import Watched
@@ -12,7 +12,6 @@ from indexer.changes import ChangeQueue, Changes
 from indexer.exceptions import SourceUnusable
 from indexer.folder_events import FolderEvents
 from indexer.json_values import clean, printable
-from indexer.pulse import until_next
 from indexer.settings import database_files
 from indexer.sources.sqlite_changes import DatabaseChanges
 from indexer.watcher import TreeWatcher
@@ -23,22 +22,26 @@ POLL_S = 0.1
 CALM_POLL_S = 0.25  # the same once nothing has changed for a while: ten looks a second took half a percent of a core
 CALM_AFTER_S = 5.0
 HELD_S = 1.0  # how long databases are not looked at, at most, while changes are written
-LOOK_S = 10.0  # for databases that come and go
-UNUSABLE_LOOK_S = 2.0  # for those that could not be read, too
+LOOK_S = 10.0  # for what no event tells
+UNUSABLE_LOOK_S = 2.0  # while a database cannot be read
 
 
 class Watch:
     """Watches folders and databases, also those that are not there yet, from threads of its own until it is stopped."""
 
-    def __init__(self, data_dirs: Sequence[Path], queue: ChangeQueue) -> None:
+    def __init__(
+        self, data_dirs: Sequence[Path], queue: ChangeQueue, look_too: Callable[[], None] = lambda: None
+    ) -> None:
         """Watch nothing yet.
 
         Args:
             data_dirs: OpenCode data folders, absolute.
             queue: Takes what changed.
+            look_too: Called every ten seconds, in the thread that looks around; quick, and raises nothing.
         """
         self._data_dirs = data_dirs
         self._queue = queue
+        self._look_too = look_too
         self._trees = [TreeWatcher(data_dir / "storage", queue.put) for data_dir in data_dirs]
         self._databases: dict[Path, DatabaseChanges] = {}
         self._unusable: dict[Path, str] = {}
@@ -114,13 +117,14 @@ class Watch:
             self._is_free.wait(HELD_S)
             self._is_due.clear()
             if time.monotonic() >= self._look_at:
-                self._find_databases(is_first=False)
+                self._look()
             self._poll()
 
     def _wait_s(self) -> float:
         """Return how long to wait until the next look at the databases, or for some."""
+        until_look_s = max(self._look_at - time.monotonic(), 0.0)
         if not self._databases:
-            return until_next(LOOK_S)
+            return until_look_s
         folders = {path.parent for path in self._databases}
         was_armed, self._is_told = self._is_armed, self._events.is_armed(folders)
         if was_armed and not self._is_told:
@@ -129,13 +133,20 @@ class Watch:
         if self._unusable or time.monotonic() - self._changed_at <= CALM_AFTER_S:
             return POLL_S
         if self._is_told:
-            return until_next(LOOK_S)
+            return until_look_s
         self._is_armed = self._events.arm(folders)
         return 0.0 if self._is_armed else CALM_POLL_S  # nothing tells what was written before
 
+    def _look(self) -> None:
+        """Look at everything that no event tells."""
+        self._find_databases(is_first=False)
+        for tree in self._trees:
+            tree.look()
+        self._look_too()
+
     def _find_databases(self, *, is_first: bool) -> None:
         """Take up databases that came, let go of those that went; either changes what counts of the others."""
-        self._look_at = time.monotonic() + (UNUSABLE_LOOK_S if self._unusable else until_next(LOOK_S))
+        self._look_at = time.monotonic() + (UNUSABLE_LOOK_S if self._unusable else LOOK_S)
         found = {path for data_dir in self._data_dirs for path in _database_files(data_dir)}
         for path in self._databases.keys() - found:
             self._databases.pop(path).close()

@@ -186,7 +186,7 @@ def following(
         patch.setattr(live, "IDLE_S", 0.1)
         patch.setattr(live, "COUNTS_S", 0.1)
         patch.setattr(watching, "LOOK_S", 0.3)
-        patch.setattr(watcher, "LOOK_S", 0.2)
+        patch.setattr(watcher, "AGAIN_S", 0.2)
         try:
             yield made
         finally:

@@ -122,6 +122,15 @@ def keep(index: Path, run: Run) -> Kept:
     return Kept.WRITTEN
 
 
+def are_left(database: Database) -> bool:
+    """Tell whether there are results to take. From any thread.
+
+    Args:
+        database: The index.
+    """
+    return bool(_left(database))
+
+
 def take(database: Database) -> int:
     """Write results that were left for the indexer. Never inside a transaction.
 
@@ -131,7 +140,7 @@ def take(database: Database) -> int:
     Returns:
         How many runs there were. What cannot be read is put aside, as `FILE.d/unreadable-benchmark-<run>.json`.
     """
-    left = sorted(database.folder.glob(f"{_PREFIX}*.json"))
+    left = _left(database)
     for file in left:
         try:
             run = _parsed(file.read_bytes())
@@ -143,6 +152,11 @@ def take(database: Database) -> int:
         file.unlink()
         log.info("benchmark of %s: %d results taken up", run.started_at, len(run.results))
     return len(left)
+
+
+def _left(database: Database) -> list[Path]:
+    """List the files that were left for the indexer."""
+    return sorted(database.folder.glob(f"{_PREFIX}*.json"))
 
 
 def _leave(index: Path, run: Run) -> None:

@@ -284,6 +284,42 @@ def test_compact_if_due_while_following_waits_for_ten_quiet_seconds(database: Da
     assert outcomes == [False, False, False, True, True]
 
 
+def test_is_at_rest_after_a_deletion_is_so_when_it_is_wiped_out(database: Database) -> None:
+    """Until then time alone brings something to do: whoever sleeps meanwhile would leave the text where it is."""
+    clock = Clock()
+    publisher = Publisher(database, clock=clock)
+    database.set_phase("real-time", "following")
+    found = [publisher.is_at_rest]
+    delete_text(database, "gone")
+    found.append(publisher.is_at_rest)
+    publisher.publish()
+    found.append(publisher.is_at_rest)
+    for seconds in (9.9, 0.2, 10.1):  # the last for a look whether the new file has unused space
+        clock.now += seconds
+        publisher.compact_if_due(is_idle=True, now=NOW)
+        found.append(publisher.is_at_rest)
+
+    assert found == [False, False, False, False, False, True]
+
+
+def test_is_at_rest_after_a_commit_that_nobody_sees_is_so_when_looked_at(database: Database) -> None:
+    """It may have deleted texts, too."""
+    clock = Clock()
+    publisher = Publisher(database, clock=clock)
+    publisher.publish()
+    clock.now += 10.1
+    found = []
+    for is_written in (False, True, False):
+        if is_written:
+            with database.transaction(is_visible=False) as con:
+                con.execute("UPDATE sync_state SET updated_at = $now", {"now": NOW})
+            found.append(publisher.is_at_rest)
+        publisher.compact_if_due(is_idle=True, now=NOW)
+        found.append(publisher.is_at_rest)
+
+    assert found == [True, False, True, True]
+
+
 def test_compact_if_due_takes_a_twentieth_of_the_time(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """Deletions that follow each other do not keep the indexer busy."""
     clock = Clock()

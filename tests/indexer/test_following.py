@@ -650,7 +650,9 @@ def test_follow_nothing_to_do_waits_until_something_is(
     docs = conversation()
     write(data_dir, [project(), *docs])
     running = follow(data_dir)
+    wait_for(lambda: running.follower._publisher.is_at_rest, "nothing left to do")
     monkeypatch.setattr(live, "IDLE_S", 3_600.0)
+    monkeypatch.setattr(live, "REST_S", 3_600.0)
 
     reporter = running.follower.reporter
     planned = reporter._next_comparison_at_ms

@@ -662,6 +662,8 @@ def test_publisher_restart_goes_on_with_the_base_and_makes_a_new_one_later(path:
         at_once = (path.stat().st_ino == before, checked(reader))
         clock.now += 9.9
         is_renewed_soon = publisher.publish_if_due()
+        publisher.compact_if_due(is_idle=True)
+        is_at_rest = publisher.is_at_rest
         clock.now += 0.2
         is_renewed = publisher.publish_if_due()
         later = (path.stat().st_ino == before, checked(reader))
@@ -669,7 +671,7 @@ def test_publisher_restart_goes_on_with_the_base_and_makes_a_new_one_later(path:
         is_renewed_again = publisher.publish_if_due()
 
     assert (at_once, later) == ((True, 3), (False, 3))
-    assert (is_renewed_soon, is_renewed, is_renewed_again) == (False, True, False)
+    assert (is_renewed_soon, is_at_rest, is_renewed, is_renewed_again) == (False, False, True, False)
 
 
 def test_close_soon_after_a_restart_makes_a_new_base(path: Path, reader: IndexReader) -> None:

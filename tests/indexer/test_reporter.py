@@ -18,7 +18,7 @@ def test_note_waiting_nothing_was_told_for_long_is_told_at_once(
 ) -> None:
     """A long batch is told while it is written, not after it, though an idle indexer looks rarely what to tell."""
     monkeypatch.setattr(reporter, "LEAST_S", 0.01)
-    monkeypatch.setattr(reporter, "until_next", lambda period_s: 3_600.0)
+    monkeypatch.setattr(reporter, "CALM_S", 3_600.0)
     queue = ChangeQueue(lambda: 1)
     index = tmp_path / "index.duckdb"
 
@@ -40,3 +40,23 @@ def test_note_waiting_nothing_was_told_for_long_is_told_at_once(
             running.stop()
 
     assert waiting() == 0
+
+
+def test_look_nothing_to_tell_is_heard_of_without_the_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What whoever watches does for it: the heartbeat, once it is due, and what changed without a note."""
+    clock = iter([0, 1_000, 9_500, 9_600])
+    monkeypatch.setattr(reporter, "now_ms", lambda: next(clock))
+    index = tmp_path / "index.duckdb"
+    found = []
+    with Database.open(index) as database:
+        queue = ChangeQueue(lambda: 1)
+        idle = Reporter(database, Publisher(database), queue)
+        for looked in range(4):
+            if looked == 3:
+                queue.put(Changes(projects={"prj"}))
+            idle.look()
+            activity = read_activity(index)
+            assert activity is not None
+            found.append((activity.at_ms, activity.queue))
+
+    assert found == [(0, 0), (0, 0), (9_500, 0), (9_600, 1)]

@@ -20,6 +20,7 @@ from indexer.changes import Changes
 from indexer.watcher import KINDS, TreeWatcher
 
 TIMEOUT_S = 60
+LOOK_S = 0.02
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="inotify")
 
 Watch = Callable[[], "Reports"]
@@ -35,6 +36,8 @@ class Reports:
         self.go_on = threading.Event()
         self.go_on.set()
         self._changed = threading.Condition()
+        self._stopping = threading.Event()
+        self._looking = threading.Thread(target=self._look)
         self.watcher = TreeWatcher(storage, self.take)
 
     def take(self, changes: Changes) -> None:
@@ -46,6 +49,22 @@ class Reports:
                 raise error
             self.found.add(changes)
             self._changed.notify_all()
+
+    def start(self) -> None:
+        """Watch, and look around often."""
+        self.watcher.start()
+        self._looking.start()
+
+    def stop(self) -> None:
+        """End both."""
+        self._stopping.set()
+        self._looking.join()
+        self.watcher.stop()
+
+    def _look(self) -> None:
+        """Look around until stopped."""
+        while not self._stopping.wait(LOOK_S):
+            self.watcher.look()
 
     def wait(self, is_seen: Callable[[Changes], object]) -> Changes:
         """Wait until what was reported is enough, and return it; later reports start from nothing."""
@@ -67,18 +86,18 @@ def storage(tmp_path: Path) -> Path:
 @pytest.fixture
 def watch(storage: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Watch]:
     """Start a watcher of the storage that looks at its folders often; it is stopped in the end."""
-    monkeypatch.setattr(watcher, "LOOK_S", 0.02)
+    monkeypatch.setattr(watcher, "AGAIN_S", 0.02)
     started = []
 
     def start() -> Reports:
         """Start."""
         started.append(Reports(storage))
-        started[-1].watcher.start()
+        started[-1].start()
         return started[-1]
 
     yield start
     for reports in started:
-        reports.watcher.stop()
+        reports.stop()
 
 
 @pytest.fixture(params=[pytest.param("inotify", marks=on_linux), "observer"])
@@ -602,7 +621,7 @@ def test_stop_ends_all_threads(watch_both_ways: Watch, storage: Path) -> None:
     before = set(threading.enumerate())
     reports = watch_both_ways()
 
-    reports.watcher.stop()
+    reports.stop()
     write(storage / "part/msg/prt.json")
 
     assert set(threading.enumerate()) <= before

@@ -13,7 +13,7 @@ from indexer.exceptions import SourceUnusable
 from indexer.folder_events import FolderEvents
 from indexer.sources.sqlite_changes import DatabaseChanges
 from indexer.watching import Watch
-from tests.builders import session, write_sqlite
+from tests.builders import session, write_json_tree, write_sqlite
 from tests.following import wait_for
 
 Start = Callable[[Path], Watch]
@@ -93,13 +93,13 @@ def test_watch_written_without_a_word_is_looked_at_often_from_then_on(
     data_dir = tmp_path / "opencode"
     data_dir.mkdir()
     (data_dir / "opencode.db").symlink_to(elsewhere / "opencode.db")
-    monkeypatch.setattr(watching, "until_next", lambda period_s: 0.5)
+    monkeypatch.setattr(watching, "LOOK_S", 0.5)
     start(data_dir)
 
     with caplog.at_level("INFO"):
         write_sqlite(elsewhere, [session("ses_2")])
         wait_for(lambda: queue.waiting[0], "the first change")
-        monkeypatch.setattr(watching, "until_next", lambda period_s: 3_600.0)
+        monkeypatch.setattr(watching, "LOOK_S", 3_600.0)
         wait_for(lambda: "are looked at more often" in caplog.text, "that it was noticed")
     queue.take()
     write_sqlite(elsewhere, [session("ses_3")])
@@ -149,3 +149,21 @@ def test_watch_database_cannot_be_read_is_tried_again_soon(
         watch.stop()
 
     assert queue.take()[0].sessions == {"ses_1"}
+
+
+def test_watch_without_databases_looks_around_for_others(
+    tmp_path: Path, queue: ChangeQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One thread does it for all: also whether there is a tree now, of which no event tells."""
+    monkeypatch.setattr(watching, "LOOK_S", 0.05)
+    looks: list[float] = []
+    watch = Watch([tmp_path], queue, lambda: looks.append(time.monotonic()))
+    watch.start()
+    try:
+        write_json_tree(tmp_path, [session()])
+        wait_for(lambda: queue.waiting[0], "the tree")
+        wait_for(lambda: len(looks) > 3, "looks")
+    finally:
+        watch.stop()
+
+    assert queue.take()[0].is_everything
