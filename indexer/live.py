@@ -174,7 +174,11 @@ class Follower:
     def _look_around(self) -> None:
         """Look at what nobody tells, in the thread that watches: this one need not wake up for it."""
         self.reporter.look()
-        if is_retry_requested(self._database.path) or benchmark_results.are_left(self._database):
+        try:
+            is_asked = is_retry_requested(self._database.path) or benchmark_results.are_left(self._database)
+        except OSError:  # whoever takes them up says what is wrong
+            is_asked = True
+        if is_asked:
             self.queue.wake()
 
     def _look_at(self, changes: Changes, since_ms: int | None) -> None:

@@ -1,5 +1,6 @@
 """Whatever OpenCode does while the indexer runs, the index becomes what a fresh one of the same storage would be."""
 
+import errno
 import os
 import random
 import sqlite3
@@ -12,7 +13,9 @@ from typing import Any
 import pytest
 
 from indexer import activity, live, stamps, update
+from indexer.benchmarks import results
 from indexer.changes import ChangeQueue, Changes
+from indexer.database import Database
 from indexer.exceptions import SourceUnusable
 from indexer.survey import Survey, survey
 from indexer.update import Applied
@@ -662,6 +665,28 @@ def test_follow_nothing_to_do_waits_until_something_is(
     running.sees("FROM messages WHERE message_id = 'msg_2a'")
 
     running.agrees()  # and the fixture ends it
+
+
+def test_follow_folder_of_the_index_cannot_be_listed_looks_on(
+    data_dir: Path, follow: Follow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who looks around for all must not end by it: nothing that is written would be noticed any more."""
+    looks: list[Database] = []
+
+    def fail(database: Database) -> bool:
+        """Fail as a disk does."""
+        looks.append(database)
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(results, "are_left", fail)
+    write_sqlite(data_dir, [project(), *conversation()])
+    running = follow(data_dir)
+    wait_for(lambda: len(looks) > 1, "two looks")
+
+    write_sqlite(data_dir, [*conversation("ses_2", 2)])
+    running.sees("FROM messages WHERE message_id = 'msg_2a'")
+
+    running.agrees()
 
 
 @BOTH
