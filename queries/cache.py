@@ -275,17 +275,20 @@ _SERIES = {
 # Of what was lost, as much as was written into the cache is billed as that, the rest as plain input.
 _COLLAPSED = f"""
     collapsed AS (
-        SELECT *, least(prior_cached_tokens - cache_read_tokens, input_tokens + cache_write_tokens) AS lost_tokens,
-               least(lost_tokens, cache_write_tokens) AS written_tokens,
-               (written_tokens * cache_write_usd + (lost_tokens - written_tokens) * input_usd
-                   - lost_tokens * cache_read_usd)::DECIMAL(38, 12) AS bill_list_usd,
-               date_diff('millisecond', prior_at, created_at) AS gap_ms,
+        SELECT sent.*, session_number, prior.agent AS prior_agent, prior.model AS prior_model, prior_cached_tokens,
+               least(prior_cached_tokens - sent.cache_read_tokens, sent.input_tokens + sent.cache_write_tokens)
+                   AS lost_tokens,
+               least(lost_tokens, sent.cache_write_tokens) AS written_tokens,
+               (written_tokens * sent.cache_write_usd + (lost_tokens - written_tokens) * sent.input_usd
+                   - lost_tokens * sent.cache_read_usd)::DECIMAL(38, 12) AS bill_list_usd,
+               date_diff('millisecond', prior.created_at, sent.created_at) AS gap_ms,
                CASE WHEN is_compacted THEN '{COMPACTION}'
-                    WHEN model <> prior_model THEN '{MODEL_SWITCH}'
-                    WHEN agent <> prior_agent THEN '{AGENT_SWITCH}'
+                    WHEN sent.model <> prior.model THEN '{MODEL_SWITCH}'
+                    WHEN sent.agent <> prior.agent THEN '{AGENT_SWITCH}'
                     WHEN gap_ms > {CACHE_MINUTES} * 60_000 THEN '{PAUSE}'
                     ELSE '{UNKNOWN}' END AS cause
-        FROM chained WHERE is_collapsed AND is_counted
+        FROM chained JOIN sent USING (request_number) JOIN sent prior ON prior.request_number = prior_number
+        WHERE is_collapsed AND chained.is_counted
     )
 """
 

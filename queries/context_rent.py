@@ -204,7 +204,7 @@ _RENTED = f"""
         SELECT session_number, enters_at AS number, sum(output_bytes)::BIGINT AS bytes FROM outputs GROUP BY ALL
     ),
     entered AS (
-        SELECT session_number, number, stretch, is_counted, cache_read_tokens, cache_read_usd, bytes,
+        SELECT session_number, number, request_number, stretch, is_counted, cache_read_tokens, cache_read_usd, bytes,
                coalesce(context_tokens - prior_context_tokens - prior_answer_tokens, 0) AS grown_tokens,
                least(greatest(grown_tokens, 0), coalesce(bytes, 0) // {_BYTES_A_TOKEN})::BIGINT AS entered_tokens
         FROM chained LEFT JOIN together USING (session_number, number)
@@ -221,13 +221,13 @@ _RENTED = f"""
 
 _STEPS = f"""
     WITH {narrow.HITS}, {CHAINED}, {_RENTED}
-    SELECT request_id, session_id, created_at AS requested_at, agent, model, chained.cache_read_tokens,
+    SELECT request_id, session_id, created_at AS requested_at, agent, model, held.cache_read_tokens,
            rent_tokens AS estimated_rent_tokens,
-           (chained.cache_read_tokens * chained.cache_read_usd)::DECIMAL(38, 12) AS cache_read_list_usd,
-           (rent_tokens * chained.cache_read_usd)::DECIMAL(38, 12)               AS estimated_rent_list_usd,
-           cache_read_list_usd - estimated_rent_list_usd                         AS remainder_list_usd
-    FROM held JOIN chained USING (session_number, number) JOIN chosen USING (session_number)
-    WHERE chained.is_counted AND chained.cache_read_tokens > 0
+           (held.cache_read_tokens * held.cache_read_usd)::DECIMAL(38, 12) AS cache_read_list_usd,
+           (rent_tokens * held.cache_read_usd)::DECIMAL(38, 12)            AS estimated_rent_list_usd,
+           cache_read_list_usd - estimated_rent_list_usd                   AS remainder_list_usd
+    FROM held JOIN sent USING (request_number) JOIN chosen USING (session_number)
+    WHERE held.is_counted AND held.cache_read_tokens > 0
     ORDER BY session_id, number
 """
 

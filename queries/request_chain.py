@@ -14,7 +14,8 @@ CACHE_MINUTES = 5  # how long they keep it unused
 # scope. Requests that sent nothing that is known are left out, as if they had not been. What a message without one did
 # comes after the request before it. Order: as in the timeline, but by id inside a message: the places of parts would
 # be read of all parts, for the few messages of old clients that have several requests. Sessions and requests are
-# numbered, since numbers are sorted and joined faster than ids; numbered once, hence MATERIALIZED.
+# numbered, since numbers are sorted and joined faster than ids; numbered once, hence MATERIALIZED. What is sorted has
+# numbers only: names and ids are those of `sent`.
 CHAINED = f"""
     {narrow.SLICED},
     chosen AS MATERIALIZED (
@@ -39,28 +40,29 @@ CHAINED = f"""
     events AS (
         SELECT session_number, message_id, message_at, deleted_at, is_summary, request_number, request_id,
                lead(message_id) OVER in_order IS DISTINCT FROM message_id AS is_last,
-               count(request_number) OVER in_order        AS number,
-               count(*) FILTER (is_summary) OVER in_order AS summaries
+               lag(request_number IGNORE NULLS) OVER in_order AS prior_number,
+               count(request_number) OVER in_order            AS number,
+               count(*) FILTER (is_summary) OVER in_order     AS summaries
         FROM answers LEFT JOIN sent USING (message_id)
         WINDOW in_order AS (
             PARTITION BY session_number ORDER BY place, message_at NULLS LAST, message_id, request_id
             ROWS UNBOUNDED PRECEDING
         )
     ),
-    linked AS (
-        SELECT session_number, number, sent.*,
-               lag(created_at) OVER in_order     AS prior_at,
-               lag(agent) OVER in_order          AS prior_agent,
-               lag(model) OVER in_order          AS prior_model,
-               lag(context_tokens) OVER in_order AS prior_context_tokens,
-               lag(cached_tokens) OVER in_order  AS prior_cached_tokens,
-               lag(answer_tokens) OVER in_order  AS prior_answer_tokens,
-               coalesce(summaries > lag(summaries) OVER in_order OR lag(is_summary) OVER in_order, false)
-                   AS is_compacted,
-               coalesce(prior_context_tokens >= {SMALLEST_PREFIX}
-                        AND 2 * cache_read_tokens < prior_cached_tokens, false) AS is_collapsed
+    placed AS MATERIALIZED (
+        SELECT session_number, number, request_number, prior_number, summaries, is_summary, is_counted,
+               cache_read_tokens, cache_read_usd, context_tokens, cached_tokens, answer_tokens
         FROM events JOIN sent USING (request_number)
-        WINDOW in_order AS (PARTITION BY session_number ORDER BY number)
+    ),
+    linked AS (
+        SELECT placed.*,
+               prior.context_tokens AS prior_context_tokens,
+               prior.cached_tokens  AS prior_cached_tokens,
+               prior.answer_tokens  AS prior_answer_tokens,
+               coalesce(placed.summaries > prior.summaries OR prior.is_summary, false) AS is_compacted,
+               coalesce(prior.context_tokens >= {SMALLEST_PREFIX}
+                        AND 2 * placed.cache_read_tokens < prior.cached_tokens, false) AS is_collapsed
+        FROM placed LEFT JOIN placed prior ON prior.request_number = placed.prior_number
     ),
     chained AS (
         SELECT *, count(*) FILTER (is_collapsed OR is_compacted)
