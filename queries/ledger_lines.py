@@ -69,7 +69,7 @@ def _by_session(name: str, table: str) -> str:
     """
 
 
-# What lines are told from, each once however many lines are: half of the time of a ledger is that of planning it.
+# What lines are told from, each once however many lines are.
 # `by_slice` sets messages beside the small table that reports read, per row of that table. OpenCode counts what a fork
 # copied once more, and what it deleted no longer; what only an older storage holds was never in its database, and the
 # second API of 1.18 leaves these columns alone. What a client charged for reasoning that its output already contains
