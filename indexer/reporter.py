@@ -56,7 +56,7 @@ class Reporter:
 
     def start(self) -> None:
         """Begin to tell."""
-        self._tell()
+        self.look()
         self._thread.start()
 
     def stop(self) -> None:
@@ -65,7 +65,7 @@ class Reporter:
         self._news.set()
         if self._thread.is_alive():
             self._thread.join()
-        self._tell()
+        self.look()
 
     def counted(self, progress: Progress) -> Progress:
         """Count the messages of a full pass, too.
@@ -108,26 +108,26 @@ class Reporter:
         self._next_comparison_at_ms = now_ms() + round(1000 * wait_s)
         self._news.set()
 
-    def look(self) -> None:
-        """Tell that it still runs, and what changed without a note. From any thread, about every ten seconds."""
-        self._tell()
+    def look(self) -> bool:
+        """Tell that it still runs, if that is due, and what changed without a note. From any thread.
+
+        Returns:
+            Whether it said anything new.
+        """
+        with self._telling:
+            return self._tell()
 
     def _run(self) -> None:
         """Tell what changed, at most once a second, and that it still runs unless others look."""
         calm_s = CALM_S if self._watch is None else None
         while not self._stopping.is_set():
             self._news.clear()
-            if not self._tell() and not self._news.wait(calm_s):
+            if not self.look() and not self._news.wait(calm_s):
                 continue
             self._stopping.wait(LEAST_S)
 
     def _tell(self) -> bool:
         """Write the activity, if it says anything new or the last one grows old; tell whether it said anything new."""
-        with self._telling:
-            return self._tell_once()
-
-    def _tell_once(self) -> bool:
-        """Do it, while no other thread does."""
         activity = self._activity()
         told = self._told
         # looks are as far apart: one that is a moment early must not leave it to the next
