@@ -172,9 +172,8 @@ class Publisher:
     @property
     def is_at_rest(self) -> bool:
         """Whether time alone brings nothing more to do: until the next commit nobody need call anything."""
-        has_old_text = self._deleted_at is not None and len(self._published) > 1
         has_looked = self._read_at_commit == self._database.commits and self._looked_at_base == self._base
-        is_done = not (self.is_behind or has_old_text or self._is_base_taken_over)
+        is_done = not (self.is_behind or self._has_old_texts or self._is_base_taken_over)
         return is_done and has_looked and self._waiting_since is None
 
     def publish_if_due(self, interval_s: float | None = None) -> bool:
@@ -190,7 +189,7 @@ class Publisher:
         with self._database.lock:
             if self._database.unlogged_commits > _MOST_UNLOGGED_COMMITS or size_of(self._work_wal) > _HUGE_WAL_BYTES:
                 self._database.checkpoint()
-            if self._deleted_at and len(self._published) > 1:
+            if self._has_old_texts:
                 self._prune()
             if self._is_base_taken_over and self._clock() >= self._ended_at + _QUIET_S:
                 return self.publish(new_base=True)
@@ -274,6 +273,11 @@ class Publisher:
             self._database.is_wal_kept = self._use_links and not self._is_base_stale()
             with suppress(OSError):  # the next start removes it
                 self._base_file.unlink(missing_ok=True)  # what is published has a link of its own
+
+    @property
+    def _has_old_texts(self) -> bool:
+        """Whether older revisions may hold texts that were deleted since."""
+        return self._deleted_at is not None and len(self._published) > 1
 
     @property
     def _work_wal(self) -> Path:
