@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from indexer import live, service, watcher, watching
+from indexer import live, service, watching
 from indexer.bulk_loader import BulkResult, Progress
 from indexer.database import Database
 from indexer.exclusion import Exclusion
@@ -186,7 +186,6 @@ def following(
         patch.setattr(live, "IDLE_S", 0.1)
         patch.setattr(live, "COUNTS_S", 0.1)
         patch.setattr(watching, "LOOK_S", 0.3)
-        patch.setattr(watcher, "AGAIN_S", 0.2)
         try:
             yield made
         finally:
