@@ -15,6 +15,7 @@ import logging
 import os
 import shutil
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -104,7 +105,8 @@ class Publisher:
         self._clock = clock
         with database.explained("published"):
             self._use_links = _has_links(database.folder) if use_links is None else use_links
-            self._published = _clean(database.path, clock())  # newest first
+            self._remover = _Remover()
+            self._published = _clean(database.path, clock(), self._remover)  # newest first
             compaction.remove_leftovers(database.folder)
         self._revision: int | None = None  # publish anew at every start
         self._base = 0
@@ -213,6 +215,7 @@ class Publisher:
                 self._revision = None
                 self._is_wiped = False  # also if this publication fails, or the process ends: the next one does it
                 self.publish(new_base=True)
+                self._remover.wait()
             finally:
                 self._compaction_ended_at = self._clock()
                 self._compaction_cost_s = self._compaction_ended_at - started
@@ -273,6 +276,7 @@ class Publisher:
             self._database.is_wal_kept = self._use_links and not self._is_base_stale()
             with suppress(OSError):  # the next start removes it
                 self._base_file.unlink(missing_ok=True)  # what is published has a link of its own
+            self._remover.wait()
 
     @property
     def _has_old_texts(self) -> bool:
@@ -382,6 +386,7 @@ class Publisher:
         # never more than two bases: that of what is published, and the new one
         self._remove_except([entry for entry in self._published if entry.base == self._published[0].base])
         self._base_file.unlink(missing_ok=True)
+        self._remover.wait()
         self._database.checkpoint()
         try:
             self._copy_main(self._base_file)
@@ -475,7 +480,7 @@ class Publisher:
         """Remove all published revisions but these."""
         for entry in self._published:
             if entry not in kept:
-                _remove_revision(entry.folder)
+                self._remover.remove(entry.folder)
         self._published = kept
 
 
@@ -494,8 +499,44 @@ def _has_links(folder: Path) -> bool:
     return True
 
 
-def _clean(path: Path, now: float) -> list[_Published]:
+class _Remover:
+    """Removes published revisions, and the last of a base in a thread of its own: 3 GB took 2 s."""
+
+    def __init__(self) -> None:
+        """Nothing is being removed."""
+        self._threads: list[threading.Thread] = []
+
+    def remove(self, folder: Path) -> None:
+        """Remove a revision. Renamed first, so that a reader that is opening it can tell: it might miss the WAL.
+
+        What stays, because the process is killed, say, is removed at the next start.
+        """
+        gone = folder.with_name(f"{_GONE_PREFIX}{folder.name}-{time.monotonic_ns()}")
+        try:
+            os.replace(folder, gone)
+            is_last = (gone / BASE_NAME).stat().st_nlink == 1
+        except OSError:
+            is_last = False
+        if not is_last:
+            shutil.rmtree(gone, ignore_errors=True)
+            return
+        self._threads = [thread for thread in self._threads if thread.is_alive()]
+        self._threads.append(threading.Thread(target=shutil.rmtree, args=(gone, True), name="remover"))
+        self._threads[-1].start()
+
+    def wait(self) -> None:
+        """Wait until all is gone."""
+        for thread in self._threads:
+            thread.join()
+
+
+def _clean(path: Path, now: float, remover: _Remover) -> list[_Published]:
     """Remove what earlier runs left in the private folder, all but the revision that readers open now.
+
+    Args:
+        path: What readers open.
+        now: Seconds on the publisher's clock.
+        remover: Removes the revisions.
 
     Returns:
         That revision, if there is one.
@@ -503,10 +544,12 @@ def _clean(path: Path, now: float) -> list[_Published]:
     folder = private_folder(path)
     current = folder / Path(os.readlink(path)).parent.name if path.is_symlink() else None
     day_ago = time.time() - 86_400
-    for entry in folder.iterdir():
+    for entry in list(folder.iterdir()):
         is_old_revision = REVISION_FOLDER.fullmatch(entry.name) and entry != current
         is_abandoned = entry.name.startswith(_OTHERS_PREFIXES) and entry.stat().st_mtime < day_ago
-        if is_old_revision or is_abandoned or entry.name.startswith(("links-", _GONE_PREFIX)):
+        if is_old_revision or entry.name.startswith(_GONE_PREFIX):
+            remover.remove(entry)
+        elif is_abandoned or entry.name.startswith("links-"):
             shutil.rmtree(entry, ignore_errors=True)
     for name in ("link.new", "copy.new", _NEWEST_BASE_NAME):
         (folder / name).unlink(missing_ok=True)
@@ -525,14 +568,6 @@ def _new_folder(folder: Path, revision: int) -> Path:
             continue
         return made
     raise AssertionError("unreachable")
-
-
-def _remove_revision(folder: Path) -> None:
-    """Remove a revision. Renamed first, so that a reader that is opening it can tell: it might miss the WAL."""
-    gone = folder.with_name(f"{_GONE_PREFIX}{folder.name}")
-    with suppress(OSError):
-        os.replace(folder, gone)
-    shutil.rmtree(gone, ignore_errors=True)  # what stays is removed at the next start
 
 
 def _link_to(path: Path, target: Path) -> str:

@@ -411,6 +411,34 @@ def test_publish_old_revisions_are_removed_after_ten_seconds(database: Database,
     assert (young, revisions(path)) == ({"1", "2", "3", "4", "5"}, {"4", "5", "6"})
 
 
+def test_publish_base_that_takes_long_to_remove_is_not_waited_for(
+    database: Database, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next revision comes meanwhile; at the end nothing is left of it."""
+    clock, may_go, remove = Clock(), threading.Event(), shutil.rmtree
+    publisher = Publisher(database, clock=clock)
+    publisher.publish()
+    publisher.publish(new_base=True)
+
+    def remove_when_allowed(folder: Path, ignore_errors: bool) -> None:
+        """Take long, unless it is done by whoever publishes."""
+        assert threading.current_thread() is threading.main_thread() or may_go.wait(60)
+        remove(folder, ignore_errors)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", remove_when_allowed)
+        clock.now += 11
+        for _ in range(3):
+            write(database)
+            publisher.publish()
+        meanwhile = revisions(path), len(list(private_folder(path).glob("gone-*")))
+        may_go.set()
+        publisher.close()
+
+    assert meanwhile == ({"1", "2", "3"}, 1)
+    assert list(private_folder(path).glob("gone-*")) == []
+
+
 def test_publish_large_wal_copies_are_not_kept_for_long(
     database: Database, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
