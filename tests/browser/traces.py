@@ -32,6 +32,7 @@ class Traces:
     pieces: dict[str, list[PieceRow]] = field(default_factory=dict)
     whole: dict[str, str] = field(default_factory=dict)
     _step: str | None = None
+    _made: dict[str, tuple[GrowthEvent, PieceRow]] = field(default_factory=dict)
 
     def session(self, title: str, agent: str, call: str | None = None, parent: int = -1, link: str = "ok") -> int:
         """Begin a session, or say where a call leads instead. Returns its index."""
@@ -119,8 +120,10 @@ class Traces:
             "cost_usd": cost,
             "flags": flags,
         }
+        shown = self._piece(made, piece)
         self.events.append(made)
-        self.pieces[exchange["id"]].append(self._piece(made, piece))
+        self.pieces[exchange["id"]].append(shown)
+        self._made[made["id"]] = (made, shown)
         if at is None and takes and kind != "step":
             self.now += takes
         exchange["end_ms"] = max(exchange["end_ms"] or 0.0, self.now, made["end_ms"] or 0.0)
@@ -140,26 +143,15 @@ class Traces:
         return self._step
 
     def step_end(self) -> None:
-        """End the step now."""
-        for event in reversed(self.events):
-            if event["id"] == self._step:
-                event["end_ms"] = self.now
-                break
-        for pieces in self.pieces.values():
-            for piece in pieces:
-                if piece["id"] == self._step:
-                    piece["end_ms"] = self.now
+        """End the step now, if there is one."""
+        if self._step is not None:
+            self.end(self._step)
         self._step = None
 
     def end(self, event_id: str) -> None:
         """End an event now."""
-        for event in self.events:
-            if event["id"] == event_id:
-                event["end_ms"] = self.now
-        for pieces in self.pieces.values():
-            for piece in pieces:
-                if piece["id"] == event_id:
-                    piece["end_ms"] = self.now
+        for one in self._made[event_id]:
+            one["end_ms"] = self.now
 
     def _piece(self, event: GrowthEvent, more: dict[str, object]) -> PieceRow:
         """Make the transcript's piece of an event."""
