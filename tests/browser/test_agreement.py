@@ -30,19 +30,43 @@ SOME_GROUPINGS = ("model", "session", "day")
 
 
 @dataclass(frozen=True, slots=True)
+class Grouped:
+    """Costs by one grouping.
+
+    Attributes:
+        headline: As it is shown.
+        in_table: Sum of the table, all its pages.
+        rows: Of the CSV file.
+    """
+
+    headline: str
+    in_table: Decimal
+    rows: list[dict[str, str]]
+
+    @property
+    def amounts(self) -> tuple[str, Decimal, Decimal | None]:
+        """Return one amount from each of the three places."""
+        return self.headline, self.in_table, _sum([_cost(row) for row in self.rows])
+
+
+@dataclass(frozen=True, slots=True)
 class Shown:
     """A data set on the dashboard: one server and one tab for all its tests.
 
     Attributes:
         totals: What the command line says.
-        groups: Unfiltered cost of each agent, model and day, as the CSV files say.
+        unfiltered: Costs by each grouping.
         kind: Of the filter, as `_filter` takes it.
     """
 
     visit: Visit
     totals: JsonObject
-    groups: dict[str, dict[str, Decimal | None]]
+    unfiltered: dict[str, Grouped]
     kind: str
+
+    def costs(self, by: str) -> dict[str, Decimal | None]:
+        """Return the unfiltered cost of each agent, model or day."""
+        return {row[by]: _cost(row) for row in self.unfiltered[by].rows}
 
 
 @pytest.fixture(scope="module", params=running.DATA_SETS)
@@ -50,12 +74,26 @@ def shown(request: pytest.FixtureRequest, browser: Browser, index_of: Callable[[
     """Serve each data set in turn."""
     index = index_of(request.param)
     with running.dashboard(index) as base, visiting(browser, base, zone=ZONE) as visit:
-        visit.open("/costs?range=all")
-        groups = {}
-        for by in ("agent", "model", "day"):
-            visit.group_by(by)
-            groups[by] = {row[by]: _cost(row) for row in _exported(visit, f"Costs by {by}")}
-        yield Shown(visit, running.totals(index), groups, FILTERS[request.param])
+        unfiltered = _grouped(visit, {"range": "all"}, GROUPINGS)
+        yield Shown(visit, running.totals(index), unfiltered, FILTERS[request.param])
+
+
+def _grouped(visit: Visit, parameters: dict[str, str], groupings: Sequence[str]) -> dict[str, Grouped]:
+    """Open Costs and read it by some groupings."""
+    visit.open(f"/costs?{urlencode(parameters)}")
+    return {by: _grouped_by(visit, parameters, by) for by in groupings}
+
+
+def _grouped_by(visit: Visit, parameters: dict[str, str], by: str) -> Grouped:
+    """Group the costs, and read the headline, every page of the table, and the CSV file."""
+    tables = [visit.group_by(by)]
+    rows = _exported(visit, f"Costs by {by}")
+    if len(rows) > len(tables[0]["Cost"]):
+        address = f"/costs?{urlencode({**parameters, 'by': by})}"
+        tables += _later_pages(visit, address, "costs_rows", "costs_page", len(rows))
+    assert sum(len(table["Cost"]) for table in tables) == len(rows)
+    in_table = sum((exact_sum(table["Cost"]) for table in tables), Decimal(0))
+    return Grouped(visit.metric(HEADLINE), in_table, rows)
 
 
 def _exported(visit: Visit, what: str) -> list[dict[str, str]]:
@@ -88,11 +126,11 @@ def _filter(shown: Shown, kind: str) -> tuple[dict[str, str], Decimal | None]:
     if kind == "none":
         return {"range": "all"}, Decimal(shown.totals["cost_recorded_usd"])
     if kind == "date":
-        days = sorted(day for day in shown.groups["day"] if day != "unknown time")
+        costs = shown.costs("day")
+        days = sorted(day for day in costs if day != "unknown time")
         chosen = days[len(days) // 3 : len(days) - len(days) // 3]
-        left = _sum([shown.groups["day"][day] for day in chosen])
-        return {"from": chosen[0], "to": chosen[-1]}, left
-    ranked = sorted(shown.groups[kind].items(), key=lambda item: item[1] or Decimal(0), reverse=True)
+        return {"from": chosen[0], "to": chosen[-1]}, _sum([costs[day] for day in chosen])
+    ranked = sorted(shown.costs(kind).items(), key=lambda item: item[1] or Decimal(0), reverse=True)
     name, left = ranked[min(1, len(ranked) - 1)]
     return {"range": "all", kind: name}, left
 
@@ -117,34 +155,22 @@ def _later_pages(visit: Visit, path: str, prefix: str, page_key: str, rows: int)
 def test_costs_every_grouping_headline_table_and_csv_agree(shown: Shown) -> None:
     """One amount in three places, for each of the eight groupings; under a filter for some."""
     visit = shown.visit
-    for kind, groupings in (("none", GROUPINGS), (shown.kind, SOME_GROUPINGS)):
-        parameters, expected = _filter(shown, kind)
-        visit.open(f"/costs?{urlencode(parameters)}")
+    _, in_all = _filter(shown, "none")
+    parameters, left = _filter(shown, shown.kind)
 
-        sums = {by: _three_sums(visit, parameters, by) for by in groupings}
+    filtered = _grouped(visit, parameters, SOME_GROUPINGS)
 
-        assert sums == dict.fromkeys(groupings, (display.usd(expected), expected or Decimal(0), expected)), kind
+    for found, groupings, expected in ((shown.unfiltered, GROUPINGS, in_all), (filtered, SOME_GROUPINGS, left)):
+        amounts = {by: grouped.amounts for by, grouped in found.items()}
+        assert amounts == dict.fromkeys(groupings, (display.usd(expected), expected or Decimal(0), expected))
     assert visit.errors == []
     assert visit.foreign == []
 
 
-def _three_sums(visit: Visit, parameters: dict[str, str], by: str) -> tuple[str, Decimal, Decimal | None]:
-    """Group the costs, and return the headline and the sums of table and CSV file."""
-    tables = [visit.group_by(by)]
-    rows = _exported(visit, f"Costs by {by}")
-    if len(rows) > len(tables[0]["Cost"]):
-        address = f"/costs?{urlencode({**parameters, 'by': by})}"
-        tables += _later_pages(visit, address, "costs_rows", "costs_page", len(rows))
-    assert sum(len(table["Cost"]) for table in tables) == len(rows)
-    in_table = sum((exact_sum(table["Cost"]) for table in tables), Decimal(0))
-    return visit.metric(HEADLINE), in_table, _sum([_cost(row) for row in rows])
-
-
 def test_costs_unfiltered_equals_the_command_line(shown: Shown) -> None:
     """Tokens and cost in all, of each model and of each session are those of `totals --json`."""
-    totals, visit = shown.totals, shown.visit
-    visit.open("/costs?range=all&by=session")
-    sessions = {row["session_id"]: row for row in _exported(visit, "Costs by session")}
+    totals = shown.totals
+    sessions = {row["session_id"]: row for row in shown.unfiltered["session"].rows}
     per_session = {
         name: session
         for name, session in totals["per_session"].items()
@@ -152,7 +178,7 @@ def test_costs_unfiltered_equals_the_command_line(shown: Shown) -> None:
     }
 
     models = {name: Decimal(model["cost_recorded_usd"]) for name, model in totals["per_model"].items()}
-    assert {name: cost or Decimal(0) for name, cost in shown.groups["model"].items()} == models
+    assert {name: cost or Decimal(0) for name, cost in shown.costs("model").items()} == models
     assert {name: _cost(row) or Decimal(0) for name, row in sessions.items()} == {
         name: Decimal(session["cost_recorded_usd"]) for name, session in per_session.items()
     }
