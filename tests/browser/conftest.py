@@ -42,9 +42,16 @@ def index_of(once: Once) -> Callable[[str], Path]:
     return index
 
 
+@pytest.fixture(scope="package")
+def base(index_of: Callable[[str], Path]) -> Iterator[str]:
+    """A dashboard on the JSON data set: one for all modules that only look at it."""
+    with running.dashboard(index_of("json")) as address:
+        yield address
+
+
 @pytest.fixture
 def visit(browser: Browser, base: str) -> Iterator[Visit]:
-    """A tab of its own for each test, on the `base` of its module.
+    """A tab of its own for each test, on the `base` of its module, or on that of all.
 
     It must end without an error and without a request off this machine.
     """

@@ -5,7 +5,6 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -25,13 +24,6 @@ import datetime, time_machine
 then = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=365)
 time_machine.travel(then, tick=True).start()
 """
-
-
-@pytest.fixture(scope="module")
-def base(index_of: Callable[[str], Path]) -> Iterator[str]:
-    """A dashboard on the JSON data set."""
-    with running.dashboard(index_of("json")) as address:
-        yield address
 
 
 def _numbers(visit: Visit) -> tuple[str, str, Decimal]:

@@ -1,6 +1,6 @@
 """Every page in a real browser, by a deep link, of some as a server's first request; both themes, two sizes."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -23,20 +23,13 @@ def test_pages_the_first_ones_are_found() -> None:
     assert {"costs", "sessions"} <= set(PAGES)
 
 
-@pytest.fixture(scope="module")
-def served(index_of: Callable[[str], Path]) -> Iterator[str]:
-    """Serve a real set."""
-    with running.dashboard(index_of("json")) as base:
-        yield base
-
-
 @pytest.mark.parametrize("name", PAGES)
-def test_page_deep_link_is_sound(browser: Browser, served: str, index_of: Callable[[str], Path], name: str) -> None:
+def test_page_deep_link_is_sound(browser: Browser, base: str, index_of: Callable[[str], Path], name: str) -> None:
     """No exception, no console error, no request off this machine, no accessibility violation; screenshots are kept."""
     screenshots, heading = ARTIFACTS / "screenshots", HEADINGS.get(name, name.capitalize())
-    fresh = running.dashboard(index_of("json")) if name in FIRST_OF_A_SERVER else nullcontext(served)
-    with fresh as base:
-        for visit, look in in_every_look(browser, base, f"/{name}?range=all"):
+    fresh = running.dashboard(index_of("json")) if name in FIRST_OF_A_SERVER else nullcontext(base)
+    with fresh as address:
+        for visit, look in in_every_look(browser, address, f"/{name}?range=all"):
             visit.page.screenshot(path=screenshots / f"{name}-{look}.png")
             violations = visit.violations() if look in CHECKED_LOOKS else []  # takes longer than all else
 

@@ -2,23 +2,13 @@
 
 import csv
 import io
-from collections.abc import Callable, Iterator
-from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 from playwright.sync_api import Browser, Locator, ViewportSize, expect
 
 from queries import console
-from tests.browser import running
 from tests.browser.visit import PHONE, WIDE, Visit, visiting
-
-
-@pytest.fixture(scope="module")
-def base(index_of: Callable[[str], Path]) -> Iterator[str]:
-    """Serve an index."""
-    with running.dashboard(index_of("json")) as address:
-        yield address
 
 
 def field(visit: Visit) -> Locator:

@@ -106,7 +106,6 @@ class Viewer:
 def visit(browser: Browser, base: str) -> Iterator[Visit]:
     """A wide light tab; whatever a test does, nothing may fail in the page or leave this machine."""
     with visiting(browser, base) as opened:
-        opened.page.emulate_media(reduced_motion="reduce")
         yield opened
         assert opened.errors == []
         assert opened.foreign == []
