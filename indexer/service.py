@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 RETRY_LEAST_S = 5.0  # after the index could not be written
 RETRY_MOST_S = 60.0
-_LOOK_S = 5.0  # between two looks whether an interrupt got lost, 2 of 100 right after a start; most end the wait
+_LOOK_S = 5.0  # between two looks whether an interrupt got lost, as right after a start; most end the wait
 
 OpenIndex = Callable[[], AbstractContextManager[tuple[Database, Publisher]]]
 ShowProgress = Callable[[], AbstractContextManager[Progress]]
