@@ -7,12 +7,12 @@ from tests.bench.figures import Figure, Report, growth
 SIZES = ("S", "M", "L")
 _INTRO = """# Benchmarks
 
-Made by `make bench SIZES=S,M,L` from the JSON file of the same name, which holds every figure: do not edit. The storages
-are generated (`tests/corpus`): S has 2,000 parts, M 150,000 (900 sessions, as a tree 190,000 files and about 1 GB), L
-1,000,000. Every process that is measured is a real one (`python -m indexer ...`, the dashboard's server, Chromium).
-Every figure is the median of its samples unless it says otherwise, and what it is held against was measured in the same
-run: `x` is the ratio to that floor. M → L is the exponent of growth with the number of parts: 0 is none, 1 as fast as
-the parts. What the missed figures are made of, and how machines differ:
+Made by `make bench SIZES=S,M,L` from the JSON file of the same name, which holds every figure: do not edit. The
+storages are generated (`tests/corpus`): S has 2,000 parts, M 150,000 (900 sessions, as a tree 190,000 files and about
+1 GB), L 1,000,000. Every process that is measured is a real one (`python -m indexer ...`, the dashboard's server,
+Chromium). Every figure is the median of its samples unless it says otherwise, and what it is held against was measured
+in the same run: `x` is the ratio to that floor. M → L is the exponent of growth with the number of parts: 0 is none, 1
+as fast as the parts. What the missed figures are made of, and how machines differ:
 [architecture.md](architecture.md#what-limits-the-speed).
 """
 # Part -> its title, and what a reader must know to trust it.
