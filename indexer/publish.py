@@ -511,7 +511,7 @@ class _Remover:
 
         What stays, because the process is killed, say, is removed at the next start.
         """
-        gone = folder.with_name(f"{_GONE_PREFIX}{folder.name}-{time.monotonic_ns()}")
+        gone = folder.with_name(f"{_GONE_PREFIX}{time.monotonic_ns()}")  # never longer, however often it is renamed
         try:
             os.replace(folder, gone)
             is_last = (gone / BASE_NAME).stat().st_nlink == 1

@@ -439,6 +439,16 @@ def test_publish_base_that_takes_long_to_remove_is_not_waited_for(
     assert list(private_folder(path).glob("gone-*")) == []
 
 
+def test_publisher_left_revision_with_the_longest_name_is_removed(database: Database, path: Path) -> None:
+    """What a kill left half removed goes at the next start, however long its name has become."""
+    left = private_folder(path) / ("gone-" + 250 * "1")
+    left.mkdir()
+
+    Publisher(database).close()
+
+    assert list(private_folder(path).glob("gone-*")) == []
+
+
 def test_publish_large_wal_copies_are_not_kept_for_long(
     database: Database, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
