@@ -289,7 +289,7 @@ def test_timeline_probes_run_nothing_and_request_nothing(
             WHERE regexp_matches(coalesce(text, '') || coalesce(output, ''), '<script|<img|javascript:|!\\[|HYPERLINK')
             UNION SELECT session_id FROM sessions WHERE regexp_matches(title, '<|!\\[|javascript:|HYPERLINK')
         )
-        SELECT session_id, count(*) FROM found JOIN exchanges USING (session_id) GROUP BY ALL ORDER BY 1
+        SELECT session_id, count(exchange_id) FROM found LEFT JOIN exchanges USING (session_id) GROUP BY ALL ORDER BY 1
     """).fetchall()
     requests: list[str] = []
     dialogs: list[str] = []
