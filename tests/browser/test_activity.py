@@ -23,7 +23,7 @@ def test_activity_budgets_are_sound_and_the_heat_map_has_the_themes_colours(
     themes = tomllib.loads((running.ROOT / ".streamlit" / "config.toml").read_text(encoding="utf-8"))["theme"]
     with running.dashboard(index_of("json")) as base:
         for theme, size in product(THEMES, (WIDE, PHONE)):  # a theme that comes later leaves the map's colours
-            with visiting(browser, base, size=size, theme=theme) as visit:
+            with visiting(browser, base, size=size, theme=theme, has_motion=True) as visit:
                 visit.open("/activity?range=all&of=cost")
                 visit.page.wait_for_selector(".st-key-activity_week .heatmaplayer image", state="attached")
                 colours = visit.page.evaluate(

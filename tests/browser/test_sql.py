@@ -57,7 +57,7 @@ def test_sql_address_holds_the_query(browser: Browser, base: str) -> None:
 @pytest.mark.parametrize(("theme", "size"), [("dark", WIDE), ("light", PHONE)])
 def test_sql_result_is_sound(browser: Browser, base: str, theme: str, size: ViewportSize) -> None:
     """With table, chart and the description of a table."""
-    with visiting(browser, base, theme=theme, size=size) as visit:
+    with visiting(browser, base, theme=theme, size=size, has_motion=True) as visit:
         visit.open("/sql")
         visit.page.get_by_role("button", name="Cost per day and model").click()
         expect(field(visit)).not_to_be_empty()

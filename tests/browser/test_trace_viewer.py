@@ -114,7 +114,7 @@ def visit(browser: Browser, base: str) -> Iterator[Visit]:
 @pytest.fixture
 def phone(browser: Browser, base: str) -> Iterator[Visit]:
     """A narrow tab."""
-    with visiting(browser, base, size=PHONE) as opened:
+    with visiting(browser, base, size=PHONE, has_motion=True) as opened:
         yield opened
         assert opened.errors == []
 
@@ -123,7 +123,7 @@ def phone(browser: Browser, base: str) -> Iterator[Visit]:
 @pytest.mark.parametrize("size", [WIDE, PHONE], ids=["1440", "390"])
 def test_viewer_every_theme_and_size_is_accessible(browser: Browser, base: str, theme: str, size: ViewportSize) -> None:
     """Each tab of each exchange passes axe, nothing leaves the machine, nothing scrolls sideways."""
-    with visiting(browser, base, size=size, theme=theme) as visit:
+    with visiting(browser, base, size=size, theme=theme, has_motion=True) as visit:
         viewer = Viewer(visit, "story&exchange=3")
         found = []
         for tab in ("Timeline", "Transcript", "Delegations"):
