@@ -1,10 +1,10 @@
 """A table as a file: CSV for spreadsheets, Parquet for databases and notebooks, JSON for programs; never rounded."""
 
-import csv
 import io
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -17,6 +17,7 @@ Cell = str | int | float | bool | Decimal | datetime | date | None
 Kind = type[str] | type[int] | type[float] | type[bool] | type[Decimal] | type[datetime] | type[date]
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_TO_BE_QUOTED = re.compile('[",\r\n]')
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +63,12 @@ def text(cell: Cell) -> str:
 
 
 def csv_bytes(table: Table) -> bytes:
-    """Write a table as CSV: UTF-8 with byte order mark, LF, quoted as RFC 4180 says."""
-    out = io.StringIO(newline="")
-    writer = csv.writer(out, lineterminator="\n", quoting=csv.QUOTE_MINIMAL)
-    writer.writerow(table.columns)
-    writer.writerows([text(cell) for cell in row] for row in table.rows)
-    return out.getvalue().encode("utf-8-sig")
+    """Write a table as CSV: UTF-8 with byte order mark, LF, quoted as RFC 4180 says.
+
+    Not by Python's writer: before 3.13 it leaves a carriage return unquoted where lines end in LF. Readers then begin a
+    new row there, and take what follows for a cell that no guard has seen.
+    """
+    return "".join(map(_csv_line, (table.columns, *table.rows))).encode("utf-8-sig")
 
 
 def json_bytes(table: Table) -> bytes:
@@ -101,6 +102,20 @@ FORMATS = (
     FileFormat("Parquet", "parquet", "application/vnd.apache.parquet", ":material/database:", parquet_bytes),
     FileFormat("JSON", "json", "application/json", ":material/data_object:", json_bytes),
 )
+
+
+def _csv_line(cells: Iterable[Cell]) -> str:
+    """Write one row. A lone empty cell is quoted: an empty line is no row."""
+    written = [_csv_cell(text(cell)) for cell in cells]
+    return ('""' if written == [""] else ",".join(written)) + "\n"
+
+
+def _csv_cell(words: str) -> str:
+    """Quote what would not stay one cell."""
+    if not _TO_BE_QUOTED.search(words):
+        return words
+    escaped = words.replace('"', '""')
+    return f'"{escaped}"'
 
 
 def _arrow_types(tz: str) -> "dict[Kind, pa.DataType]":

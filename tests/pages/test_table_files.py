@@ -66,6 +66,24 @@ def test_csv_bytes_quotes_follow_the_standard() -> None:
     assert data.endswith(f"\n{long},</script>\n".encode())
 
 
+def test_csv_bytes_carriage_return_stays_in_its_cell() -> None:
+    """Unquoted it would begin a new row, and what follows a cell without the guard."""
+    data = csv_bytes(Table({"a": str, "b": str}, [["x\r=1+1", "y"], ["x\r\ny", ""]]))
+
+    assert data == BOM + b'a,b\n"x\r=1+1",y\n"x\r\ny",\n'
+
+
+def test_csv_bytes_name_of_a_column_is_no_formula() -> None:
+    """A shared link may name the columns of a query's result."""
+    assert csv_bytes(Table({"=1+1": int}, [[2]])) == BOM + b"'=1+1\n2\n"
+
+
+@pytest.mark.parametrize("cell", [None, ""])
+def test_csv_bytes_lone_empty_cell_is_a_row(cell: Cell) -> None:
+    """Readers skip empty lines."""
+    assert csv_bytes(Table({"a": str}, [[cell]])) == BOM + b'a\n""\n'
+
+
 def test_json_bytes_every_kind_is_exact_to_the_byte() -> None:
     """Money and times are text, numbers are numbers, text is as recorded: the guard is for spreadsheets only."""
     data = json_bytes(Table(COLUMNS, [FULL, EMPTY], ZONE))
