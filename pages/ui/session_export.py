@@ -7,6 +7,7 @@ them is escaped.
 
 import json
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from datetime import UTC, datetime
@@ -27,6 +28,8 @@ _SPECIAL = re.compile(r"[\\`*\[\]<|&$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|(?<=\S
 _LINE_START = re.compile(r"^([#>=+-]|\d{1,9}[.)])")
 _FENCE = re.compile(r"^ {0,3}(`{3,}|~{3,})\s*([A-Za-z0-9+#.-]{0,20})[^`]*$")
 _ENVIRONMENT_FILE = re.compile(r"""(?:^|[\s/\\"'=])\.env(?:\.[\w-]+)*(?=[\s"'\\;|&)]|$)""")
+_ABOUT_ARGUMENTS = ("tool", "delegation", "file", "retry", "other")
+_OPENERS = {"shell": ("tool",), "command": ("prompt", "delegation")}  # of exchanges: prompts are those of all others
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 _HEADINGS = {
     "prompt": "Prompt",
@@ -66,14 +69,13 @@ def session_json(dump: SessionDump, is_masked: bool = True) -> bytes:
     Returns:
         UTF-8, indented by one blank. Arguments of calls are objects where they are JSON, else text.
     """
-    mask = _Mask(is_masked)
-    events: dict[str, list[Json]] = {}
-    for piece in dump.pieces:
-        events.setdefault(piece.exchange_id, []).append(mask.values(_piece_json(piece), _is_environment(piece)))
+    mask, pieces = _Mask(is_masked), _by_exchange(dump.pieces)
     exchanges: list[Json] = []
     for exchange in dump.exchanges:
-        own = mask.values(_fields(exchange, ("index", "session", "depth", "first_event")))
-        exchanges.append({**_object(own), "events": events.get(exchange.exchange_id, [])})
+        own, found = _fields(exchange, ("index", "session", "depth", "first_event")), pieces[exchange.exchange_id]
+        label = _exchange_label(exchange, found, mask)
+        events: list[Json] = [_piece_json(piece, mask) for piece in found]
+        exchanges.append({**_object(mask.values(own)), "label": label, "events": events})
     document: dict[str, Json] = {
         "format": FORMAT,
         "version": VERSION,
@@ -100,13 +102,11 @@ def session_markdown(dump: SessionDump, tz: str, is_masked: bool = True) -> byte
     lines = [*_head_lines(dump, tz, mask), ""]
     if is_masked:
         lines += ["> Home folders and what looks like a secret are left out.", ""]
-    pieces: dict[str, list[Piece]] = {}
-    for piece in dump.pieces:
-        pieces.setdefault(piece.exchange_id, []).append(piece)
+    pieces = _by_exchange(dump.pieces)
     titles = {each.session_id: each.title for each in dump.sessions if each.title}
     for exchange in dump.exchanges:
         lines += _exchange_lines(exchange, tz)
-        for piece in pieces.get(exchange.exchange_id, []):
+        for piece in pieces[exchange.exchange_id]:
             lines += _piece_lines(piece, titles, mask)
     return ("\n".join(lines).rstrip() + "\n").encode("utf-8", "replace")
 
@@ -124,13 +124,45 @@ def file_name(head: SessionHead, extension: str, is_masked: bool = True) -> str:
     return f"{stem}.{extension}"
 
 
+# --- labels
+
+
+def _by_exchange(pieces: Sequence[Piece]) -> Mapping[str, list[Piece]]:
+    """Group events by exchange, in order."""
+    found = defaultdict[str, list[Piece]](list)
+    for piece in pieces:
+        found[piece.exchange_id].append(piece)
+    return found
+
+
+def _label(piece: Piece, mask: _Mask) -> str:
+    """Write one line about an event, made of what is masked already: in a line that was cut no secret is recognised.
+
+    What says best what a call without a title was about is found in its arguments, which stand beside it.
+    """
+    if not mask.is_masked:
+        return piece.label
+    if piece.kind in _ABOUT_ARGUMENTS:
+        return display.one_line(mask.text(piece.title or "", _is_environment(piece)))
+    return display.one_line(mask.text(piece.text or piece.label))
+
+
+def _exchange_label(exchange: TracedExchange, pieces: Sequence[Piece], mask: _Mask) -> str:
+    """Write one line about an exchange, of its first event that says something."""
+    if not mask.is_masked or not exchange.label:
+        return exchange.label
+    openers = (piece for kind in _OPENERS.get(exchange.kind, ("prompt",)) for piece in pieces if piece.kind == kind)
+    return next((label for piece in openers if (label := _label(piece, mask))), "")
+
+
 # --- JSON
 
 
-def _piece_json(piece: Piece) -> Json:
+def _piece_json(piece: Piece, mask: _Mask) -> Json:
     """Write a piece; its arguments become an object where they are JSON."""
     written = _fields(piece, ("exchange_id", "session_id", "input_json"))
-    return {**written, "input": _arguments(piece.input_json)}
+    masked_fields = mask.values({**written, "input": _arguments(piece.input_json)}, _is_environment(piece))
+    return {**_object(masked_fields), "label": _label(piece, mask)}
 
 
 def _arguments(text: str | None) -> Json:
@@ -285,7 +317,7 @@ def _piece_title(piece: Piece, mask: _Mask) -> str:
     marks = [] if piece.status == "ok" else [piece.status]
     if piece.kind in ("tool", "delegation"):
         named = "Delegation" if piece.kind == "delegation" else f"Tool {_code(piece.name)}"
-        label = escaped(mask.text(piece.label))
+        label = escaped(_label(piece, mask))
         facts = [*marks, *([f"exit {escaped(piece.exit_code)}"] if piece.exit_code else [])]
         facts += [display.duration(piece.duration_ms)] if piece.duration_ms is not None else []
         return f"{named}{': ' if label else ''}{label}{_brackets(facts)}"

@@ -124,6 +124,25 @@ def test_session_json_masks_unless_asked_otherwise(open_index: OpenIndex) -> Non
     assert document(dump)["session"]["directory"] == "~/shop"
 
 
+def test_session_export_labels_hold_no_secret_that_was_cut(open_index: OpenIndex) -> None:
+    """On one line of 120 characters no mask finds the start of a line, or the quote that ends a value."""
+    data = json.dumps({"user": "ann", "password": "correct horse battery staple of production"})
+    command = f"curl -X POST https://intranet.example/api/login -H accept:json -d '{data}'"
+    failed = call("prt_2", "bash", {"command": command}, status="error", title="", output=None, error="refused")
+    con = open_index(*exchange(failed, asked="This is my mail setup:\nSMTP_PASS=hunter2x\nSTRIPE=abc123xyz"))
+    dump = read(con)
+
+    written, text, whole = document(dump), markdown(dump), json.dumps(document(dump, is_masked=False))
+
+    for secret in ("hunter2x", "abc123xyz", "correct horse"):
+        assert secret not in json.dumps(written)
+        assert secret not in text
+        assert secret in whole
+    asked = "This is my mail setup: SMTP_PASS=[masked] STRIPE=[masked]"
+    assert written["exchanges"][0]["label"] == written["exchanges"][0]["events"][0]["label"] == asked
+    assert "### Tool `bash` (failed" in text
+
+
 def test_session_export_environment_file_has_no_values(open_index: OpenIndex) -> None:
     """A file that a call names `.env`, read, written and shown as a diff."""
     con = open_index(
