@@ -20,14 +20,14 @@ def ranges(rows: Sequence[CallReport]) -> go.Figure:
     Args:
         rows: Those with timed calls; the first is on top.
     """
-    labels = [charts.safe(display.one_line(row.key, 24)) for row in rows]
+    labels = charts.distinct([row.key for row in rows], 24)
     low = [_positive(row.p50_ms) for row in rows]
     high = [max(_positive(row.p95_ms), start * 1.04) for row, start in zip(rows, low, strict=True)]
     last = [max(_positive(row.p99_ms), end) for row, end in zip(rows, high, strict=True)]  # of a few calls both are one
     hover = [
-        f"{label}<br>p50 {display.duration(row.p50_ms)} · p95 {display.duration(row.p95_ms)} · "
+        f"{charts.safe(row.key)}<br>p50 {display.duration(row.p50_ms)} · p95 {display.duration(row.p95_ms)} · "
         f"p99 {display.duration(row.p99_ms)}<br>{display.counted(row.timed_calls, 'timed call')}"
-        for label, row in zip(labels, rows, strict=True)
+        for row in rows
     ]
     figure = go.Figure()
     figure.add_bar(

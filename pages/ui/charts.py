@@ -251,7 +251,7 @@ def cost_ranking(rows: Sequence[tuple[str, str, float, float | None]], ranks: Se
         One bar a row, in the colour its key has everywhere.
     """
     slot = {entry.key: min(entry.rank, SLOTS + 1) for entry in ranks or ()}
-    labels = _unique([safe(display.one_line(name, 30)) for _, name, _, _ in rows])
+    labels = distinct([name for _, name, _, _ in rows], 30)
     figure = go.Figure()
     for number in range(1, SLOTS + 2):
         own = [index for index, (key, *_) in enumerate(rows) if slot.get(key, SLOTS + 1 if ranks else 1) == number]
@@ -280,6 +280,24 @@ def cost_ranking(rows: Sequence[tuple[str, str, float, float | None]], ranks: Se
         hovermode="closest",
     )
     return figure
+
+
+def distinct(names: Sequence[str], limit: int) -> list[str]:
+    """Make the label of each bar from its name; equal ones are numbered: their bars would lie on each other.
+
+    Args:
+        names: Untrusted.
+        limit: Characters of a label at most, before its number.
+    """
+    found: dict[str, None] = {}
+    for name in names:
+        label = unique = safe(display.one_line(name, limit))
+        number = 1
+        while unique in found:
+            number += 1
+            unique = f"{label} ({number})"
+        found[unique] = None
+    return list(found)
 
 
 def named_axis(labels: Sequence[str]) -> dict[str, object]:
@@ -331,16 +349,6 @@ def _slots(ranks: Sequence[RankedKey]) -> list[tuple[str, list[str]]]:
     # Names that no key has: an invisible series must not claim one.
     empty: list[tuple[str, list[str]]] = [(f" {number}", []) for number in range(SLOTS - len(named))]
     return [*named, *empty, (OTHER, [entry.key for entry in ranks[SLOTS:]])]
-
-
-def _unique(labels: Sequence[str]) -> list[str]:
-    """Tell equal labels apart: bars with one label would lie on each other."""
-    seen: defaultdict[str, int] = defaultdict(int)
-    found = []
-    for label in labels:
-        seen[label] += 1
-        found.append(label if seen[label] == 1 else f"{label} ({seen[label]})")
-    return found
 
 
 def _floor(at: datetime, step: str, first_weekday: int) -> datetime:

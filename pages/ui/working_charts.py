@@ -74,11 +74,11 @@ def speeds(rows: Sequence[ModelSpeed]) -> go.Figure:
     Args:
         rows: Those with timed answers; the first is on top.
     """
-    labels = [charts.safe(display.one_line(row.model, 30)) for row in rows]
+    labels = charts.distinct([row.model for row in rows], 30)
     hover = [
-        f"{label}<br>p10 {display.count(row.p10)} · median {display.count(row.p50)} · p90 {display.count(row.p90)} "
-        f"tokens/s<br>{display.counted(row.timed_answers, 'timed answer')}"
-        for label, row in zip(labels, rows, strict=True)
+        f"{charts.safe(row.model)}<br>p10 {display.count(row.p10)} · median {display.count(row.p50)} · "
+        f"p90 {display.count(row.p90)} tokens/s<br>{display.counted(row.timed_answers, 'timed answer')}"
+        for row in rows
     ]
     figure = go.Figure()
     figure.add_bar(

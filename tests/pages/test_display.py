@@ -5,10 +5,12 @@ from decimal import Decimal
 
 import pytest
 
-from pages.ui import charts, display
+from pages.ui import call_charts, charts, display, working_charts
 from queries.costs import CostPoint, RankedKey
 from queries.health import Project
 from queries.period import Period
+from queries.speeds import ModelSpeed
+from queries.tool_reports import CallReport
 
 
 @pytest.mark.parametrize(
@@ -195,6 +197,27 @@ def test_cost_over_time_slots_are_ranks_and_the_rest_is_other() -> None:
         ("k6", None, False),
         ("Other", 2.0, True),
     ]
+
+
+def test_distinct_labels_that_are_cut_alike_are_numbered() -> None:
+    """Also where a name looks like a numbered one. They are the places of bars: `call_charts`, `working_charts`."""
+    assert charts.distinct(["openrouter/a", "openrouter/b"], 11) == ["openrouter…", "openrouter… (2)"]
+    assert charts.distinct(["a", "a (2)", "a", "<b>"], 24) == ["a", "a (2)", "a (3)", "&lt;b&gt;"]
+
+
+def test_range_charts_names_that_begin_alike_have_places_of_their_own() -> None:
+    """One bar and one mark for each tool, and for each model."""
+    models = [f"openrouter/anthropic/claude-sonnet-4{end}" for end in ("", ".5")]
+    calls = [CallReport(name, 9, 0, 0, 9, 1.0, 2.0, 3.0, 4.0, 5, 20, 0, None) for name in models]
+    speeds = [ModelSpeed(name, 9, 9, 1.0, 2.0, 3.0, 90, 9) for name in models]
+
+    figures = [call_charts.ranges(calls), working_charts.speeds(speeds)]
+
+    for figure in figures:
+        bars, marks = figure.data
+        assert len(set(bars.y)) == 2
+        assert list(marks.y) == list(bars.y) == list(figure.layout.yaxis.categoryarray)[::-1]
+        assert [text.split("<br>")[0] for text in bars.hovertext] == models
 
 
 def test_cost_ranking_equal_names_keep_their_own_bars() -> None:
