@@ -19,10 +19,12 @@ class Period:
     Attributes:
         start: First moment. None: no lower bound.
         end: First moment after. None: no upper bound.
+        is_rolling: It is so many hours long, even where they begin at midnight, and no number of days.
     """
 
     start: datetime | None = None
     end: datetime | None = None
+    is_rolling: bool = False
 
     @property
     def is_all(self) -> bool:
@@ -84,7 +86,7 @@ def preset(name: str, tz: str, now: datetime) -> Period:
     today = now.replace(tzinfo=UTC).astimezone(ZoneInfo(tz)).date()
     end = local_midnight(today + timedelta(days=1), tz)
     if name == "24h":
-        return Period(_quarter(now - timedelta(hours=24)), end)
+        return Period(_quarter(now - timedelta(hours=24)), end, is_rolling=True)
     return Period(local_midnight(today - timedelta(days=int(name.removesuffix("d")) - 1), tz), end)
 
 
@@ -133,7 +135,7 @@ def before(period: Period, tz: str, until: datetime) -> Period | None:
     if reached <= period.start:
         return None
     first, last = local_day(period.start, tz), local_day(end, tz)
-    if local_midnight(first, tz) != period.start or local_midnight(last, tz) != end:
+    if period.is_rolling or local_midnight(first, tz) != period.start or local_midnight(last, tz) != end:
         return Period(period.start - (reached - period.start), period.start)
     shift = last - first
     if reached == end:

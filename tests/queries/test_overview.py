@@ -171,6 +171,15 @@ def test_before_is_as_long_as_what_has_happened(period: Period, until: datetime,
     assert before(period, "UTC", until) == expected
 
 
+def test_before_24h_that_begin_at_midnight_are_no_days() -> None:
+    """Soon after midnight they are, to the quarter of an hour, all of yesterday."""
+    now = local_midnight(date(2026, 10, 5), BERLIN) + timedelta(minutes=3)
+
+    found = before(preset("24h", BERLIN, now), BERLIN, now)
+
+    assert found == Period(local_midnight(date(2026, 10, 3), BERLIN), local_midnight(date(2026, 10, 4), BERLIN))
+
+
 def test_before_clock_change_keeps_the_time_of_day() -> None:
     """Local days of 25 hours: the stretch before begins at midnight and ends at the same time of day."""
     until = datetime(2026, 10, 25, 11)  # noon in Berlin, after the change

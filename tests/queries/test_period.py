@@ -57,7 +57,7 @@ def test_preset_24h_is_rolling_to_the_quarter_of_an_hour() -> None:
     """The last 24 hours begin where a quarter of an hour does, so that reruns within it ask the same."""
     now = datetime(2026, 11, 23, 11, 44, 42, 7)
 
-    assert preset("24h", "UTC", now) == Period(datetime(2026, 11, 22, 11, 30), datetime(2026, 11, 24))
+    assert preset("24h", "UTC", now) == Period(datetime(2026, 11, 22, 11, 30), datetime(2026, 11, 24), is_rolling=True)
 
 
 def test_preset_all_has_no_bounds() -> None:
