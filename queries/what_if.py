@@ -52,19 +52,22 @@ class Alternative:
     unpriced_requests: int
 
 
-def alternatives(con: duckdb.DuckDBPyConnection, prices: Sequence[ListPrice], scope: Scope) -> list[Alternative]:
+def alternatives(
+    con: duckdb.DuckDBPyConnection, models: Sequence[str], prices: Sequence[ListPrice], scope: Scope
+) -> list[Alternative]:
     """Price the requests of a scope on other models: the same tokens, cached ones as cached.
 
     Args:
         con: The index, open for reading.
-        prices: All prices of these models; they need not be used in the index.
+        models: Names, `provider/model`; they need not be used in the index.
+        prices: All that are known of them.
         scope: What to look at.
 
     Returns:
         One row per model, cheapest first, then by name; unknown costs last.
     """
-    values = {**narrow.values(scope), "prices": [asdict(price) for price in prices]}
-    return fetch_rows(con, narrow.narrowed(_ALTERNATIVES, scope), values, Alternative) if prices else []
+    values = {**narrow.values(scope), "models": list(models), "prices": [asdict(price) for price in prices]}
+    return fetch_rows(con, narrow.narrowed(_ALTERNATIVES, scope), values, Alternative)
 
 
 _STRUCT = """
@@ -99,7 +102,7 @@ _ALTERNATIVES = f"""
         SELECT model, sum(cost_list_usd)::DECIMAL(38, 12) AS cost_list_usd, count(*) AS met FROM priced GROUP BY model
     )
     SELECT model, cost_list_usd, requests, requests - coalesce(met, 0) AS unpriced_requests
-    FROM (SELECT DISTINCT model FROM wanted) CROSS JOIN (SELECT count(*) AS requests FROM asked)
+    FROM (SELECT DISTINCT unnest($models::VARCHAR[]) AS model) CROSS JOIN (SELECT count(*) AS requests FROM asked)
     LEFT JOIN summed USING (model)
     ORDER BY cost_list_usd NULLS LAST, model
 """

@@ -74,10 +74,7 @@ def choose(scope: Scope) -> list[str]:
 def compare(models: list[str], scope: Scope) -> list[Alternative]:
     """Price the requests of the filters on some models, cheapest first; those without a price last."""
     prices = [price for model in models for price in data.list_prices(model)]
-    found = data.load(what_if.alternatives, prices, scope)
-    priced = {each.model for each in found}
-    requests = found[0].requests if found else 0
-    return found + [Alternative(model, None, requests, requests) for model in models if model not in priced]
+    return data.load(what_if.alternatives, models, prices, scope)
 
 
 def figures(totals: CostTotals, found: list[Alternative]) -> None:

@@ -49,7 +49,7 @@ def test_alternatives_price_each_request_by_its_time_and_size(open_index: OpenIn
         price(rate="100", from_at=DAY),
     ]
 
-    found = alternatives(con, prices, Scope())
+    found = alternatives(con, ["x/y"], prices, Scope())
 
     assert found == [Alternative("x/y", Decimal("0.03") + Decimal("0.1"), 2, 0)]
 
@@ -58,9 +58,17 @@ def test_alternatives_without_a_price_at_the_time_are_counted_apart(open_index: 
     """Never priced as 0."""
     con = open_index(session(), user(), assistant(usage=usage()))
 
-    found = alternatives(con, [price("new/model", from_at=DAY), price()], Scope())
+    found = alternatives(con, ["new/model", "x/y"], [price("new/model", from_at=DAY), price()], Scope())
 
     assert found == [Alternative("x/y", Decimal("0.0015"), 1, 0), Alternative("new/model", None, 1, 1)]
+
+
+def test_alternatives_of_no_known_price_count_the_requests(open_index: OpenIndex) -> None:
+    """All of them are without a price; there are not none."""
+    con = open_index(session(), user(), assistant(usage=usage()))
+
+    assert alternatives(con, ["a/b"], [], Scope()) == [Alternative("a/b", None, 1, 1)]
+    assert alternatives(con, [], [], Scope()) == []
 
 
 def test_alternatives_steps_are_requests_and_copies_are_none(open_index: OpenIndex) -> None:
@@ -73,7 +81,7 @@ def test_alternatives_steps_are_requests_and_copies_are_none(open_index: OpenInd
     ]
     con = open_index(session(), *docs, session("ses_2", created=START_MS + 9), *copied(docs, "ses_2", "x"))
 
-    found = alternatives(con, [price(upto_tokens=1_000), price(rate="10", over_tokens=1_000)], Scope())
+    found = alternatives(con, ["x/y"], [price(upto_tokens=1_000), price(rate="10", over_tokens=1_000)], Scope())
 
     assert found == [Alternative("x/y", Decimal("0.0009") + Decimal("0.011"), 2, 0)]
 
@@ -89,7 +97,8 @@ def test_alternatives_at_their_own_price_are_the_list_price(name: str, priced_pa
         "WHERE model_id = 'polar-opus'"
     ).fetchall()
 
-    found = alternatives(con, [ListPrice("borealis/polar-opus", *row) for row in rows], scope)
+    (model,) = scope.models
+    found = alternatives(con, scope.models, [ListPrice(model, *row) for row in rows], scope)
 
     assert [each.cost_list_usd for each in found] == [cost_totals(con, scope).cost_list_usd]
     assert found[0].cost_list_usd == cost_rows(con, "model", scope)[0].cost_list_usd
