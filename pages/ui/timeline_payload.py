@@ -231,16 +231,16 @@ def _ended(row: Piece) -> str:
     return f"{how}\n{row.text}" if row.text else how
 
 
-def _tokens(row: Piece) -> dict[str, int] | None:
-    """Return the counters of a step; None for anything else."""
+def _tokens(row: Piece) -> dict[str, int | None] | None:
+    """Return the counters of a step, as far as it has them; None for anything else."""
     if row.tokens is None:
         return None
     return {
-        "input": row.input_tokens or 0,
-        "output": row.output_tokens or 0,
-        "reasoning": row.reasoning_tokens or 0,
-        "cache_read": row.cache_read_tokens or 0,
-        "cache_write": row.cache_write_tokens or 0,
+        "input": row.input_tokens,
+        "output": row.output_tokens,
+        "reasoning": row.reasoning_tokens,
+        "cache_read": row.cache_read_tokens,
+        "cache_write": row.cache_write_tokens,
         "total": row.tokens,
     }
 

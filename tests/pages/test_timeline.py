@@ -13,7 +13,7 @@ from streamlit.testing.v1 import AppTest
 
 from pages.ui import timeline as timeline_page
 from pages.ui import timeline_below, timeline_head, timeline_live, timeline_payload
-from queries import sessions, timeline, waste
+from queries import sessions, timeline, transcript, waste
 from queries.period import Scope
 from queries.session_figures import TimeSplit
 from queries.timeline import CLOCK_BACKWARDS
@@ -35,6 +35,7 @@ from tests.builders import (
     write_json_tree,
     write_session_messages,
 )
+from tests.conftest import OpenIndex
 from tests.pages.conftest import OpenApp, change, headline, index, read, texts
 
 RealPath = Callable[[str], Path]
@@ -610,6 +611,20 @@ def test_timeline_session_at_rest_is_not_running(open_app: OpenApp) -> None:
 def test_status_each_ending_has_its_word(of_exchange: str | None, is_running: bool, expected: str) -> None:
     """What has no end runs, or was cut off."""
     assert timeline_payload.status(of_exchange, is_running) == expected
+
+
+def test_pieces_step_whose_end_is_lost_has_a_total_and_no_counters(open_index: OpenIndex) -> None:
+    """What the message used is known, what the step did is not: never 0."""
+    con = open_index(
+        session(), user(), assistant(usage=tokens(1_000, 234), created=START_MS), part("prt_1", "step-start")
+    )
+    ((exchange_id,),) = con.execute("SELECT exchange_id FROM exchange_traces WHERE trace_id = 'prt_1'").fetchall()
+
+    found = timeline_payload.pieces(transcript.transcript(con, exchange_id), None)
+
+    (step,) = [piece for piece in found if piece["kind"] == "step"]
+    counters = ("input", "output", "reasoning", "cache_read", "cache_write")
+    assert step["tokens"] == {**dict.fromkeys(counters), "total": 1_234}
 
 
 @pytest.mark.parametrize(

@@ -214,7 +214,7 @@ class PieceRow(TypedDict):
     is_lost: bool  # something above is shorter than recorded, and the index has no more of it
     diff: str | None  # unified diff, of edit, write and patch
     attachments: list[Attachment]
-    tokens: dict[str, int] | None  # input output reasoning cache_read cache_write total
+    tokens: dict[str, int | None] | None  # input output reasoning cache_read cache_write total; None: not recorded
     cost_usd: float | None
     start_ms: float | None
     end_ms: float | None
