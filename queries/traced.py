@@ -53,7 +53,8 @@ def call_words(name: str, title: str, input_start: str) -> str:
         WHEN {name} IN ('apply_patch', 'patch')
             THEN array_to_string(regexp_extract_all({input_start}, '{_PATCHED_FILE}', 1), ', ')
         ELSE coalesce(
-            nullif(replace(regexp_extract({input_start}, '{_ARGUMENT}', 1), '\n', ' '), ''), {input_start}
+            nullif(replace(replace(regexp_extract({input_start}, '{_ARGUMENT}', 1), '\\n', ' '), '\\"', '"'), ''),
+            {input_start}
         )
     END"""
 
