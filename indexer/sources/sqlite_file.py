@@ -347,14 +347,15 @@ class SqliteFile:
             if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
                 raise
         self.close()
-        self._copy = tempfile.TemporaryDirectory(prefix="opencode-analytics-")
         try:
+            self._copy = tempfile.TemporaryDirectory(prefix="opencode-analytics-")
             shutil.copyfile(self.path, Path(self._copy.name) / self.path.name)
             if self._wal.exists():
                 shutil.copyfile(self._wal, Path(self._copy.name) / f"{self.path.name}-wal")
         except OSError as error:
             raise SourceUnusable(
-                f"Cannot read {self.shown}: {error.strerror}. Check its permissions. {NEXT}"
+                f"Cannot read {self.shown}: {error.strerror}. Check its permissions. It is copied into the folder for "
+                f"temporary files, which needs the space. {NEXT}"
             ) from error
         return _connect(Path(self._copy.name) / self.path.name)
 

@@ -1,5 +1,6 @@
 """Damaged, strange and hostile input: told, listed, left out, and never in the way of what is good beside it."""
 
+import errno
 import json
 import logging
 import os
@@ -943,6 +944,28 @@ def test_bulk_half_written_database_gives_what_is_left_or_says_why(
     assert count is not None
     assert read_totals(con)["tokens"]["total"] == count[0]
     assert len(ledger(con)) + count[0] == 40 or (state == "unreadable" and "malformed" in str(reason))
+
+
+def test_inventory_no_space_for_the_copy_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever looks at all storages goes on with the others, and looks again."""
+
+    def refuse(path: Path) -> sqlite3.Connection:
+        """Fail as SQLite does where it cannot write beside the database."""
+        error = sqlite3.OperationalError("unable to open database file")
+        error.sqlite_errorcode = sqlite3.SQLITE_CANTOPEN
+        raise error
+
+    def be_full(prefix: str) -> None:
+        """Fail as a full disk does."""
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    data_dir = write_sqlite(tmp_path / "data", [session()])
+    monkeypatch.setattr(sqlite_file, "_connect", refuse)
+    monkeypatch.setattr(tempfile, "TemporaryDirectory", be_full)
+
+    (source,) = storages.find_sources([data_dir])
+    with pytest.raises(SourceUnusable, match=r"No space left on device.*temporary files, which needs the space"):
+        source.inventory()
 
 
 def test_messages_of_a_read_only_folder_with_a_write_ahead_log_come_from_a_copy(shared_path: Path) -> None:
