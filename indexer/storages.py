@@ -128,7 +128,9 @@ def open_storages(database: Database, sources: Sequence[Source], data_dirs: Sequ
         ).fetchall()
         storage.held_before = tuple(source_id for source_id, _ in rows)
         storage.told = dict(rows)[storage.source_id]
-        storage.is_used = _held_sessions(database, storage.held_before)
+        # of a file that could not be looked into, nobody knows the generation
+        numbers = storage.held_before if isinstance(storage.source, Unprobed) else (storage.source_id,)
+        storage.is_used = _held_sessions(database, numbers)
     return storages
 
 

@@ -466,6 +466,20 @@ def test_follow_empty_folder_takes_up_a_tree_and_a_database(data_dir: Path, foll
     live.agrees()
 
 
+def test_follow_rows_of_the_second_api_make_no_storage_newer(data_dir: Path, follow: Follow) -> None:
+    """They are in the file of 1.18, whose sessions are read by the second generation: nothing is missing in a newer."""
+    write_sqlite(data_dir, [project(), *conversation()])
+    write_session_messages(data_dir, [row("msg_api", "user", 1, text="Hi")])
+    live = follow(data_dir)
+
+    write_sqlite(data_dir, conversation("ses_2", 2))
+    live.sees("FROM messages WHERE message_id = 'msg_2a'")
+
+    assert live.rows("FROM sessions WHERE is_missing_in_newer") == []
+    assert live.rows("FROM messages WHERE is_missing_in_newer") == []
+    live.agrees()
+
+
 def test_follow_folder_that_is_not_there_yet_is_taken_up(data_dir: Path, follow: Follow) -> None:
     """The first start of the client creates it."""
     live = follow(data_dir)
