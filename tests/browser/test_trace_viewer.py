@@ -522,6 +522,7 @@ def test_odd_things_are_named(visit: Visit) -> None:
         ("resumed", "resumes a session above"),
         ("missing", "its session is missing"),
         ("cycle", "leads back to a session above"),
+        ("elsewhere", "its session belongs to another one"),
     ):
         expect(viewer.row(f"A call whose session is {link}")).to_contain_text(word)
 
@@ -580,6 +581,23 @@ def test_delegation_is_nested_and_leads_to_its_transcript(visit: Visit) -> None:
     expect(viewer.pieces.filter(has_text="I added a retry")).to_be_attached()
 
 
+@pytest.mark.parametrize(
+    ("link", "words"),
+    [("missing", "The index does not have its session."), ("elsewhere", "Its session belongs to another one")],
+)
+def test_delegation_that_leads_nowhere_here_says_so(visit: Visit, link: str, words: str) -> None:
+    """In place of a button that would do nothing."""
+    viewer = Viewer(visit, "story&exchange=8")
+    viewer.press("]")
+    expect(viewer.page.locator(".detail h2")).to_have_text("Exchange 5 of 5")
+    viewer.press("[")
+    viewer.row(f"A call whose session is {link}").click()
+    piece = viewer.pieces.filter(has_text=f"A call whose session is {link}")
+
+    expect(piece).to_contain_text(words)
+    expect(piece.get_by_role("button", name="Open the child session")).to_have_count(0)
+
+
 def test_delegations_tab_shows_the_tree_and_goes_there(visit: Visit) -> None:
     """Every session with what it cost itself; what leads nowhere is in the list, and says why."""
     viewer = Viewer(visit, "story")
@@ -587,10 +605,11 @@ def test_delegations_tab_shows_the_tree_and_goes_there(visit: Visit) -> None:
     table = viewer.page.get_by_role("table")
     texts = table.locator("tbody tr").all_inner_texts()
 
-    assert len(texts) == 7
+    assert len(texts) == 8
     assert "$0.6089" in texts[0]
     assert "$1.0100" in texts[0]
-    assert ["resumed again" in texts[4], "session missing" in texts[5], "leads back" in texts[6]] == [True] * 3
+    for text, word in zip(texts[4:], ("resumed again", "session missing", "leads back", "another session"), strict=True):
+        assert word in text
     table.get_by_role("button", name="Find the worker's tests").click()
 
     expect(viewer.pieces.filter(has_text="Find the worker's tests. Report")).to_be_attached()

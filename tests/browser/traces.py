@@ -496,7 +496,7 @@ def _fix(traces: Traces, exchange: GrowthExchange, chance: random.Random) -> Non
 
 
 def _nested(traces: Traces, exchange: GrowthExchange, chance: random.Random, root: int, earlier: str) -> None:
-    """Add parallel calls, a child of a child, and calls whose session is resumed, missing, or a cycle."""
+    """Add parallel calls, a child of a child, and calls whose session is resumed, missing, elsewhere, or a cycle."""
     traces.step(exchange, 21_000, 0.033)
     for place in range(3):
         traces.event(
@@ -519,9 +519,11 @@ def _nested(traces: Traces, exchange: GrowthExchange, chance: random.Random, roo
     _answer(traces, again, "Done too.")
     traces.end(call)
     traces._step = step
-    for name, link in (("explore", "resumed"), ("explore", "missing"), ("general", "cycle")):
+    links = (("explore", "resumed"), ("explore", "missing"), ("general", "cycle"), ("general", "elsewhere"))
+    for name, link in links:
         other = traces.event(exchange, "delegation", name, f"A call whose session is {link}", 2 * SECOND)
         row = traces.session(f"A call whose session is {link}", name, other, root, link)
+        traces.pieces[exchange["id"]][-1]["child_session_id"] = traces.sessions[row]["session_id"]
         if link == "resumed":
             traces.sessions[row]["session_id"] = next(
                 one["session_id"] for one in traces.sessions if one["event"] == earlier

@@ -50,7 +50,7 @@ class SessionRow(TypedDict):
     agent: str | None
     model: str | None
     event: str | None  # id of the delegating trace; None where none is recorded
-    link: str  # ok missing resumed cycle
+    link: str  # ok missing resumed cycle elsewhere
     status: str  # running ok failed aborted unfinished unknown
     started_ms: float | None  # since the origin, as all times below
     ended_ms: float | None

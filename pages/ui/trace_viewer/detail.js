@@ -10,7 +10,16 @@ const ENDINGS = {
   unanswered: "no answer",
   answered: "",
 };
-const LINKS = { missing: "session missing", resumed: "resumed again", cycle: "leads back: cut here" };
+const LINKS = {
+  missing: "session missing",
+  resumed: "resumed again",
+  cycle: "leads back: cut here",
+  elsewhere: "belongs to another session",
+};
+const AWAY = {
+  missing: "The index does not have its session.",
+  elsewhere: "Its session belongs to another one, and has a timeline of its own.",
+};
 
 class Detail {
   constructor(parent) {
@@ -151,6 +160,7 @@ class Detail {
       origin: this.state ? this.state.head.origin_ms : null,
       marks: (id) => (this.state?.marks || []).filter((mark) => mark.events.includes(id)),
       link: (id) => LINKS[this.called(id)?.link] || null,
+      away: (id) => AWAY[this.called(id)?.link] || null,
       agent: (id) => this.called(id)?.agent || null,
       isOpen: (piece, isBad) => this.folds.get(piece.id) ?? (isBad && piece.kind !== "step"),
       isWhole: (id) => this.payload.shown.includes(id),

@@ -96,7 +96,8 @@ function drawBody(piece, ask) {
     body.append(section("Output", el("p", { class: "nothing" }, "Nothing")));
   const files = attachments(piece);
   if (files) body.append(files);
-  if (piece.child_session_id) {
+  if (ask.away(piece.id)) body.append(el("p", { class: "nothing" }, ask.away(piece.id)));
+  else if (piece.child_session_id) {
     const open = el("button", { type: "button", class: "go" }, "Open the child session", " →");
     open.addEventListener("click", () => ask.openSession(piece.child_session_id));
     body.append(open);

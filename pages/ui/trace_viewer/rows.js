@@ -22,6 +22,7 @@ const LINK_WORDS = {
   missing: "its session is missing",
   resumed: "resumes a session above",
   cycle: "leads back to a session above",
+  elsewhere: "its session belongs to another one",
 };
 
 /** What a row is called, in words. */
