@@ -104,7 +104,7 @@ class CostRow:
         cost_recorded_usd: Exact. None if none was recorded.
         share: Part of the scope's cost on the basis that was asked for, 0 to 1. None if there is no cost.
         sessions: Sessions with a message in the group. A session may be in several groups.
-        errors: Messages that ended in an error plus tool calls that failed.
+        errors: Answers that ended in an error, unless the user cut them short, plus tool calls that failed.
         unrecorded_messages: Messages without a recorded cost; not in `cost_recorded_usd`.
         cost_list_usd: At list prices, exact. None if no price is known.
         unpriced_messages: Messages with tokens and no known price; not in `cost_list_usd`.
@@ -319,7 +319,7 @@ def _rows_sql(by: str, cost: str) -> str:
         WITH {narrow.HITS}, {narrow.SLICED}, {f"{narrow.TIMED}," if is_timed else ""}
         by_session AS (
             SELECT {_KEYS[by]} AS key, session_id AS member, {_sums(*_COUNTERS)},
-                   sum(failed_answers + aborted_answers + failed_calls) AS errors
+                   sum(failed_answers + failed_calls) AS errors
             FROM {_source(by, is_timed)} GROUP BY ALL
         ),
         by_key AS (

@@ -10,6 +10,24 @@ from queries.period import Scope
 from queries.rows import fetch_rows
 
 
+def of_sessions(condition: str = "TRUE") -> str:
+    """Write the query of the errors of each session: one definition, whatever shows them.
+
+    Answers that ended in an error, plus tool calls that failed. An answer that the user cut short is no error. Those of
+    a fork's copies count in the fork, too, as all that happened there.
+
+    Args:
+        condition: Which sessions, on `session_id`.
+
+    Returns:
+        SQL with the columns `session_id` and `errors`.
+    """
+    return f"""
+        SELECT session_id, sum(failed_answers + failed_calls)::BIGINT AS errors
+        FROM usage_slices WHERE {condition} GROUP BY session_id
+    """
+
+
 @dataclass(frozen=True, slots=True)
 class ErrorEvent:
     """One thing that failed.

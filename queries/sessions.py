@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import duckdb
 
-from queries import narrow
+from queries import errors, narrow
 from queries.period import Scope
 from queries.rows import fetch_row, fetch_rows
 
@@ -65,7 +65,7 @@ class SessionRow:
         active_ms: Time from each prompt to the end of its answer; own, without child sessions.
         exchanges: Prompts of the session itself.
         tool_calls: With those of folded child sessions; so are errors, tokens and costs.
-        errors: Messages that ended in an error plus tool calls that failed.
+        errors: Answers that ended in an error, unless the user cut them short, plus tool calls that failed.
         cost_recorded_usd: Of the messages that match the scope. None if none was recorded.
         total_tokens: Of the messages that match the scope.
         session_cost_usd: Of all its messages, fork copies left out.
@@ -251,6 +251,7 @@ _MEMBERS = f"""
         FROM sessions root JOIN session_traces tree
              ON tree.root_session_id = root.session_id AND tree.session_id = root.parent_id
     ),
+    failed AS ({errors.of_sessions()}),
     members AS (
         SELECT session_id, title, created_at, coalesce(created_at, first_message_at) AS started_at,
                coalesce(
@@ -263,10 +264,10 @@ _MEMBERS = f"""
                ) AS is_matching,
                matching_cost_usd, matching_tokens,
                cost_recorded_usd, total_tokens, inherited_total_tokens, fork_copies, tool_calls,
-               message_errors + failed_tool_calls AS errors, last_message_at, active_ms
+               coalesce(errors, 0) AS errors, last_message_at, active_ms
         FROM session_traces tree
              JOIN sessions USING (session_id) JOIN session_stats USING (session_id)
-             LEFT JOIN spent USING (session_id)
+             LEFT JOIN spent USING (session_id) LEFT JOIN failed USING (session_id)
              LEFT JOIN circles ON circles.root_session_id = tree.root_session_id
     )
 """
@@ -337,7 +338,7 @@ def _rows_sql(sort: str, *, is_search: bool) -> str:
                coalesce(session.created_at, first_message_at)        AS started_utc,
                timezone($tz, timezone('UTC', started_utc))           AS started_at,
                coalesce(page.last_active_utc, session.created_at)    AS last_active_utc,
-               active_ms, user_messages                              AS exchanges,
+               active_ms, exchange_count                             AS exchanges,
                page.tool_calls, page.errors, page.cost_recorded_usd, page.total_tokens,
                session_cost_usd, session_tokens, page.inherited_tokens,
                if($fold, folded, stats.child_sessions)               AS children,

@@ -7,6 +7,7 @@ from decimal import Decimal
 
 import duckdb
 
+from queries import errors
 from queries.rows import fetch_rows
 from queries.session_tree import TreeNode
 from queries.traced import IN_SESSIONS
@@ -32,7 +33,7 @@ class SessionHead:
         active_ms: Time from each prompt to the end of its exchange, added up.
         tool_calls: Delegations included.
         delegations: Calls of the tool `task`.
-        errors: Answers that ended in an error plus tool calls that failed.
+        errors: Answers that ended in an error, unless the user cut them short, plus tool calls that failed.
         total_tokens: Every token once.
         cost_recorded_usd: Exact. None: nothing recorded.
         unrecorded_messages: Whose cost is not recorded, so not in it.
@@ -345,11 +346,12 @@ _FACTS = f"""
     SELECT s.session_id, s.parent_id, s.title, last_agent AS agent, last_provider_id || '/' || last_model_id AS model,
            coalesce(spans.started_at, s.created_at) AS started_at, spans.ended_at,
            coalesce(active_ms, 0) AS active_ms, coalesce(exchange_count, 0) AS exchanges,
-           coalesce(tool_calls, 0) AS tool_calls, coalesce(message_errors + failed_tool_calls, 0) AS errors,
+           coalesce(tool_calls, 0) AS tool_calls, coalesce(errors, 0) AS errors,
            coalesce(total_tokens, 0) AS own_tokens, cost_recorded_usd AS own_cost_usd,
            coalesce(subtree_total_tokens, 0) AS subtree_tokens, subtree_cost_recorded_usd AS subtree_cost_usd,
            spans.status, s.deleted_at IS NOT NULL AS is_deleted
     FROM sessions s LEFT JOIN session_stats USING (session_id) LEFT JOIN spans USING (session_id)
+         LEFT JOIN ({errors.of_sessions(_IN)}) USING (session_id)
     WHERE list_contains($sessions::VARCHAR[], s.session_id)
 """
 
@@ -382,7 +384,7 @@ _HEAD = f"""
            if(ended_at >= first_at, date_diff('millisecond', first_at, ended_at), NULL) AS wall_ms,
            coalesce(active_ms, 0) AS active_ms, coalesce(exchange_count, 0) AS exchanges,
            coalesce(tool_calls, 0) AS tool_calls, coalesce(failed_tool_calls, 0) AS failed_tool_calls, delegations,
-           coalesce(message_errors + failed_tool_calls, 0) AS errors,
+           coalesce(errors, 0) AS errors,
            coalesce(total_tokens, 0) AS total_tokens, cost_recorded_usd,
            coalesce(unrecorded_messages, 0) AS unrecorded_messages,
            coalesce(subtree_sessions, 1) AS subtree_sessions,
@@ -395,6 +397,7 @@ _HEAD = f"""
     FROM sessions s
          CROSS JOIN state
          LEFT JOIN session_stats USING (session_id)
+         LEFT JOIN ({errors.of_sessions("session_id = $session_id")}) USING (session_id)
          LEFT JOIN projects project ON project.project_id = s.project_id
     WHERE s.session_id = $session_id
 """

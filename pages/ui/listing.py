@@ -64,7 +64,7 @@ def explanation(scope: Scope, fold: bool) -> str:
         else ""
     )
     folded = "A row holds its child sessions. " if fold else ""
-    return f"{matching}{folded}Fork copies count once, in the session they came from."
+    return f"{matching}{folded}Tokens and cost of fork copies count once, in the session they came from."
 
 
 def table(scope: Scope, fold: bool, sort: str, total: SessionsTotal) -> None:

@@ -35,6 +35,7 @@ _TOKENS = {
 }
 _FOUND = "Where the text was found first: title, prompt or answer."
 # Columns of the picker that count something, and where the number is in a row.
+ERRORS = "Answers that ended in an error, plus tool calls that failed. What you cut short is no error."
 _DEEDS = {"Exchanges": "exchanges", "Tools": "tool_calls", "Children": "children", "Errors": "errors"}
 Config = dict[str, "ColumnConfig"]
 
@@ -110,7 +111,7 @@ def costs(
         "Sessions": number("Sessions", "Sessions with a message in this group. A session can be in several groups."),
         "Per session": number("Cost per session", f"The {words} divided by sessions, USD."),
         **{label: number(label, meaning) for label, meaning in _TOKENS.items()},
-        "Errors": number("Errors", "Messages that ended in an error, plus tool calls that failed."),
+        "Errors": number("Errors", ERRORS),
     }
     return styled(frame, formats), config
 
@@ -170,6 +171,7 @@ def sessions(rows: Sequence[SessionRow], scope: Scope, fold: bool) -> tuple[Styl
         **dict.fromkeys(("Prompts", "Tools", "Errors", "Children"), display.count),
     }
     with_children = ", with those of its child sessions" if fold else ""
+    folded = " With those of its child sessions." if fold else ""
     matching = "of the messages that match" if scope.is_by_message else "of all its messages"
     config: Config = {
         "Title": st.column_config.TextColumn(width=240),
@@ -189,7 +191,7 @@ def sessions(rows: Sequence[SessionRow], scope: Scope, fold: bool) -> tuple[Styl
         "Active": number("Active time", "From each prompt to the end of its answer; waiting in between is left out."),
         "Prompts": number("Exchanges", "A user message and what answers it."),
         "Tools": number("Tool calls", f"All calls{with_children}."),
-        "Errors": number("Errors", f"Messages that ended in an error, plus tool calls that failed{with_children}."),
+        "Errors": number("Errors", f"{ERRORS}{folded}"),
         "Children": number("Children", "Sessions that this one delegated to."),
         "Notes": _chips_column(),
     }
@@ -233,7 +235,7 @@ def picker(rows: Sequence[SessionRow], scope: Scope) -> tuple[Styler, Config]:
         "Exchanges": number("Exchanges", "A user message and what answers it."),
         "Tools": number("Tools", "Tool calls."),
         "Children": number("Children", "Sessions that this one delegated to."),
-        "Errors": number("Errors", "Messages that ended in an error, plus tool calls that failed."),
+        "Errors": number("Errors", ERRORS),
         "Cost": number("Cost, recorded", "USD as OpenCode recorded it. A dash: none was recorded."),
     }
     return styled(frame, formats), config
@@ -270,7 +272,7 @@ def last_sessions(rows: Sequence[SessionRow], tz: str) -> tuple[Styler, Config]:
             "Last active", format="MMM D, HH:mm", width=95, help=f"Last message, in {display.md(tz)}."
         ),
         "Cost": number("Cost", "USD as recorded, of the messages that match, with child sessions.", 60),
-        "Errors": number("Errors", "Answers that ended in an error, plus tool calls that failed.", 55),
+        "Errors": number("Errors", ERRORS, 55),
         "Agent": st.column_config.TextColumn(help="Of the newest message.", width=90),
     }
     return styled(frame, {"Cost": _usd2, "Errors": display.count, "Active": display.moment}), config

@@ -239,7 +239,7 @@ def _figures(head: SessionHead) -> None:
         "Errors",
         display.count(head.errors),
         None,
-        "Answers that ended in an error, plus tool calls that failed, of the session itself.",
+        f"{tables.ERRORS} Those of the session itself.",
     )
 
 

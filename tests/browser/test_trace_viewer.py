@@ -608,7 +608,9 @@ def test_delegations_tab_shows_the_tree_and_goes_there(visit: Visit) -> None:
     assert len(texts) == 8
     assert "$0.6089" in texts[0]
     assert "$1.0100" in texts[0]
-    for text, word in zip(texts[4:], ("resumed again", "session missing", "leads back", "another session"), strict=True):
+    for text, word in zip(
+        texts[4:], ("resumed again", "session missing", "leads back", "another session"), strict=True
+    ):
         assert word in text
     table.get_by_role("button", name="Find the worker's tests").click()
 

@@ -1,7 +1,10 @@
 """What the pages ask, over messages and parts alone: slow, and the measure of the queries over the small tables."""
 
+from indexer.exchanges import ABORTED
+from indexer.sql import texts
 from queries.narrow import HITS
 
+_ABORTED = texts(ABORTED)
 _IN_SESSION = """
     (len($projects::VARCHAR[]) = 0 OR list_contains($projects::VARCHAR[], coalesce(project_id, 'unknown')))
     AND ($text = '' OR session_id IN (SELECT session_id FROM hits))
@@ -113,7 +116,8 @@ def _rows_sql(by: str) -> str:
         ),
         grouped AS (
             SELECT {_KEYS[by]} AS key, {_SUMS},
-                   (count(error_name) + coalesce(sum(failed_calls), 0))::BIGINT AS errors
+                   (count(error_name) FILTER (error_name NOT IN {_ABORTED})
+                    + coalesce(sum(failed_calls), 0))::BIGINT AS errors
             FROM {source} LEFT JOIN failed USING (message_id)
             GROUP BY 1
         )
@@ -335,7 +339,10 @@ def _sessions_sql(sort: str) -> str:
                    coalesce(sum(stats.inherited_total_tokens), 0)::BIGINT         AS inherited_tokens,
                    coalesce(sum(stats.fork_copies), 0)::BIGINT                    AS fork_copies,
                    coalesce(sum(stats.tool_calls), 0)::BIGINT                     AS tool_calls,
-                   coalesce(sum(message_errors + failed_tool_calls), 0)::BIGINT   AS errors,
+                   coalesce(sum(message_errors + failed_tool_calls - (
+                       SELECT count(*) FROM messages m
+                       WHERE m.session_id = roots.session_id AND error_name IN {_ABORTED}
+                   )), 0)::BIGINT AS errors,
                    max(stats.last_message_at)                                     AS last_active_utc
             FROM roots LEFT JOIN session_stats stats USING (session_id)
             GROUP BY root_id
@@ -349,7 +356,7 @@ def _sessions_sql(sort: str) -> str:
                    started_utc AT TIME ZONE 'UTC' AT TIME ZONE $tz AS started_at,
                    coalesce(last_active_utc, session.created_at)  AS last_active_utc,
                    coalesce(active_ms, 0)     AS active_ms,
-                   coalesce(user_messages, 0) AS exchanges,
+                   coalesce(exchange_count, 0) AS exchanges,
                    trees.tool_calls, trees.errors,
                    listed.cost_recorded_usd, listed.total_tokens,
                    session_cost_usd, session_tokens, trees.inherited_tokens,

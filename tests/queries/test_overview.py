@@ -9,9 +9,12 @@ import duckdb
 import pytest
 
 from queries import costs
+from queries.costs import cost_rows
 from queries.errors import newest_errors
 from queries.overview import Activity, Overview, overview
 from queries.period import Period, Scope, before, days, local_midnight, preset
+from queries.sessions import session_rows
+from queries.timeline import timeline
 from queries.tools import slowest_tools
 from tests.builders import START_MS, Doc, assistant, copied, part, session, tokens, usd, user
 from tests.conftest import OpenIndex
@@ -45,7 +48,7 @@ def error(name: str, message: object) -> dict[str, object]:
 @pytest.mark.parametrize("name", SETS)
 @pytest.mark.parametrize("scope", SCOPES.values(), ids=SCOPES)
 def test_overview_any_scope_equals_costs(name: str, scope: Scope, real_index: RealIndex) -> None:
-    """Cost, tokens, sessions and every agent are those of the Costs page."""
+    """Cost, tokens, sessions, and every agent with its errors are those of the Costs page."""
     con = real_index(name)
 
     found = overview(con, scope)
@@ -62,10 +65,9 @@ def test_overview_any_scope_equals_costs(name: str, scope: Scope, real_index: Re
         whole.first_at,
         whole.last_at,
     )
-    assert [(row.agent, row.cost_recorded_usd, row.total_tokens, row.sessions) for row in found.agents] == [
-        (row.key, row.cost_recorded_usd, row.total_tokens, row.sessions) for row in rows
+    assert [(row.agent, row.cost_recorded_usd, row.total_tokens, row.sessions, row.errors) for row in found.agents] == [
+        (row.key, row.cost_recorded_usd, row.total_tokens, row.sessions, row.errors) for row in rows
     ]
-    assert sum(row.errors + row.aborted_answers for row in found.agents) == sum(row.errors for row in rows)
 
 
 @pytest.mark.parametrize("name", SETS)
@@ -264,6 +266,21 @@ def test_newest_errors_message_is_one_telling_line(
 
     assert (found.name, found.message, found.exit_code) == (name, message, exit_code)
     assert (found.is_call, found.session_title) == (failed.kind == "part", "T")
+
+
+def test_errors_answer_cut_short_is_none_and_a_prompt_less_exchange_is_one_everywhere(open_index: OpenIndex) -> None:
+    """One definition of each: on Overview, on Costs, in the list of sessions and on a timeline."""
+    stopped = assistant("msg_2a", created=START_MS + 5_000, error=error("MessageAbortedError", "stop"))
+    con = open_index(session(), assistant(usage=tokens(input=1)), stopped, call("prt_1", status="error", error="no"))
+
+    now = overview(con, Scope()).now
+    (row,) = session_rows(con, Scope(), True, "newest")
+    found = timeline(con, "ses_1")
+
+    assert found is not None
+    by_session = cost_rows(con, "session", Scope())[0]
+    assert [now.failed_answers + now.failed_calls, row.errors, found.head.errors, by_session.errors] == [1] * 4
+    assert [row.exchanges, found.head.exchanges, len(found.exchanges)] == [1] * 3
 
 
 def test_newest_errors_cut_short_by_the_user_is_none(open_index: OpenIndex) -> None:
