@@ -8,6 +8,7 @@ import shutil
 import signal
 from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import duckdb
 import pytest
 
 from indexer import database as database_module
-from indexer import derive, migrations
+from indexer import derive, migrations, prices
 from indexer.database import Database
 from indexer.duckdb_file import SCHEMA_VERSION, attach
 from indexer.exceptions import IndexAltered, IndexBroken, IndexMissing, IndexOlder
@@ -23,6 +24,7 @@ from indexer.index_files import private_folder
 from indexer.migrations import Migration, known
 from indexer.publish import Publisher
 from indexer.published import IndexReader
+from tests.builders import assistant, session, step_finish, tokens, user, write_json_tree
 from tests.commands import indexer
 from tests.conftest import KINDS_OF_SETS, BuildIndex
 
@@ -298,6 +300,37 @@ def test_error_data_json_goes_there_and_back_byte_for_byte(real_index: Path) -> 
             "plain words",
             '{"cut": "sh',
         ]
+
+
+# --- undone_requests
+
+
+def test_undone_requests_answers_that_are_there_get_their_price(
+    tmp_path: Path, build_index: BuildIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The program before never priced what had been undone in a JSON tree; the step that changes that does."""
+    usage = tokens(1_000, 500, total=1_500)
+    docs = [session(), user(), assistant(usage=usage), step_finish("prt_1", usage)]
+    data_dir = write_json_tree(tmp_path / "data", docs)
+    build_index(data_dir)
+    (data_dir / "storage" / "message" / "ses_1" / "msg_2a.json").unlink()
+    path = build_index(data_dir)
+    settings = tmp_path / "settings.toml"
+    settings.write_text('[[prices.models]]\nprovider = "acme"\nmodel = "nova"\ninput = 3\noutput = 15\n')
+    monkeypatch.setenv("ANALYTICS_CONFIG", str(settings))
+    priced = """
+        SELECT (SELECT count(*) FROM requests), (SELECT cost_list_usd FROM messages WHERE message_id = 'msg_2a'),
+               (SELECT sum(cost_list_usd) FROM usage_slices), (SELECT cost_list_usd FROM session_stats)
+    """
+    with Database.open_existing(path) as database:
+        database.migrate(8)
+        prices.bring_up_to_date(database)
+        before = database.con.execute(priced).fetchall()
+
+        database.migrate()
+
+        assert before == [(0, None, None, None)]
+        assert database.con.execute(priced).fetchall() == [(1, *[Decimal("0.0105")] * 3)]
 
 
 # --- opening an older index
