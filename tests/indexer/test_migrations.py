@@ -24,7 +24,17 @@ from indexer.index_files import private_folder
 from indexer.migrations import Migration, known
 from indexer.publish import Publisher
 from indexer.published import IndexReader
-from tests.builders import assistant, session, step_finish, tokens, user, write_json_tree
+from tests.builders import (
+    answer,
+    assistant,
+    row,
+    session,
+    step_finish,
+    tokens,
+    user,
+    write_json_tree,
+    write_session_messages,
+)
 from tests.commands import indexer
 from tests.conftest import KINDS_OF_SETS, BuildIndex
 
@@ -331,6 +341,32 @@ def test_undone_requests_answers_that_are_there_get_their_price(
 
         assert before == [(0, None, None, None)]
         assert database.con.execute(priced).fetchall() == [(1, *[Decimal("0.0105")] * 3)]
+
+
+# --- searched_prompts
+
+
+def test_searched_prompts_of_the_third_generation_are_filled_and_taken_back(
+    tmp_path: Path, build_index: BuildIndex
+) -> None:
+    """Prompts that are there can be found without reading them again; other rows and answers stay as they are."""
+    rows = [
+        row("msg_1", "user", 1, text="Find ME"),
+        row("msg_2", "synthetic", 2, text="Not me"),
+        answer("msg_3", 3, content=[{"type": "text", "text": "Found"}]),
+    ]
+    path = build_index(write_session_messages(tmp_path / "data", [session(), *rows]))
+    searched = "SELECT part_id, searched_text FROM part_bodies ORDER BY part_id"
+    with Database.open_existing(path) as database:
+        written = database.con.execute(searched).fetchall()
+        database.migrate(9)
+        before = database.con.execute(searched).fetchall()
+
+        database.migrate()
+
+        assert before == [("msg_1", None), ("msg_2", None), ("msg_3:0", "found")]
+        assert database.con.execute(searched).fetchall() == written
+        assert written == [("msg_1", "find me"), ("msg_2", None), ("msg_3:0", "found")]
 
 
 # --- opening an older index
