@@ -12,8 +12,12 @@ from indexer import prices, sql
 from indexer.error_rules import classify
 from indexer.tool_targets import FILE_TOOLS, SHELL_TOOLS, target_of_text
 
-# Whose text is searched, of `parts`; as PartRow.is_searched has it.
-IS_SEARCHED = "part_type = 'text' AND NOT is_synthetic AND NOT is_orphan"
+# Whose text is searched, of `part_bodies` beside `parts`: as PartRow.is_searched has it. A row of the third generation
+# has a text of its own and no part: of these, prompts are searched.
+IS_SEARCHED = """
+    CASE WHEN part_type IS NULL THEN part_id IN (SELECT message_id FROM messages WHERE role = 'user')
+         ELSE part_type = 'text' AND NOT is_synthetic AND NOT is_orphan END
+"""
 
 
 def fill(con: duckdb.DuckDBPyConnection, session_ids: Collection[str]) -> None:

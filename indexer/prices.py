@@ -116,7 +116,7 @@ def _requests(
     """List the requests of messages, as the view `requests` does of those that are written: a step, or the message."""
     steps: dict[str, list[PartRow]] = {}
     for part in parts:
-        if part.part_type == "step-finish" and not part.is_orphan:
+        if part.part_type == "step-finish":
             steps.setdefault(part.message_id, []).append(part)
     for message in messages:
         if message.has_usage and message.step_count:

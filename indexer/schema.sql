@@ -185,7 +185,7 @@ CREATE TABLE parts (
     is_unfinished    BOOLEAN NOT NULL,      -- a tool call that never ended
     is_synthetic     BOOLEAN NOT NULL,      -- text that no person typed
     is_shell_notice  BOOLEAN NOT NULL,      -- the synthetic text that stands for a user's own shell command
-    is_orphan        BOOLEAN NOT NULL,      -- its message does not exist: no tokens, no cost, no trace
+    is_orphan        BOOLEAN NOT NULL,      -- its message does not exist, or not any more: no trace
     input_tokens       BIGINT,              -- step-finish only, as recorded; NULL elsewhere
     output_tokens      BIGINT,
     reasoning_tokens   BIGINT,
@@ -480,7 +480,7 @@ SELECT p.part_id AS request_id, m.message_id, m.session_id, m.created_at, m.agen
        p.input_tokens, p.output_tokens, p.reasoning_tokens, p.reasoning_in_output_tokens, p.cache_read_tokens,
        p.cache_write_tokens, p.cost_recorded_usd, m.is_fork_copy, m.is_usage_missing
 FROM messages m JOIN parts p USING (message_id)
-WHERE m.has_usage AND m.step_count > 0 AND p.part_type = 'step-finish' AND NOT p.is_orphan
+WHERE m.has_usage AND m.step_count > 0 AND p.part_type = 'step-finish'  -- of an undone message, too
   AND (p.deleted_at IS NULL OR p.deleted_at >= m.deleted_at)  -- not what a rewritten message no longer has
 UNION ALL
 SELECT m.message_id AS request_id, m.message_id, m.session_id, m.created_at, m.agent, m.provider_id, m.model_id,

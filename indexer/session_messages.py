@@ -217,7 +217,8 @@ def _row_body(documents: MessageDocuments, message: JsonObject) -> PartBodyRow |
     if text is None and given is None and output is None:
         return None
     message_id = clean(documents.message_id)
-    return _body(message_id, message_id, clean(documents.session_id or ""), text, given, output)
+    body = _body(message_id, message_id, clean(documents.session_id or ""), text, given, output)
+    return replace(body, searched_text=body.text) if documents.row_type == "user" else body
 
 
 def _body(

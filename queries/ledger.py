@@ -213,7 +213,7 @@ def _rows(key: str) -> str:
     """Write the rows of a line.
 
     What a step used is stored twice, in its part and in its event: of a message with a wrong sum, the step is named
-    whose numbers are in one of them only.
+    whose numbers are in one of them only. Those of an undone message of a JSON tree have no events: none is named.
     """
     return f"""
         WITH {narrow.HITS}, {USED}, {SOURCES}, compared AS ({_compared(key)}),

@@ -30,7 +30,7 @@ USED = f"""
 """
 
 # What the steps of each message add up to. Steps of a rewritten message that it no longer has are not of it (as in the
-# view `requests`).
+# view `requests`); those of a message that was undone, and lie there without it, are.
 STEPS = f"""
     steps AS (
         SELECT message_id, any_value(m.session_id) AS session_id, any_value(m.created_at) AS message_at,
@@ -39,7 +39,7 @@ STEPS = f"""
                {", ".join(f"any_value(m.{name}_tokens) AS this_{name}_tokens" for name in _COUNTERS)},
                {", ".join(f"sum(p.{name}_tokens) AS steps_{name}_tokens" for name in _COUNTERS)}
         FROM counted m JOIN parts p USING (message_id)
-        WHERE m.step_count > 0 AND NOT m.is_usage_missing AND p.part_type = 'step-finish' AND NOT p.is_orphan
+        WHERE m.step_count > 0 AND NOT m.is_usage_missing AND p.part_type = 'step-finish'
           AND (p.deleted_at IS NULL OR p.deleted_at >= m.deleted_at)
         GROUP BY message_id
     )

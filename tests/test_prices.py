@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -41,6 +42,11 @@ PRICED = [
 def list_costs(con: duckdb.DuckDBPyConnection) -> dict[str, Decimal | None]:
     """Return the list price of every message with usage."""
     return dict(con.execute("SELECT message_id, cost_list_usd FROM messages WHERE has_usage").fetchall())
+
+
+def requests_of(con: duckdb.DuckDBPyConnection) -> list[tuple[str, str, int]]:
+    """Return id, message and input of every request."""
+    return con.execute("SELECT request_id, message_id, input_tokens FROM requests ORDER BY ALL").fetchall()
 
 
 def usage_of(sent: int, cache_read: int, cache_write: int, output: int, reasoning: int, *, included: bool) -> Json:
@@ -368,6 +374,80 @@ def test_bring_up_to_date_changed_settings_price_everything_anew(
         ("ses_1", Decimal("0.0105")),
         ("ses_2", None),
     ]
+
+
+def test_bring_up_to_date_undone_answer_gets_its_price(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Undo leaves the steps without their message: what they used was asked for, and is priced as all else."""
+    folder = _with_undone_answer(tmp_path, "prt_1", "prt_2")
+    before = list_costs(_indexed(tmp_path, folder))
+    _settings(monkeypatch, tmp_path, '[[prices.models]]\nprovider = "acme"\nmodel = "nova"\ninput = 3\noutput = 15\n')
+
+    con = _indexed(tmp_path, folder)
+
+    assert before == {"msg_2a": None}
+    assert list_costs(con) == {"msg_2a": Decimal("0.021")}
+    assert con.execute("SELECT sum(cost_list_usd) FROM usage_slices").fetchall() == [(Decimal("0.021"),)]
+
+
+def test_requests_undone_answer_keeps_its_steps(tmp_path: Path) -> None:
+    """With the part files and without them; the answer itself is no request beside them."""
+    folder = _with_undone_answer(tmp_path, "prt_1", "prt_2")
+
+    undone = requests_of(_indexed(tmp_path, folder))
+    (folder / "storage" / "part" / "msg_2a" / "prt_2.json").unlink()
+    one_left = requests_of(_indexed(tmp_path, folder))
+    shutil.rmtree(folder / "storage" / "part" / "msg_2a")
+    none_left = requests_of(_indexed(tmp_path, folder))
+
+    assert undone == one_left == none_left == [("prt_1", "msg_2a", 1_000), ("prt_2", "msg_2a", 1_000)]
+
+
+def test_requests_step_lost_before_its_answer_was_undone_is_none(tmp_path: Path) -> None:
+    """The numbers of the answer, as they were when it was undone, are without it."""
+    docs = [session(), user(), assistant(usage=USAGE), step_finish("prt_1", USAGE), step_finish("prt_2", USAGE)]
+    folder = write_json_tree(tmp_path / "data", docs)
+    _indexed(tmp_path, folder)
+    (folder / "storage" / "part" / "msg_2a" / "prt_2.json").unlink()
+    _indexed(tmp_path, folder)
+    (folder / "storage" / "message" / "ses_1" / "msg_2a.json").unlink()
+
+    con = _indexed(tmp_path, folder)
+
+    assert requests_of(con) == [("prt_1", "msg_2a", 1_000)]
+    assert con.execute("SELECT input_tokens FROM spend").fetchall() == [(1_000,)]
+
+
+def test_requests_steps_whose_message_was_never_there_are_none(tmp_path: Path) -> None:
+    """Undone before it was indexed: nothing else counts it, either."""
+    docs = [session(), user(), step_finish("prt_1", USAGE, "msg_unknown")]
+
+    con = _indexed(tmp_path, write_json_tree(tmp_path / "data", docs))
+
+    assert con.execute("SELECT part_id, is_orphan FROM parts").fetchall() == [("prt_1", True)]
+    assert requests_of(con) == []
+
+
+def test_requests_step_of_an_undone_answer_that_another_has_now_counts_once(tmp_path: Path) -> None:
+    """A part belongs to one message: to the one that is there."""
+    folder = _with_undone_answer(tmp_path, "prt_1", "prt_2")
+    _indexed(tmp_path, folder)
+    (folder / "storage" / "part" / "msg_2a" / "prt_2.json").unlink()
+    write_json_tree(
+        folder, [assistant("msg_3a", usage=USAGE, created=START_MS + 9_000), step_finish("prt_2", USAGE, "msg_3a")]
+    )
+
+    con = _indexed(tmp_path, folder)
+
+    assert requests_of(con) == [("prt_1", "msg_2a", 1_000), ("prt_2", "msg_3a", 1_000)]
+
+
+def _with_undone_answer(tmp_path: Path, *step_ids: str) -> Path:
+    """Index an answer with some steps in a JSON tree, then undo it as OpenCode 1.1 does. Returns the data folder."""
+    steps = [step_finish(step_id, USAGE) for step_id in step_ids]
+    folder = write_json_tree(tmp_path / "data", [session(), user(), assistant(usage=USAGE), *steps])
+    _indexed(tmp_path, folder)
+    (folder / "storage" / "message" / "ses_1" / "msg_2a.json").unlink()
+    return folder
 
 
 def test_bring_up_to_date_killed_before_the_sums_is_finished_by_the_next_start(

@@ -226,6 +226,9 @@ _HITS = """
     UNION
     SELECT body.session_id FROM part_bodies body JOIN parts USING (part_id)
     WHERE contains(lower(body.text), lower($text)) AND part_type = 'text' AND NOT is_synthetic AND NOT is_orphan
+    UNION
+    SELECT body.session_id FROM part_bodies body JOIN messages ON messages.message_id = body.part_id
+    WHERE contains(lower(body.text), lower($text)) AND role = 'user'
 """
 
 

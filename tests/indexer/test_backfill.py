@@ -10,9 +10,10 @@ import pytest
 from indexer import backfill as backfill_module
 from indexer.backfill import backfill
 from indexer.database import Database
+from indexer.invariants import DERIVED, broken
 from indexer.publish import Publisher
 from indexer.published import IndexReader
-from tests.builders import assistant, session, tokens, user, write_json_tree
+from tests.builders import assistant, row, session, tokens, user, write_json_tree, write_session_messages
 from tests.commands import indexer
 from tests.conftest import KINDS_OF_SETS, BuildIndex, OwnIndex
 from tests.indexer.test_migrations import BOOKKEEPING, Rows, rows_of
@@ -119,6 +120,21 @@ def test_backfill_sessions_whose_source_is_gone_are_filled_too(
 
     assert content_of(index) == before
     assert read(index, "SELECT root_tokens FROM session_stats WHERE session_id = 'ses_other'") == [(12,)]
+
+
+def test_backfill_third_generation_fills_the_searched_text_of_prompts(build_index: BuildIndex, tmp_path: Path) -> None:
+    """A prompt has no part; another row that nobody typed stays unsearched."""
+    rows = [row("msg_1", "user", 1, text="Find ME"), row("msg_2", "synthetic", 2, text="Not me")]
+    index = build_index(write_session_messages(tmp_path / "data", [session(), *rows]))
+    blank(index)
+
+    filled(index)
+
+    assert read(index, "SELECT part_id, searched_text FROM part_bodies ORDER BY part_id") == [
+        ("msg_1", "find me"),
+        ("msg_2", None),
+    ]
+    assert broken(IndexReader(index).connection(), DERIVED) == []
 
 
 def read(index: Path, sql: str) -> list[tuple[object, ...]]:

@@ -8,6 +8,7 @@ import shutil
 import signal
 from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import duckdb
 import pytest
 
 from indexer import database as database_module
-from indexer import derive, migrations
+from indexer import derive, migrations, prices
 from indexer.database import Database
 from indexer.duckdb_file import SCHEMA_VERSION, attach
 from indexer.exceptions import IndexAltered, IndexBroken, IndexMissing, IndexOlder
@@ -23,6 +24,17 @@ from indexer.index_files import private_folder
 from indexer.migrations import Migration, known
 from indexer.publish import Publisher
 from indexer.published import IndexReader
+from tests.builders import (
+    answer,
+    assistant,
+    row,
+    session,
+    step_finish,
+    tokens,
+    user,
+    write_json_tree,
+    write_session_messages,
+)
 from tests.commands import indexer
 from tests.conftest import KINDS_OF_SETS, BuildIndex
 
@@ -298,6 +310,63 @@ def test_error_data_json_goes_there_and_back_byte_for_byte(real_index: Path) -> 
             "plain words",
             '{"cut": "sh',
         ]
+
+
+# --- undone_requests
+
+
+def test_undone_requests_answers_that_are_there_get_their_price(
+    tmp_path: Path, build_index: BuildIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The program before never priced what had been undone in a JSON tree; the step that changes that does."""
+    usage = tokens(1_000, 500, total=1_500)
+    docs = [session(), user(), assistant(usage=usage), step_finish("prt_1", usage)]
+    data_dir = write_json_tree(tmp_path / "data", docs)
+    build_index(data_dir)
+    (data_dir / "storage" / "message" / "ses_1" / "msg_2a.json").unlink()
+    path = build_index(data_dir)
+    settings = tmp_path / "settings.toml"
+    settings.write_text('[[prices.models]]\nprovider = "acme"\nmodel = "nova"\ninput = 3\noutput = 15\n')
+    monkeypatch.setenv("ANALYTICS_CONFIG", str(settings))
+    priced = """
+        SELECT (SELECT count(*) FROM requests), (SELECT cost_list_usd FROM messages WHERE message_id = 'msg_2a'),
+               (SELECT sum(cost_list_usd) FROM usage_slices), (SELECT cost_list_usd FROM session_stats)
+    """
+    with Database.open_existing(path) as database:
+        database.migrate(8)
+        prices.bring_up_to_date(database)
+        before = database.con.execute(priced).fetchall()
+
+        database.migrate()
+
+        assert before == [(0, None, None, None)]
+        assert database.con.execute(priced).fetchall() == [(1, *[Decimal("0.0105")] * 3)]
+
+
+# --- searched_prompts
+
+
+def test_searched_prompts_of_the_third_generation_are_filled_and_taken_back(
+    tmp_path: Path, build_index: BuildIndex
+) -> None:
+    """Prompts that are there can be found without reading them again; other rows and answers stay as they are."""
+    rows = [
+        row("msg_1", "user", 1, text="Find ME"),
+        row("msg_2", "synthetic", 2, text="Not me"),
+        answer("msg_3", 3, content=[{"type": "text", "text": "Found"}]),
+    ]
+    path = build_index(write_session_messages(tmp_path / "data", [session(), *rows]))
+    searched = "SELECT part_id, searched_text FROM part_bodies ORDER BY part_id"
+    with Database.open_existing(path) as database:
+        written = database.con.execute(searched).fetchall()
+        database.migrate(9)
+        before = database.con.execute(searched).fetchall()
+
+        database.migrate()
+
+        assert before == [("msg_1", None), ("msg_2", None), ("msg_3:0", "found")]
+        assert database.con.execute(searched).fetchall() == written
+        assert written == [("msg_1", "find me"), ("msg_2", None), ("msg_3:0", "found")]
 
 
 # --- opening an older index

@@ -27,6 +27,7 @@ from tests.builders import (
     tokens,
     usd,
     user,
+    write_json_tree,
     write_sqlite,
 )
 from tests.conftest import DATA_SETS, BuildIndex, OpenIndex
@@ -262,6 +263,22 @@ def test_ledger_deleted_message_counts_here_and_not_in_opencodes_sums(
     assert red(con) == set()
     assert (found["recorded"].this_value, found["cost_opencode"].this_value) == (usd("1"), usd("0.75"))
     assert [row.message_id for row in ledger_rows(con, "deleted", ALL)] == ["msg_3a"]
+
+
+def test_ledger_undone_answer_of_the_json_tree_is_compared_with_its_steps(
+    tmp_path: Path, build_index: BuildIndex, reader_of: Opened
+) -> None:
+    """Its steps lie there without a message, and add up to what it spent all the same."""
+    data = write_json_tree(tmp_path / "opencode", [session(), *DOCS[1:7]])
+    build_index(data)
+    (data / "storage" / "message" / "ses_1" / "msg_2a.json").unlink()
+    con = reader_of(build_index(data))
+
+    found = lines(con)
+
+    assert red(con) == set()
+    assert [found[key].rows for key in ("deleted", "cost_steps", "tokens_steps", "list_requests")] == [1, 2, 10, 2]
+    assert found["tokens_steps"].this_value == found["tokens_steps"].other_value == usd("360")
 
 
 def test_ledger_missing_usage_and_unrecorded_cost_are_lines_of_their_own(open_index: OpenIndex) -> None:

@@ -45,6 +45,9 @@ PLAIN_HITS = """
     UNION
     SELECT body.session_id FROM part_bodies body JOIN parts USING (part_id)
     WHERE contains(lower(text), lower($text)) AND part_type = 'text' AND NOT is_synthetic AND NOT is_orphan
+    UNION
+    SELECT body.session_id FROM part_bodies body JOIN messages ON messages.message_id = body.part_id
+    WHERE contains(lower(text), lower($text)) AND role = 'user'
     ORDER BY ALL
 """
 
@@ -250,19 +253,32 @@ def test_session_rows_text_of_an_orphan_is_found_once_its_message_is_there(
     assert [[row.hit_place for row in rows] for rows in found] == [[], ["prompt"]]
 
 
-def test_session_rows_text_of_the_third_generation_is_found_in_answers(build_index: BuildIndex, tmp_path: Path) -> None:
-    """Their items are parts; the rows of users have a text and no part."""
-    content = [{"type": "text", "text": "A Needle"}, {"type": "reasoning", "text": "a needle"}]
-    data_dir = write_session_messages(
-        tmp_path / "data",
-        [session(), builders.row("msg_1", "user", 1, text="needle"), answer("msg_2", 2, content=content)],
-    )
+@pytest.mark.parametrize(
+    ("text", "hits"),
+    [
+        ("needle", [("prompt", "Find the Needle")]),  # the first that was said
+        ("haystack", [("answer", "In a Haystack")]),
+        ("thought", []),
+        ("notice", []),
+        ("summary", []),
+    ],
+)
+def test_session_rows_text_of_the_third_generation_is_found_in_prompts_and_answers(
+    text: str, hits: list[tuple[str, str]], build_index: BuildIndex, tmp_path: Path
+) -> None:
+    """The items of answers are parts; a prompt is a row without a part. What no person typed is not searched."""
+    content = [{"type": "text", "text": "In a Haystack"}, {"type": "reasoning", "text": "a thought, a needle"}]
+    rows = [
+        builders.row("msg_1", "user", 1, text="Find the\nNeedle"),
+        builders.row("msg_2", "synthetic", 2, text="notice"),
+        answer("msg_3", 3, content=content),
+        builders.row("msg_4", "compaction", 4, summary="summary"),
+    ]
+    reader = IndexReader(build_index(write_session_messages(tmp_path / "data", [session(), *rows])))
 
-    reader = IndexReader(build_index(data_dir))
+    found = session_rows(reader.connection(), Scope(text=text), True, "newest")
 
-    (found,) = session_rows(reader.connection(), Scope(text="needle"), True, "newest")
-
-    assert (found.hit_place, found.hit) == ("answer", "A Needle")
+    assert [(row.hit_place, row.hit) for row in found] == hits
     reader.close()
 
 

@@ -11,8 +11,8 @@ from indexer.published import IndexReader
 from queries.costs import cost_rows, cost_totals
 from queries.period import Scope
 from queries.what_if import Alternative, ListPrice, alternatives
-from tests.builders import START_MS, Json, assistant, copied, session, step_finish, user
-from tests.conftest import OpenIndex
+from tests.builders import START_MS, Json, assistant, copied, session, step_finish, user, write_json_tree
+from tests.conftest import BuildIndex, OpenIndex
 
 MILLION = Decimal(1_000_000)
 DAY = datetime(2026, 1, 2)
@@ -52,6 +52,20 @@ def test_alternatives_price_each_request_by_its_time_and_size(open_index: OpenIn
     found = alternatives(con, ["x/y"], prices, Scope())
 
     assert found == [Alternative("x/y", Decimal("0.03") + Decimal("0.1"), 2, 0)]
+
+
+def test_alternatives_undone_answer_of_the_json_tree_counts(tmp_path: Path, build_index: BuildIndex) -> None:
+    """It was asked, and paid for: its steps lie there still, without their message."""
+    docs = [session(), user(), assistant(usage=usage()), step_finish("prt_1", usage(1_000, 0))]
+    data = write_json_tree(tmp_path / "opencode", docs)
+    build_index(data)
+    (data / "storage" / "message" / "ses_1" / "msg_2a.json").unlink()
+    reader = IndexReader(build_index(data))
+
+    found = alternatives(reader.connection(), ["x/y"], [price()], Scope())
+
+    assert found == [Alternative("x/y", Decimal("0.001"), 1, 0)]
+    reader.close()
 
 
 def test_alternatives_without_a_price_at_the_time_are_counted_apart(open_index: OpenIndex) -> None:
