@@ -216,10 +216,11 @@ def _always(page: str, query: Callable[..., object], about: str, plain: str | No
 
 
 # Prices of nobody: how long it takes does not depend on them.
-_THREE_MODELS = tuple(
+_THREE_PRICES = tuple(
     what_if.ListPrice(f"provider/model-{number}", *(None,) * 6, *(Decimal(number) / 1_000_000,) * 5, Decimal())
     for number in (1, 2, 3)
 )
+_THREE_NAMES = tuple(price.model for price in _THREE_PRICES)
 
 CASES: tuple[Case, ...] = (
     Case(_EVERY_PAGE, health.status, "", lambda found: ()),
@@ -252,7 +253,7 @@ CASES: tuple[Case, ...] = (
     *_scoped("Costs", costs.unpriced_models, "", None),
     *_scoped("Costs", costs.cost_rows, "by model, list prices", None, "model", after=(PAGE_ROWS, 0, costs.LIST)),
     *_scoped("Costs", costs.cost_series, "model by day, list prices", None, "model", "day", after=(costs.LIST,)),
-    *_scoped("What if", what_if.alternatives, "three models", None, _THREE_MODELS),
+    *_scoped("What if", what_if.alternatives, "three models", None, _THREE_NAMES, _THREE_PRICES),
     Case("Activity", budgets.spend_quarters, "12 weeks", lambda found: (found.history_at,)),
     *_scoped("Activity", activity.week_hours, "", None),
     *_scoped("Activity", speeds.model_speeds, "", None),
