@@ -281,6 +281,7 @@ class _Update:
                     self._forget_failures(batch, project_id)
         batch.projects = [row for row in rows.values() if self._is_news(row, self._known.projects.get(row.project_id))]
         batch.gone_projects = self._gone(self._changes.projects, copies, self._known.projects)
+        batch.missing += batch.gone_projects
 
     def _add_sessions(self, batch: Batch) -> list[str]:
         """Read sessions and add those that are new or changed; return those that are gone."""
@@ -306,7 +307,9 @@ class _Update:
                     self._forget_failures(batch, session_id)
         batch.sessions = [row for row in rows.values() if self._is_news(row, self._known.sessions.get(row.session_id))]
         self._session_order = {key: -(row.updated_at or row.created_at or 0) for key, row in rows.items()}
-        return self._gone(self._changes.sessions, copies, self._known.sessions)
+        gone = self._gone(self._changes.sessions, copies, self._known.sessions)
+        batch.missing += gone
+        return gone
 
     def _name_messages_of(self, gone_sessions: Collection[str]) -> None:
         """Name what the index has of sessions that are gone: they may have been deleted after messages were listed."""
@@ -473,6 +476,7 @@ class _Update:
         is_known = message_id in self._known.messages
         if is_known and message_id not in self._known.deleted_messages:
             batch.gone_messages.append(message_id)
+            batch.missing.append(message_id)
         if not parsed:
             # orphans do not tell their storage: only when all can be read, they are gone
             if message_id in self._known.orphaned and self._recorded() <= self._complete_ids:

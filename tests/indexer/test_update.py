@@ -1,5 +1,6 @@
 """Looking at changed documents: how they are put into transactions."""
 
+import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -219,3 +220,25 @@ def test_apply_storage_lost_before_messages_are_read_session_counts_as_gone_with
     assert lost == (LIVING_CHILD, LIVING_MESSAGES)
     assert store.child() == DELETED_CHILD
     assert store.messages() == DELETED_MESSAGES
+
+
+@pytest.mark.parametrize("is_named", [True, False], ids=["unreadable", "not-configured"])
+def test_apply_session_gone_while_another_storage_cannot_be_read_comes_back_with_it(
+    is_named: bool, store: Store, tmp_path: Path
+) -> None:
+    """A copy of the data folder has it still, and did not change meanwhile."""
+    copy, hidden = tmp_path / "copy", tmp_path / "hidden.db"
+    shutil.copytree(store.data_dir, copy)
+    index(store.index, store.data_dir, copy)
+    store.delete_child()
+    (copy / "opencode.db").rename(hidden)
+    (copy / "opencode.db").write_bytes(b"no database")
+
+    index(store.index, store.data_dir, *([copy] if is_named else []))
+    lost = store.child(), store.messages()
+    hidden.rename(copy / "opencode.db")
+    index(store.index, store.data_dir, copy)
+
+    assert lost == (DELETED_CHILD, DELETED_MESSAGES)
+    assert store.child() == LIVING_CHILD
+    assert store.messages() == LIVING_MESSAGES
