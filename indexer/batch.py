@@ -56,6 +56,8 @@ class Batch:
         stamps: What everything that was looked at looked like.
         looked: Kind and id of what was looked at: earlier stamps are void, but for those of other sources than
             `looked_sources`.
+        missing: Ids of what no storage that can be read has: stamps of all others are void, too, so that it is read
+            where one turns out to have it.
     """
 
     projects: list[ProjectRow] = field(default_factory=list)
@@ -78,6 +80,7 @@ class Batch:
     stamps: list[StampRow] = field(default_factory=list)
     looked: list[tuple[str, str]] = field(default_factory=list)
     looked_sources: set[int] = field(default_factory=set)
+    missing: list[str] = field(default_factory=list)
 
     @property
     def is_full(self) -> bool:
@@ -200,6 +203,9 @@ def _write_stamps(database: Database, batch: Batch) -> None:
         """,
         {**values, "sources": sorted(batch.looked_sources)},
     )
+    if batch.missing:
+        missing, values = sql.among(batch.missing)
+        database.con.execute(f"DELETE FROM read_stamps WHERE document_id IN {missing}", values)
     unique = {(row.source_id, row.document_kind, row.document_id): row for row in batch.stamps}
     database.add_rows(StampRow.TABLE, arrow_table(StampRow, list(unique.values())))
 

@@ -217,6 +217,7 @@ class _Update:
         self._held_sessions = held_by_lost(database, storages, "session", changes.sessions)
         self._numbered = {storage.source_id: storage for storage in storages}
         self._session_order: dict[str, int] = {}
+        self._unsettled: set[str] = set()  # sessions with messages of which nobody can tell whether they are gone
         self.postponed = Changes()
 
     @property
@@ -235,10 +236,15 @@ class _Update:
         return {storage.source_id for storage in self._usable if storage.is_complete}
 
     def batches(self) -> Generator[Batch]:
-        """Read and parse everything, projects and sessions first, then messages, newest session first."""
+        """Read and parse everything, projects and sessions first, then messages, newest session first.
+
+        Sessions that are gone come last: one with living messages would become nothing but a name (`batch.py`), and
+        lose its project and parent for good.
+        """
         batch = Batch()
         self._add_projects(batch)
-        self._add_sessions(batch)
+        gone_sessions = self._add_sessions(batch)
+        self._name_messages_of(gone_sessions)
         if len(self._changes.messages) > SESSIONS_FIRST:  # pages list sessions before their messages are there
             yield batch
             batch = Batch()
@@ -249,6 +255,8 @@ class _Update:
                     yield batch
                     batch = Batch()
             batch.documents_done += len(message_ids)
+        # what is left out is still missing when everything is compared again
+        batch.gone_sessions = [session_id for session_id in gone_sessions if session_id not in self._unsettled]
         yield batch
 
     # --- projects and sessions
@@ -273,9 +281,10 @@ class _Update:
                     self._forget_failures(batch, project_id)
         batch.projects = [row for row in rows.values() if self._is_news(row, self._known.projects.get(row.project_id))]
         batch.gone_projects = self._gone(self._changes.projects, copies, self._known.projects)
+        batch.missing += batch.gone_projects
 
-    def _add_sessions(self, batch: Batch) -> None:
-        """Read sessions and add those that are new, changed or gone."""
+    def _add_sessions(self, batch: Batch) -> list[str]:
+        """Read sessions and add those that are new or changed; return those that are gone."""
         copies = self._documents(self._changes.sessions, lambda storage, ids: storage.source.sessions(ids))
         rows: dict[str, SessionRow] = {}
         for session_id in self._changes.sessions:
@@ -297,8 +306,28 @@ class _Update:
                 if session_id not in copies:
                     self._forget_failures(batch, session_id)
         batch.sessions = [row for row in rows.values() if self._is_news(row, self._known.sessions.get(row.session_id))]
-        batch.gone_sessions = self._gone(self._changes.sessions, copies, self._known.sessions)
         self._session_order = {key: -(row.updated_at or row.created_at or 0) for key, row in rows.items()}
+        gone = self._gone(self._changes.sessions, copies, self._known.sessions)
+        batch.missing += gone
+        return gone
+
+    def _name_messages_of(self, gone_sessions: Collection[str]) -> None:
+        """Name what the index has of sessions that are gone: they may have been deleted after messages were listed."""
+        if not gone_sessions:
+            return
+        with self._database.cursor() as con:
+            rows = con.execute(
+                f"""
+                SELECT message_id FROM messages
+                WHERE session_id IN {sql.texts(gone_sessions)} AND deleted_at IS NULL
+                """
+            ).fetchall()
+            missed = {message_id for (message_id,) in rows} - self._changes.messages.keys()
+            if not missed:
+                return
+            self._changes.add(Changes(messages=dict.fromkeys(missed)))
+            self._known = read_known(con, self._changes, self._database.hot)
+        self._held_messages = held_by_lost(self._database, self._storages, "message", self._changes.messages)
 
     def _documents(
         self, ids: set[str], read: Callable[[Storage, set[str]], Iterable[Document]]
@@ -397,6 +426,7 @@ class _Update:
         is_deleted = message_id in self._known.deleted_messages
         is_orphaned = not any(copy.has_message for copy in copies)
         if is_orphaned and known is not None and not is_deleted and known.source_id not in self._complete_ids:
+            self._unsettled.add(self._known.session_of[message_id])
             return  # its storage cannot be read right now
         parsed = [(self._numbered[copy.source_id], copy.parsed) for copy in copies if copy.parsed is not None]
         if len(parsed) < len(copies):
@@ -446,6 +476,7 @@ class _Update:
         is_known = message_id in self._known.messages
         if is_known and message_id not in self._known.deleted_messages:
             batch.gone_messages.append(message_id)
+            batch.missing.append(message_id)
         if not parsed:
             # orphans do not tell their storage: only when all can be read, they are gone
             if message_id in self._known.orphaned and self._recorded() <= self._complete_ids:
