@@ -172,7 +172,7 @@ def _rows(by: str) -> str:
     """Write the table of the Costs page."""
     return f"""
         SELECT {_KEYS[by]} AS key, {_SUMS},
-               count(error_name) + coalesce(sum(failed_calls), 0) AS errors
+               count(error_name) FILTER (NOT {_ABORTED}) + coalesce(sum(failed_calls), 0) AS errors
         FROM (SELECT * {_with_project(by)}) LEFT JOIN ({_CALLS}) USING (message_id)
         GROUP BY 1
         ORDER BY cost_recorded_usd DESC NULLS LAST
@@ -198,7 +198,7 @@ def _ranks(by: str) -> str:
 _SESSIONS = f"""
     SELECT root_session_id, count(DISTINCT session_id) AS sessions, sum(cost_recorded_usd) AS cost_recorded_usd,
            sum(total_tokens) AS total_tokens, max(created_at) AS last_active, sum(calls) AS tool_calls,
-           count(error_name) + coalesce(sum(failed_calls), 0) AS errors
+           count(error_name) FILTER (NOT {_ABORTED}) + coalesce(sum(failed_calls), 0) AS errors
     FROM (SELECT * FROM messages WHERE NOT is_fork_copy AND {_IN_PERIOD})
     JOIN (
         SELECT session_id, arg_max(root_session_id, depth) AS root_session_id FROM session_traces GROUP BY session_id
