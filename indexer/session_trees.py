@@ -91,12 +91,16 @@ def _write(con: duckdb.DuckDBPyConnection, named: Iterable[str], wanted: set[Tre
 
 
 def _delegating_parts(con: duckdb.DuckDBPyConnection, child_ids: list[str]) -> dict[tuple[str, str | None], str]:
-    """Find the first call that runs each child session: (child, session of the call) to part id."""
+    """Find the first call that runs each child session: (child, session of the call) to part id.
+
+    By time: the times inside ids began anew in August 2026, so their order is none.
+    """
     if not child_ids:  # most sessions have none, and the parts are many
         return {}
     found = con.execute(
         """
-        SELECT child_session_id, session_id, min(part_id) FROM parts
+        SELECT child_session_id, p.session_id, arg_min(part_id, row(m.created_at, m.seq, p.position, part_id))
+        FROM parts p LEFT JOIN messages m USING (message_id)
         WHERE child_session_id IN (SELECT unnest($children::VARCHAR[])) GROUP BY ALL
         """,
         {"children": child_ids},

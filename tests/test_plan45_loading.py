@@ -364,6 +364,24 @@ def test_rebuild_delegation_links_the_call_and_the_child_session(open_index: Ope
     assert child == [("ses_child",)]
 
 
+def test_rebuild_child_that_was_resumed_is_linked_to_the_first_call_by_time(open_index: OpenIndex) -> None:
+    """Ids made before the times in them began anew are larger than later ones."""
+    state = {"status": "completed", "input": {}, "output": "", "metadata": {"sessionId": "ses_child"}}
+    con = open_index(
+        session("ses_1"),
+        session("ses_child", parentID="ses_1"),
+        user(),
+        assistant("msg_fffe", created=START_MS + 1_000),
+        part("prt_fffe", "tool", "msg_fffe", tool="task", callID="first", state=state),
+        assistant("msg_0001", created=START_MS + 9_000),
+        part("prt_0001", "tool", "msg_0001", tool="task", callID="again", state=state),
+    )
+
+    found = con.execute("SELECT delegating_part_id FROM session_traces WHERE depth = 1").fetchall()
+
+    assert found == [("prt_fffe",)]
+
+
 def test_rebuild_cycle_of_parents_is_one_tree(open_index: OpenIndex) -> None:
     """Damaged links are shown, not lost, and end."""
     con = open_index(
