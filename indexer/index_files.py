@@ -25,6 +25,11 @@ def file_stamp(path: Path) -> str:
     return f"{status.st_size} {status.st_mtime_ns}"
 
 
+def whole_stamp(path: Path) -> str:
+    """Return what changes whenever a file is written, or replaced by another one."""
+    return f"{path.stat().st_ino} {file_stamp(path)}"
+
+
 def size_of(file: Path) -> int:
     """Return the size of a file; 0 if there is none."""
     try:

@@ -508,6 +508,48 @@ def test_close_twice_does_nothing(path: Path) -> None:
     database.close()
 
 
+def test_open_short_file_is_read_to_its_end_unless_it_was_left_so(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """DuckDB cuts unused blocks off and still counts them; to read a large index took most of a start."""
+    read: list[str] = []
+    monkeypatch.setattr(database_module, "contents", lambda con, name: read.append(name))
+    monkeypatch.setattr(database_module, "size_of", lambda file: 0)  # shorter than any
+
+    def opened() -> int:
+        """Open and close the index; return how often it was read so far."""
+        Database.open(path).close()
+        return len(read)
+
+    first, left_so = opened(), opened()
+    work = private_folder(path) / "work.duckdb"
+    os.utime(work, ns=(1, 1))  # as whoever cuts or writes it
+    changed, left_again = opened(), opened()
+    shutil.copy2(work, work.with_name("other"))
+    os.replace(work.with_name("other"), work)
+    replaced = opened()
+    (private_folder(path) / "whole").write_bytes(b"\xff")
+    unreadable_note = opened()
+
+    assert [first, left_so, changed, left_again, replaced, unreadable_note] == [1, 1, 2, 2, 3, 4]
+
+
+def test_open_short_file_that_was_not_left_in_order_is_read(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only who closes a usable index notes how it is left."""
+    read: list[str] = []
+    Database.open(path).close()
+    failed = Database.open(path)
+    with failed.transaction() as con:
+        con.execute("INSERT INTO projects BY NAME SELECT 'p' AS project_id, 0 AS generation, 0 AS content_hash")
+    failed.checkpoint()
+    failed.is_usable = False
+    failed.close()
+    monkeypatch.setattr(database_module, "contents", lambda con, name: read.append(name))
+    monkeypatch.setattr(database_module, "size_of", lambda file: 0)
+
+    Database.open(path).close()
+
+    assert read == ["index_db"]
+
+
 def test_quoted_name_with_quotes_is_one_identifier() -> None:
     """Names of tables and columns cannot end early."""
     assert quoted_name('a"b') == '"a""b"'
