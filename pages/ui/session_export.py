@@ -72,10 +72,11 @@ def session_json(dump: SessionDump, is_masked: bool = True) -> bytes:
     mask, pieces = _Mask(is_masked), _by_exchange(dump.pieces)
     exchanges: list[Json] = []
     for exchange in dump.exchanges:
-        own, found = _fields(exchange, ("index", "session", "depth", "first_event")), pieces[exchange.exchange_id]
-        label = _exchange_label(exchange, found, mask)
-        events: list[Json] = [_piece_json(piece, mask) for piece in found]
-        exchanges.append({**_object(mask.values(own)), "label": label, "events": events})
+        own = _object(mask.values(_fields(exchange, ("index", "session", "depth", "first_event"))))
+        events = [_piece_json(piece, mask) for piece in pieces[exchange.exchange_id]]
+        if is_masked:
+            own["label"] = _exchange_label(exchange, events)
+        exchanges.append({**own, "events": [*events]})
     document: dict[str, Json] = {
         "format": FORMAT,
         "version": VERSION,
@@ -135,34 +136,39 @@ def _by_exchange(pieces: Sequence[Piece]) -> Mapping[str, list[Piece]]:
     return found
 
 
-def _label(piece: Piece, mask: _Mask) -> str:
-    """Write one line about an event, made of what is masked already: in a line that was cut no secret is recognised.
+def _masked_label(kind: str, written: Mapping[str, Json]) -> str:
+    """Write one line about an event, of what is masked already: in a line that was cut no secret is recognised.
 
     What says best what a call without a title was about is found in its arguments, which stand beside it.
+
+    Args:
+        kind: Of the event.
+        written: Its fields, masked.
     """
-    if not mask.is_masked:
-        return piece.label
-    if piece.kind in _ABOUT_ARGUMENTS:
-        return display.one_line(mask.text(piece.title or "", _is_environment(piece)))
-    return display.one_line(mask.text(piece.text or piece.label))
+    words = written["title"] if kind in _ABOUT_ARGUMENTS else written["text"] or written["label"]
+    return display.one_line(words if isinstance(words, str) else "")
 
 
-def _exchange_label(exchange: TracedExchange, pieces: Sequence[Piece], mask: _Mask) -> str:
-    """Write one line about an exchange, of its first event that says something."""
-    if not mask.is_masked or not exchange.label:
-        return exchange.label
-    openers = (piece for kind in _OPENERS.get(exchange.kind, ("prompt",)) for piece in pieces if piece.kind == kind)
-    return next((label for piece in openers if (label := _label(piece, mask))), "")
+def _exchange_label(exchange: TracedExchange, events: Sequence[Mapping[str, Json]]) -> str:
+    """Write one line about an exchange that has any: the label of its first event that says something, masked."""
+    kinds = _OPENERS.get(exchange.kind, ("prompt",)) if exchange.label else ()
+    labels = (event["label"] for kind in kinds for event in events if event["kind"] == kind)
+    return next((label for label in labels if isinstance(label, str) and label), "")
 
 
 # --- JSON
 
 
-def _piece_json(piece: Piece, mask: _Mask) -> Json:
+def _piece_json(piece: Piece, mask: _Mask) -> dict[str, Json]:
     """Write a piece; its arguments become an object where they are JSON."""
-    written = _fields(piece, ("exchange_id", "session_id", "input_json"))
-    masked_fields = mask.values({**written, "input": _arguments(piece.input_json)}, _is_environment(piece))
-    return {**_object(masked_fields), "label": _label(piece, mask)}
+    whole = {
+        **_fields(piece, ("exchange_id", "session_id", "input_json")),
+        "input": _arguments(piece.input_json),
+    }
+    written = _object(mask.values(whole, _is_environment(piece)))
+    if mask.is_masked:
+        written["label"] = _masked_label(piece.kind, written)
+    return written
 
 
 def _arguments(text: str | None) -> Json:
@@ -317,7 +323,9 @@ def _piece_title(piece: Piece, mask: _Mask) -> str:
     marks = [] if piece.status == "ok" else [piece.status]
     if piece.kind in ("tool", "delegation"):
         named = "Delegation" if piece.kind == "delegation" else f"Tool {_code(piece.name)}"
-        label = escaped(_label(piece, mask))
+        # what was found in the arguments is cut, so no mask knows it; they stand below
+        title = display.one_line(mask.text(piece.title or "", _is_environment(piece)))
+        label = escaped(title if mask.is_masked else piece.label)
         facts = [*marks, *([f"exit {escaped(piece.exit_code)}"] if piece.exit_code else [])]
         facts += [display.duration(piece.duration_ms)] if piece.duration_ms is not None else []
         return f"{named}{': ' if label else ''}{label}{_brackets(facts)}"
