@@ -47,7 +47,7 @@ from indexer.exceptions import (
 )
 from indexer.exclusion import Exclusion
 from indexer.hot_sessions import MOST_ROWS, MOST_ROWS_IN_BULK, HotSessions
-from indexer.index_files import absolute, is_own_copy, private_folder, size_of, whole_stamp
+from indexer.index_files import absolute, inode_stamp, is_own_copy, private_folder, size_of
 
 if TYPE_CHECKING:  # loaded where something is written: a start with nothing to write is quicker without
     import pyarrow
@@ -638,16 +638,16 @@ class Database:
         Args:
             is_kept: Leave it and its WAL as they are, whatever `is_wal_kept` says.
         """
-        is_whole = self._is_whole and self.is_usable and self._is_in_place()
+        is_sound = self.is_usable and self._is_in_place()
         try:
-            if is_kept or self.is_wal_kept or not self.is_usable or not self._is_in_place():
+            if is_kept or self.is_wal_kept or not is_sound:
                 # It would write to a damaged file, or remove a WAL that belongs to another one by now.
                 self.con.execute("PRAGMA disable_checkpoint_on_shutdown")
         except duckdb.Error as error:
             log.debug("the connection is closed, or takes no statement any more: %s", error)
         self.con.close()
         os.close(self.main_fd)
-        if is_whole:
+        if is_sound and self._is_whole:
             self._note_whole()
 
     def _check_length(self) -> None:
@@ -670,14 +670,14 @@ class Database:
     def _was_whole(self) -> bool:
         """Tell whether the working file looks as it did when it was last known to be whole."""
         try:
-            return (self.folder / _WHOLE_NAME).read_text(encoding="ascii") == whole_stamp(self.work_path)
+            return (self.folder / _WHOLE_NAME).read_text(encoding="ascii") == inode_stamp(self.work_path)
         except (OSError, UnicodeDecodeError):
             return False
 
     def _note_whole(self) -> None:
         """Note what the working file looks like: it was read to its end, or written by nobody else since."""
         try:
-            (self.folder / _WHOLE_NAME).write_text(whole_stamp(self.work_path), encoding="ascii")
+            (self.folder / _WHOLE_NAME).write_text(inode_stamp(self.work_path), encoding="ascii")
         except OSError as error:  # then the next start reads it
             log.debug("it cannot be noted that the working file is whole: %s", error)
 

@@ -25,7 +25,7 @@ def file_stamp(path: Path) -> str:
     return f"{status.st_size} {status.st_mtime_ns}"
 
 
-def whole_stamp(path: Path) -> str:
+def inode_stamp(path: Path) -> str:
     """Return what changes whenever a file is written, or replaced by another one."""
     return f"{path.stat().st_ino} {file_stamp(path)}"
 

@@ -26,7 +26,7 @@ from pathlib import Path
 from indexer import compaction, failures
 from indexer.database import Database, copy_file
 from indexer.exceptions import IndexUnwritable
-from indexer.index_files import file_stamp, private_folder, size_of, whole_stamp
+from indexer.index_files import file_stamp, inode_stamp, private_folder, size_of
 from indexer.published import BASE_NAME, HELD_PREFIX, REVISION_FOLDER, WAL_NAME, read_link
 
 log = logging.getLogger(__name__)
@@ -439,7 +439,7 @@ class Publisher:
             boot_id = _BOOT_ID.read_text(encoding="ascii").strip()
         except OSError:
             return None
-        files = [whole_stamp(file) for file in (base, self._database.work_path)]
+        files = [inode_stamp(file) for file in (base, self._database.work_path)]
         return "\n".join((boot_id, *files))
 
     def _copy_main(self, target: Path) -> None:
