@@ -4,7 +4,6 @@ Checked against the second API of 1.18; what only 2.0 writes is known from its s
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from indexer.documents import MessageDocuments
 from indexer.error_rules import classify
@@ -195,8 +194,7 @@ def _item_body(row: PartRow, item: JsonObject) -> PartBodyRow:
     state = mapping(item, "state")
     if row.part_type == "tool":
         return _body(row.part_id, row.message_id, row.session_id, None, state.get("input"), _output(state))
-    body = _body(row.part_id, row.message_id, row.session_id, item.get("text"), None, None)
-    return replace(body, searched_text=body.text) if row.is_searched else body
+    return _body(row.part_id, row.message_id, row.session_id, item.get("text"), is_searched=row.is_searched)
 
 
 def _row_body(documents: MessageDocuments, message: JsonObject) -> PartBodyRow | None:
@@ -216,20 +214,28 @@ def _row_body(documents: MessageDocuments, message: JsonObject) -> PartBodyRow |
         given = {**given, "files": files} if files else given or None
     if text is None and given is None and output is None:
         return None
-    message_id = clean(documents.message_id)
-    body = _body(message_id, message_id, clean(documents.session_id or ""), text, given, output)
-    return replace(body, searched_text=body.text) if documents.row_type == "user" else body
+    message_id, session_id = clean(documents.message_id), clean(documents.session_id or "")
+    is_prompt = documents.row_type == "user"
+    return _body(message_id, message_id, session_id, text, given, output, is_searched=is_prompt)
 
 
 def _body(
-    part_id: str, message_id: str, session_id: str | None, text: object, given: object, output: object
+    part_id: str,
+    message_id: str,
+    session_id: str | None,
+    text: object,
+    given: object = None,
+    output: object = None,
+    *,
+    is_searched: bool = False,
 ) -> PartBodyRow:
     """Cut the texts of a part or row."""
     text_cut, text_bytes = cut(_as_text(text))
     input_cut, input_bytes = cut(None if given is None else dump_body(given))
     output_cut, output_bytes = cut(_as_text(output))
     return PartBodyRow(
-        part_id, message_id, session_id, text_cut, input_cut, output_cut, text_bytes, input_bytes, output_bytes
+        *(part_id, message_id, session_id, text_cut, input_cut, output_cut, text_bytes, input_bytes, output_bytes),
+        searched_text=text_cut if is_searched else None,
     )
 
 
