@@ -1,10 +1,7 @@
 """What the pages ask, over messages and parts alone: slow, and the measure of the queries over the small tables."""
 
-from indexer.exchanges import ABORTED
-from indexer.sql import texts
 from queries.narrow import HITS
 
-_ABORTED = texts(ABORTED)
 _IN_SESSION = """
     (len($projects::VARCHAR[]) = 0 OR list_contains($projects::VARCHAR[], coalesce(project_id, 'unknown')))
     AND ($text = '' OR session_id IN (SELECT session_id FROM hits))
@@ -116,7 +113,7 @@ def _rows_sql(by: str) -> str:
         ),
         grouped AS (
             SELECT {_KEYS[by]} AS key, {_SUMS},
-                   (count(error_name) FILTER (error_name NOT IN {_ABORTED})
+                   (count(error_name) FILTER (NOT list_contains($aborted::VARCHAR[], error_name))
                     + coalesce(sum(failed_calls), 0))::BIGINT AS errors
             FROM {source} LEFT JOIN failed USING (message_id)
             GROUP BY 1
@@ -341,7 +338,7 @@ def _sessions_sql(sort: str) -> str:
                    coalesce(sum(stats.tool_calls), 0)::BIGINT                     AS tool_calls,
                    coalesce(sum(message_errors + failed_tool_calls - (
                        SELECT count(*) FROM messages m
-                       WHERE m.session_id = roots.session_id AND error_name IN {_ABORTED}
+                       WHERE m.session_id = roots.session_id AND list_contains($aborted::VARCHAR[], error_name)
                    )), 0)::BIGINT AS errors,
                    max(stats.last_message_at)                                     AS last_active_utc
             FROM roots LEFT JOIN session_stats stats USING (session_id)

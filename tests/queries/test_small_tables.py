@@ -31,6 +31,7 @@ Generated = Callable[[str], duckdb.DuckDBPyConnection]
 ZONES = ("UTC", "Europe/Berlin", "America/St_Johns", "Asia/Kathmandu", "Australia/Lord_Howe", "Pacific/Apia")
 SCOPES = range(4)  # seeds; the first is everything
 QUARTER = timedelta(minutes=15)
+ABORTED = ["MessageAbortedError", "aborted"]  # errors of answers that the user cut short
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +121,7 @@ def test_cost_totals_equal_the_messages(scoped: tuple[duckdb.DuckDBPyConnection,
 def test_cost_rows_equal_the_messages(scoped: tuple[duckdb.DuckDBPyConnection, Scope]) -> None:
     """Every grouping, in the same order; days are local also where an offset is no whole hour."""
     con, scope = scoped
-    values = {**narrow.values(scope), "limit": None, "offset": 0}
+    values = {**narrow.values(scope), "limit": None, "offset": 0, "aborted": ABORTED}
 
     for by in costs.GROUPINGS:
         assert costs.cost_rows(con, by, scope) == fetch_rows(con, plain.ROWS[by], values, costs.CostRow)
@@ -147,7 +148,7 @@ def test_overview_equals_the_messages(scoped: tuple[duckdb.DuckDBPyConnection, S
         "start": before.start if before else start,
         "now_start": start,
         "before_end": start,
-        "aborted": ["MessageAbortedError", "aborted"],
+        "aborted": ABORTED,
     }
     truth = fetch_rows(con, plain.ACTIVITY, both, Activity)
 
@@ -186,7 +187,7 @@ def _without_hits(rows: list[SessionRow]) -> list[tuple[object, ...]]:
 
 def _plain_sessions(con: duckdb.DuckDBPyConnection, scope: Scope, fold: bool, sort: str) -> list[tuple[object, ...]]:
     """List sessions by the plain query."""
-    values = {**narrow.values(scope), "fold": fold, "limit": None, "offset": 0}
+    values = {**narrow.values(scope), "fold": fold, "limit": None, "offset": 0, "aborted": ABORTED}
     sql = plain.SESSIONS[sort]
     cursor = con.execute(sql, {name: value for name, value in values.items() if f"${name}" in sql})
     columns = [column[0] for column in cursor.description or []]
@@ -209,7 +210,7 @@ def test_slowest_tools_equal_the_parts(scoped: tuple[duckdb.DuckDBPyConnection, 
 def test_newest_errors_equal_the_parts(scoped: tuple[duckdb.DuckDBPyConnection, Scope], limit: int | None) -> None:
     """The same errors with the same words, in the same order."""
     con, scope = scoped
-    values = {**narrow.values(scope), "limit": limit, "aborted": ["MessageAbortedError", "aborted"]}
+    values = {**narrow.values(scope), "limit": limit, "aborted": ABORTED}
 
     assert newest_errors(con, scope, limit) == fetch_rows(con, plain.NEWEST, values, ErrorEvent)
 
