@@ -523,11 +523,11 @@ def _nested(traces: Traces, exchange: GrowthExchange, chance: random.Random, roo
     for name, link in links:
         other = traces.event(exchange, "delegation", name, f"A call whose session is {link}", 2 * SECOND)
         row = traces.session(f"A call whose session is {link}", name, other, root, link)
-        traces.pieces[exchange["id"]][-1]["child_session_id"] = traces.sessions[row]["session_id"]
         if link == "resumed":
             traces.sessions[row]["session_id"] = next(
                 one["session_id"] for one in traces.sessions if one["event"] == earlier
             )
+        traces.pieces[exchange["id"]][-1]["child_session_id"] = traces.sessions[row]["session_id"]
     traces.step_end()
     traces.event(exchange, "patch", "patch", "3 files", 0.0, text="client.ts, retry.ts, worker.ts")
     _answer(traces, exchange, "The worker retries now.")
