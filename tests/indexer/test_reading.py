@@ -4,6 +4,8 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from unittest.mock import Mock
@@ -57,6 +59,28 @@ def test_each_messages_of_a_tree_are_those_of_the_main_process(tree: JsonTree) -
 
     assert [list(ids) for ids, _ in found] == [list(ids) for ids, _ in chunks()]
     assert {key: copies for _, read in found for key, copies in (read or {}).items()} == read_here(tree)
+
+
+def test_messages_slow_disk_is_read_by_several_threads_in_the_same_order(
+    tree: JsonTree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody waits for one file after the other where a disk is slow, and nothing comes in another order."""
+    at_once = tree.messages(MESSAGES, 1)
+    readers, really_open = set(), os.open
+
+    def slow(path: str, *arguments: int) -> int:
+        """Let a disk take its time."""
+        readers.add(threading.current_thread())
+        time.sleep(0.01)
+        return really_open(path, *arguments)
+
+    monkeypatch.setattr(os, "open", slow)
+
+    found = tree.messages(MESSAGES, 1)
+
+    assert found == at_once
+    assert [documents.message_id for documents in found] == list(MESSAGES)
+    assert len(readers) > 1
 
 
 def test_each_unusable_source_is_left_to_the_main_process(tmp_path: Path) -> None:
