@@ -179,11 +179,7 @@ def write_batch(database: Database, batch: Batch, now: EpochMs) -> bool:
 
 def _price(database: Database, batch: Batch) -> None:
     """Tell what the messages of a batch cost at list prices."""
-    names = database.hot.names
-    known = names.get("prices") or names.setdefault("prices", {*prices.known(database.con)})
-    if new := prices.models_of(batch.messages) - known:
-        prices.ensure(database.con, database.price_sources, new)
-        known |= new
+    prices.ensure_known(database, prices.models_of(batch.messages))
     costs = prices.costs_of(database.con, batch.messages, batch.parts)
     batch.messages = [replace(row, cost_list_usd=costs.get(row.message_id)) for row in batch.messages]
 

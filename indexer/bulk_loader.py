@@ -5,8 +5,9 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 
-from indexer import prices, update
+from indexer import first_totals, prices, update
 from indexer.batch import replace_table_rows
+from indexer.changes import Changes
 from indexer.database import Database
 from indexer.documents import Document
 from indexer.publish import Publisher
@@ -107,7 +108,10 @@ def _pass(
     total, done = len(found.changes.messages), 0
     with database.transaction() as con:
         con.execute("UPDATE sync_state SET documents_total = $total, documents_done = 0", {"total": total})
+        first_totals.remove(con)  # of a pass that was cut short
     record_listing(database, storages, found.problems)
+    if total >= _MANY_MESSAGES and first_totals.is_worthwhile(database, storages):
+        _show_totals(database, publisher, storages, found.changes)
 
     def report(messages: int) -> None:
         """Tell how far the pass is, and show it now and then."""
@@ -129,6 +133,7 @@ def _pass(
     with database.transaction() as con:
         con.execute("UPDATE sync_state SET last_full_pass_at = make_timestamp_ms($now)", {"now": now_ms()})
         record_comparison(database, storages, found)
+        first_totals.remove(con)
     return BulkResult(
         sources=sum(not storage.problem for storage in storages),
         problems=tuple(storage.problem for storage in storages if storage.problem),
@@ -138,6 +143,16 @@ def _pass(
         unreadable=unreadable,
         compared_s=compared_s,
     )
+
+
+def _show_totals(database: Database, publisher: Publisher, storages: Sequence[Storage], changes: Changes) -> None:
+    """Show all sessions, and what was spent in them, before messages are read one by one."""
+    named = Changes(projects={*changes.projects}, sessions={*changes.sessions})
+    with first_totals.reading(storages, changes.messages) as usages:
+        update.apply(database, storages, named, may_postpone=True)
+        is_known = first_totals.add(database, usages)
+    if is_known:
+        publisher.publish()
 
 
 def record_comparison(database: Database, storages: Sequence[Storage], found: Survey) -> None:

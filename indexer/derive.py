@@ -83,7 +83,7 @@ def refresh(
     memory = HotSessions() if hot is None else hot
     settled = set(session_ids) & memory.trees.keys()
     settled |= _add_placeholders(con, set(session_ids) - settled, memory)
-    flagged = _flag_fork_copies(con, session_ids if resorted is None else resorted, fork_keys)
+    flagged = flag_fork_copies(con, session_ids if resorted is None else resorted, fork_keys)
     touched = sorted({*session_ids, *flagged.values()})
     changed = {*message_ids, *flagged}
     if written is None:
@@ -312,7 +312,7 @@ def _known_names(con: duckdb.DuckDBPyConnection, table: str, hot: HotSessions) -
     return hot.names[table]
 
 
-def _flag_fork_copies(
+def flag_fork_copies(
     con: duckdb.DuckDBPyConnection, session_ids: Collection[str], fork_keys: Collection[int]
 ) -> dict[str, str]:
     """Tell originals from the copies that forks made (see `fork_key`).
@@ -320,6 +320,11 @@ def _flag_fork_copies(
     A request that is still there comes before one that OpenCode deleted. The original is in the session that no other
     one of the group was forked to, as far as OpenCode names origins (2.0), then in the session created first; equal
     times: in the smaller session id.
+
+    Args:
+        con: The index, inside a transaction.
+        session_ids: Sessions with messages to look at.
+        fork_keys: Keys of other messages to look at.
 
     Returns:
         Messages whose flags changed, with their sessions.
@@ -346,7 +351,7 @@ def _flag_fork_copies(
         members AS MATERIALIZED (
             SELECT m.message_id, m.fork_key, m.session_id, m.is_fork_copy, m.deleted_at IS NOT NULL AS is_deleted,
                    s.created_at, s.fork_session_id
-            FROM messages m JOIN keys USING (fork_key) JOIN sessions s USING (session_id)
+            FROM messages m JOIN keys USING (fork_key) LEFT JOIN sessions s USING (session_id)
         ),
         flagged AS (
             SELECT message_id, session_id <> first_value(session_id) OVER (

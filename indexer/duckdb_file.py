@@ -17,7 +17,7 @@ from indexer.exceptions import (
 )
 from indexer.index_files import private_folder
 
-SCHEMA_VERSION = 10  # of the newest migration
+SCHEMA_VERSION = 11  # of the newest migration
 SCHEMA = Path(__file__).with_name("schema.sql")
 
 Settings = dict[str, str | bool | int | float | list[str]]  # as duckdb.connect takes them

@@ -81,7 +81,7 @@ DERIVED: Rules = (
                    sum(cost_recorded_usd) FILTER (kind = 'counted') AS cost,
                    sum(total_tokens) FILTER (kind = 'copy') AS inherited,
                    sum(failed_answers + aborted_answers) AS errors
-            FROM usage_slices GROUP BY session_id
+            FROM index_db.main.usage_slices GROUP BY session_id
         )
         SELECT count(*) FROM session_stats t LEFT JOIN sums USING (session_id)
         WHERE t.total_tokens <> coalesce(sums.total, 0) OR t.cost_recorded_usd IS DISTINCT FROM sums.cost

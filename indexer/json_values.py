@@ -164,7 +164,7 @@ def brief(value: object) -> str:
 def mapping(value: JsonObject, name: str) -> JsonObject:
     """Read an object inside an object; empty if it is missing or something else."""
     found = value.get(name)
-    return found if isinstance(found, Mapping) else {}
+    return found if isinstance(found, dict) else {}
 
 
 def pick(value: JsonObject, *names: str) -> dict[str, object]:
@@ -180,9 +180,7 @@ def text_of(value: JsonObject, name: str) -> str | None:
 
 def integer(value: object) -> int | None:
     """Read a number as an integer; None for anything else, bool and NaN included."""
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, int):
+    if type(value) is int:  # not bool
         return value
     return int(value) if isinstance(value, float) and math.isfinite(value) else None
 

@@ -3,7 +3,7 @@
 Field meanings are those of OpenCode's storage; what each number means is in docs/metrics.md.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -139,11 +139,11 @@ def extract_root_tokens(document: object) -> int:
 
 def _counter(document: object, field: str) -> int | None:
     """Read the input or output tokens of a document, `usage` before `tokens`. None if neither has a number."""
-    if not isinstance(document, Mapping):
+    if not isinstance(document, dict):
         return None
     usage, tokens = document.get("usage"), document.get("tokens")
-    found = integer(usage.get(f"{field}_tokens")) if isinstance(usage, Mapping) else None
-    if found is None and isinstance(tokens, Mapping):
+    found = integer(usage.get(f"{field}_tokens")) if isinstance(usage, dict) else None
+    if found is None and isinstance(tokens, dict):
         found = integer(tokens.get(field))
     return found
 
@@ -608,7 +608,7 @@ def _lacks_usage(message: JsonObject, own: Tokens, role: str) -> bool:
     An answer that a model finished used tokens: zeros mean that the provider sent no usage. What asked no model, a
     user's shell command or the wrapper of a subtask, has no `finish` or "tool-calls" there: its zeros are true.
     """
-    if not isinstance(message.get("tokens"), Mapping) and not isinstance(message.get("usage"), Mapping):
+    if not isinstance(message.get("tokens"), dict) and not isinstance(message.get("usage"), dict):
         return True
     is_finished = text_of(message, "finish") not in (None, "tool-calls")
     return role == "assistant" and own.is_missing and is_finished and not usd(message.get("cost"))
@@ -686,7 +686,7 @@ def _error_name(error: object) -> str | None:
     """Name a message error; an error that is no object is named after its own text."""
     if error is None:
         return None
-    if isinstance(error, Mapping):
+    if isinstance(error, dict):
         return text_of(error, "name") or text_of(error, "type") or "unknown"
     return brief(error)
 
@@ -745,7 +745,7 @@ def missing(loaded: JsonObject, *needed: tuple[str, str]) -> list[str]:
 def wrong_times(loaded: JsonObject, *names: str) -> list[str]:
     """Name the times of a document that no column can hold."""
     times = loaded.get("time")
-    if times is not None and not isinstance(times, Mapping):
+    if times is not None and not isinstance(times, dict):
         return ["time is no object, left empty"]
     return [
         f"time.{name} is no plausible time, left empty"
@@ -759,7 +759,7 @@ def wrong_usage(loaded: JsonObject) -> list[str]:
     found = []
     for holder, names in (("tokens", ("input", "output", "reasoning")), ("usage", ("input_tokens", "output_tokens"))):
         values = loaded.get(holder)
-        if values is not None and not isinstance(values, Mapping):
+        if values is not None and not isinstance(values, dict):
             found.append(f"{holder} is no object, counted as 0")
         found += _wrong_counters(mapping(loaded, holder), holder, *names)
     found += _wrong_counters(mapping(mapping(loaded, "tokens"), "cache"), "tokens.cache", "read", "write")
@@ -774,10 +774,12 @@ def _wrong_counters(values: JsonObject, holder: str, *names: str) -> list[str]:
     found = []
     for name in names:
         value = values.get(name)
+        if value is None:
+            continue
         number = integer(value)
-        if value is not None and number is None:
+        if number is None:
             found.append(f"{holder}.{name} is no number, counted as 0")
-        elif number is not None and abs(number) >= MAX_TOKENS:
+        elif abs(number) >= MAX_TOKENS:
             found.append(f"{holder}.{name} is out of range (10^15 or more), counted as 0")
     return found
 

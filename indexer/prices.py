@@ -43,6 +43,15 @@ def ensure(con: duckdb.DuckDBPyConnection, sources: PriceSources, models: Collec
     _insert(con, prices)
 
 
+def ensure_known(database: "Database", models: Collection[ModelKey]) -> None:
+    """Look up the prices of models where that was not done before, inside a transaction."""
+    names = database.hot.names
+    looked_up = names.get("prices") or names.setdefault("prices", {*known(database.con)})
+    if new := set(models) - looked_up:
+        ensure(database.con, database.price_sources, new)
+        looked_up |= new
+
+
 def look_up(con: duckdb.DuckDBPyConnection, sources: PriceSources) -> None:
     """Look up the prices of all models of the index that were not looked up yet, inside a transaction."""
     models = set(con.execute("SELECT vendor, model_id FROM models").fetchall())
@@ -141,7 +150,7 @@ def _columns(message: MessageRow, request: MessageRow | PartRow) -> tuple[object
 
 def fill(con: duckdb.DuckDBPyConnection, session_ids: Collection[str]) -> None:
     """Price the messages of sessions anew, inside a transaction; the caller derives these sessions anew."""
-    _reprice(con, f"session_id IN {sql.texts(session_ids)}")
+    reprice(con, f"session_id IN {sql.texts(session_ids)}")
 
 
 def bring_up_to_date(database: "Database") -> bool:
@@ -203,7 +212,7 @@ def _replace(con: duckdb.DuckDBPyConnection, prices: Sequence[Price]) -> int:
     con.executemany("INSERT INTO repriced VALUES (?, ?)", sorted({(each.vendor, each.model_id) for each in prices}))
     con.execute("DELETE FROM prices WHERE (vendor, model_id) IN (FROM repriced)")
     _insert(con, prices)
-    changed = _reprice(con, "(provider_id, model_id) IN (FROM repriced)")
+    changed = reprice(con, "(provider_id, model_id) IN (FROM repriced)")
     con.execute("DROP TABLE repriced")
     con.execute("DELETE FROM usage_slices WHERE session_id IN (SELECT unnest($ids::VARCHAR[]))", {"ids": [*changed]})
     return len(changed)
@@ -218,7 +227,7 @@ def _insert(con: duckdb.DuckDBPyConnection, prices: Sequence[Price]) -> None:
         )
 
 
-def _reprice(con: duckdb.DuckDBPyConnection, condition: str) -> set[str]:
+def reprice(con: duckdb.DuckDBPyConnection, condition: str) -> set[str]:
     """Price messages of the index anew, as `costs_of` does.
 
     Args:

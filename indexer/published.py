@@ -35,6 +35,17 @@ HELD_PREFIX = "held-"  # of folders for `hold`
 # processor (four readers without pause, two cores: a new row was visible after 0.63 s with two threads, 0.52 with one).
 READER_SETTINGS: Settings = {"memory_limit": "512MB", "threads": 1}
 
+# What is known of spend before everything is read, with the tool calls that were read so far. It is found by the name
+# of the table that is not complete yet, which is still there as index_db.main.usage_slices.
+_FIRST_TOTALS = """
+    CREATE TEMP VIEW usage_slices AS
+    SELECT *, 0 AS calls, 0 AS failed_calls, 0 AS unfinished_calls FROM index_db.main.first_slices
+    UNION ALL BY NAME
+    SELECT session_id, kind, quarter_at, agent, provider_id, model_id, calls, failed_calls, unfinished_calls,
+           0 * COLUMNS('messages$|_tokens$|_answers$')
+    FROM index_db.main.usage_slices SEMI JOIN index_db.main.first_slices USING (session_id, kind)
+"""
+
 
 class Snapshot:
     """One revision of the index, open for reading. It never changes.
@@ -46,11 +57,12 @@ class Snapshot:
         key: Names the revision, also across a rebuilt index that counts from 0 again: what caches go by.
     """
 
-    def __init__(self, con: duckdb.DuckDBPyConnection, revision: int, key: str) -> None:
+    def __init__(self, con: duckdb.DuckDBPyConnection, revision: int, key: str, *, has_first_totals: bool) -> None:
         """Wrap an open connection; use `IndexReader.snapshot`."""
         self.revision = revision
         self.key = key
         self._con = con
+        self._has_first_totals = has_first_totals
         self._lock = threading.Lock()
 
     def cursor(self) -> duckdb.DuckDBPyConnection:
@@ -58,6 +70,8 @@ class Snapshot:
         with self._lock:
             cursor = self._con.cursor()
         cursor.execute("USE index_db")  # not inherited
+        if self._has_first_totals:
+            cursor.execute(_FIRST_TOTALS)
         return cursor
 
 
@@ -361,7 +375,7 @@ def _open_file(file: Path, path: Path, key: str, spills: bool) -> Snapshot:
         # Not possible before ATTACH. From here on no query reaches another file, or raises its own limits.
         con.execute("SET enable_external_access = false")
         con.execute("SET lock_configuration = true")
-        row = con.execute("SELECT revision FROM sync_state").fetchone()
+        row = con.execute("SELECT revision, EXISTS (FROM first_slices) FROM sync_state").fetchone()
         if _key(file, path) != key:
             # Removed while it was being opened: perhaps before its WAL was found, which nobody would notice.
             raise IndexBroken(f"The index at {path} was just replaced. Try again.")
@@ -375,4 +389,4 @@ def _open_file(file: Path, path: Path, key: str, spills: bool) -> Snapshot:
         ) from error
     if row is None:
         raise IndexBroken(f"The index at {path} has lost its state row. Start the indexer: it publishes it anew.")
-    return Snapshot(con, int(row[0]), key)
+    return Snapshot(con, int(row[0]), key, has_first_totals=bool(row[1]))

@@ -7,23 +7,33 @@ import logging
 import os
 import signal
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from multiprocessing import get_context, parent_process
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING, TypeVar, cast
 
+from indexer.arrow_tables import arrow_table
 from indexer.documents import MessageDocuments
 from indexer.exceptions import SourceUnusable
+from indexer.exchanges import Message
 from indexer.parsers import ParsedMessage, content_hash, parse_message
+from indexer.resolve import best_parse
+from indexer.rows import MessageRow, PartRow
 from indexer.session_messages import parse_session_message
-from indexer.sources import Source
+from indexer.sources import PlainSource, Source
 from indexer.sources.json_tree import JsonTree
 from indexer.sources.sqlite_v1 import SqliteV1
 from indexer.sources.sqlite_v2 import SqliteV2
+
+if TYPE_CHECKING:
+    import pyarrow  # see rows.py
 
 log = logging.getLogger(__name__)
 
@@ -90,6 +100,31 @@ class FoundMessage:
 FoundMessages = dict[str, list[FoundMessage]]
 
 
+# What spend follows from: exchanges.Message, but for what only the index knows, and what the view `requests` reads.
+MESSAGE_COLUMNS = [
+    *(name for name in Message._fields if name != "deleted_at"),
+    *("step_count", "reasoning_in_output_tokens"),
+]
+PART_COLUMNS = [
+    *("part_id", "message_id", "part_type", "cost_recorded_usd"),
+    *("input_tokens", "output_tokens", "reasoning_tokens", "cache_read_tokens", "cache_write_tokens"),
+    "reasoning_in_output_tokens",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What some messages used.
+
+    Attributes:
+        messages: Of their rows `MESSAGE_COLUMNS`.
+        parts: Of the rows of their parts that may record usage, `PART_COLUMNS`.
+    """
+
+    messages: "pyarrow.Table"
+    parts: "pyarrow.Table"
+
+
 def parse_copies(read: Iterable[tuple[Place, MessageDocuments]], versions: Versions) -> FoundMessages:
     """Parse every copy of some messages.
 
@@ -113,7 +148,8 @@ def _parse(
     for place, documents in copies:
         is_missing = place.is_missing(documents.message_id, holders)
         is_known = (
-            len(copies) == 1
+            version is not None
+            and len(copies) == 1
             and documents.message is not None
             and version == (content_hash(documents, is_missing_in_newer=is_missing), documents.seq)
         )
@@ -147,6 +183,9 @@ def process_count(sources: Iterable[Source]) -> int:
     return min(processors - 1, MOST_PROCESSES)
 
 
+_Found = TypeVar("_Found")
+
+
 class ReadingProcesses:
     """Processes that read and parse messages, a few chunks ahead. Use it as a context manager."""
 
@@ -154,12 +193,15 @@ class ReadingProcesses:
         """Describe the processes; each starts when there is something to read.
 
         Args:
-            sources: Every storage, newest generation first in each data folder.
+            sources: Every storage, newest generation first in each data folder; such as `process_count` is for.
             places: Of each.
             count: How many processes.
         """
         readers = [
-            (type(source), (source.data_dir,) if isinstance(source, JsonTree) else (source.data_dir, source.path))
+            (
+                cast("type[PlainSource]", type(source)),
+                (source.data_dir,) if isinstance(source, JsonTree) else (source.data_dir, source.path),
+            )
             for source in sources
         ]
         # spawned: a copy of this process would hold the locks of its threads as they are at that moment
@@ -185,23 +227,44 @@ class ReadingProcesses:
         Yields:
             The messages, and what was found of them. None: the caller has to read them, and will see why.
         """
-        waiting: deque[tuple[Ids, Future[FoundMessages] | None]] = deque()
-        for ids, versions in chunks:
-            waiting.append((ids, self._submit(ids, versions)))
-            if len(waiting) > self._most_waiting:
-                yield _outcome(*waiting.popleft())
-        while waiting:
-            yield _outcome(*waiting.popleft())
+        return self._outcomes((ids, partial(_read, ids, versions)) for ids, versions in chunks)
 
-    def _submit(self, ids: Ids, versions: Versions) -> "Future[FoundMessages] | None":
-        """Let a process read a chunk; None if there is none any more."""
+    def usages(self, chunks: Iterable[Ids]) -> Iterator[tuple[Ids, Usage | None]]:
+        """Read what chunks of messages used, and hand it over in their order.
+
+        Args:
+            chunks: Messages.
+
+        Yields:
+            The messages, and what they used. None: they could not be read.
+        """
+        return self._outcomes((ids, partial(_read_usage, ids)) for ids in chunks)
+
+    def _outcomes(self, tasks: Iterator[tuple[Ids, Callable[[], _Found]]]) -> Iterator[tuple[Ids, _Found | None]]:
+        """Do what is to be done with chunks of messages, and hand it over in their order.
+
+        A few are begun at once, and one more for each that is handed over.
+        """
+        begun = deque((ids, self._submit(task)) for ids, task in islice(tasks, self._most_waiting))
+
+        def outcomes() -> Iterator[tuple[Ids, _Found | None]]:
+            """Wait for one after the other."""
+            while begun:
+                found = _outcome(*begun.popleft())
+                begun.extend((ids, self._submit(task)) for ids, task in islice(tasks, 1))
+                yield found
+
+        return outcomes()
+
+    def _submit(self, task: Callable[[], _Found]) -> Future[_Found] | None:
+        """Let a process do something; None if there is no process any more."""
         try:
-            return self._pool.submit(_read, ids, versions)
+            return self._pool.submit(task)
         except BrokenProcessPool:
             return None
 
 
-def _outcome(ids: Ids, future: "Future[FoundMessages] | None") -> tuple[Ids, FoundMessages | None]:
+def _outcome(ids: Ids, future: Future[_Found] | None) -> tuple[Ids, _Found | None]:
     """Wait for what a process found; None if it could not read."""
     try:
         return ids, future.result() if future else None
@@ -212,10 +275,10 @@ def _outcome(ids: Ids, future: "Future[FoundMessages] | None") -> tuple[Ids, Fou
     return ids, None
 
 
-_SOURCES: list[tuple[Place, Source]] = []  # of a process that reads
+_SOURCES: list[tuple[Place, PlainSource]] = []  # of a process that reads
 
 
-def _begin(readers: Iterable[tuple[Callable[..., Source], tuple[Path, ...]]], places: Iterable[Place]) -> None:
+def _begin(readers: Iterable[tuple[Callable[..., PlainSource], tuple[Path, ...]]], places: Iterable[Place]) -> None:
     """Prepare a process that reads."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; the main process ends the others
     threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
@@ -232,5 +295,26 @@ def _end_with_parent() -> None:
 
 def _read(ids: Ids, versions: Versions) -> FoundMessages:
     """Read and parse a chunk in a process of its own."""
-    read = ((place, documents) for place, source in _SOURCES for documents in source.messages(ids, place.source_id))
-    return parse_copies(read, versions)
+    return parse_copies(_documents(ids), versions)
+
+
+def _documents(ids: Ids) -> Iterator[tuple[Place, MessageDocuments]]:
+    """Read messages in every storage that has them."""
+    return ((place, each) for place, source in _SOURCES for each in source.messages(ids, place.source_id))
+
+
+def _read_usage(ids: Ids) -> Usage:
+    """Read what a chunk of messages used, in a process of its own."""
+    read = [(place, each) for place, source in _SOURCES for each in source.usage(ids, place.source_id)]
+    copies = Counter(documents.message_id for _, documents in read)
+    # which of several copies counts is told by all of their parts
+    several = {message_id: ids[message_id] for message_id, count in copies.items() if count > 1}
+    alone = [(place, documents) for place, documents in read if documents.message_id not in several]
+    found = parse_copies([*alone, *_documents(several)], {})
+    best = [best_parse([copy.parsed for copy in every if copy.parsed]) for every in found.values()]
+    # parts without their message are orphans, which count nothing
+    counted = [(parsed.message, parsed.parts) for parsed in best if parsed.message is not None]
+    return Usage(
+        arrow_table(MessageRow, [message for message, _ in counted]).select(MESSAGE_COLUMNS),
+        arrow_table(PartRow, [part for _, parts in counted for part in parts]).select(PART_COLUMNS),
+    )

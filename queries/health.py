@@ -19,6 +19,7 @@ class IndexStatus:
         last_full_pass_at: End of the last complete pass, naive UTC. None while the first one runs.
         updated_at: Time of the last batch, naive UTC.
         is_sample: The bundled sample data, not the user's own.
+        has_first_totals: What was spent is complete, although the first pass has not ended.
         unreadable: Documents that could not be read, or only in part.
         sources: Storages that were read.
         unreadable_sources: Storages that could not be read.
@@ -31,6 +32,7 @@ class IndexStatus:
     last_full_pass_at: datetime | None
     updated_at: datetime
     is_sample: bool
+    has_first_totals: bool
     sessions: int
     messages: int
     parts: int
@@ -40,7 +42,7 @@ class IndexStatus:
 
     @property
     def is_partial(self) -> bool:
-        """Tell whether the first pass has not ended, so that every total is too low."""
+        """Tell whether the first pass has not ended, so that totals are too low, but for `has_first_totals`."""
         return self.last_full_pass_at is None
 
     @property
@@ -106,6 +108,7 @@ def status(con: duckdb.DuckDBPyConnection) -> IndexStatus:
     """Read the state of the index. Cheap: single rows and table sizes."""
     sql = """
         SELECT revision, phase, documents_total, documents_done, last_full_pass_at, updated_at, is_sample,
+               EXISTS (FROM first_slices)       AS has_first_totals,
                (SELECT count(*) FROM sessions)  AS sessions,
                (SELECT count(*) FROM messages)  AS messages,
                (SELECT count(*) FROM parts)     AS parts,

@@ -87,7 +87,7 @@ SOURCES = f"""
             FROM used GROUP BY ALL
             UNION ALL
             SELECT kind, {_SLICE}, NULL, quarter_at, {", ".join(f"NULL, {value}" for value in _VALUES.values())}
-            FROM usage_slices
+            FROM index_db.main.usage_slices  -- what was read, as all that it is compared with (published.py)
             WHERE kind IN ('counted', 'copy')
               AND {narrow.in_period("quarter_at")} AND {narrow.BY_NAME} AND {narrow.IN_SESSION}
         )

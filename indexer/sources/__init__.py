@@ -10,6 +10,9 @@ from indexer.documents import Document, Generation, MessageDocuments
 # What becomes of a storage that cannot be read, for messages to the user.
 NEXT = "Other sources are not affected, rows read before stay; it is tried again by itself, and at the next start."
 
+# In every part that may record usage, as OpenCode writes it: one document in six, and those are short.
+USAGE_MARK = b"step-finish"
+
 
 @dataclass(slots=True)
 class Inventory:
@@ -68,3 +71,10 @@ class Source(Protocol):
 
     def close(self) -> None:
         """Let go of files and connections."""
+
+
+class PlainSource(Source, Protocol):
+    """A storage as it is, with nothing left out."""
+
+    def usage(self, ids: Mapping[str, str | None], source_id: int) -> list[MessageDocuments]:
+        """Read messages like `messages`, of their parts only those that may record usage, and without stamps."""

@@ -4,13 +4,14 @@ import os
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 from indexer import stamps
 from indexer.documents import Document, Generation, MessageDocuments
 from indexer.exceptions import SourceUnusable
 from indexer.json_values import clean
-from indexer.sources import NEXT, Inventory
+from indexer.sources import NEXT, USAGE_MARK, Inventory
 
 SUFFIX = ".json"
 FEW_MESSAGES = 10
@@ -109,6 +110,13 @@ class JsonTree:
             return self._message(*place, source_id)
 
         return [documents for documents in _read_each(read, list(ids.items())) if documents]
+
+    def usage(self, ids: Mapping[str, str | None], source_id: int) -> list[MessageDocuments]:
+        """Read messages with the parts that may record usage. To know which, all files have to be read."""
+        return [
+            replace(each, parts=tuple(part for part in each.parts if USAGE_MARK in (part.body or b"")), stamp=None)
+            for each in self.messages(ids, source_id)
+        ]
 
     def _message(self, message_id: str, session_id: str | None, source_id: int) -> MessageDocuments | None:
         """Read one message with its parts; None if there is neither."""

@@ -8,7 +8,7 @@ import orjson
 
 from indexer.documents import Document, Generation, MessageDocuments
 from indexer.exceptions import SourceUnusable
-from indexer.sources import Inventory
+from indexer.sources import USAGE_MARK, Inventory
 from indexer.sources.sqlite_file import DAMAGE, DamagedFile, Row, SqliteFile, id_of, name_of
 
 RESTAMP_GAP_MS = 60_000  # a live row is stamped within seconds of the times it records
@@ -90,6 +90,16 @@ class SqliteV1:
         stamps = seen.stamps["message"]
         return [replace(documents, stamp=stamps.get(documents.message_id)) for documents in found]
 
+    def usage(self, ids: Mapping[str, str | None], source_id: int) -> list[MessageDocuments]:
+        """Read message rows with the part rows that may record usage; no text of another part leaves the file."""
+        message_ids = list(ids)
+        try:
+            rows, parts = self._message_rows(message_ids), self._usage_rows(message_ids)
+        except DamagedFile:
+            return self.messages(ids, source_id)
+        found = self._together(rows, parts, message_ids, source_id)
+        return [replace(each, parts=tuple(part for part in each.parts if part.body)) for each in found]
+
     def file_stamp(self) -> str | None:
         """Return what changes with every write to the database."""
         return self._file.stamp()
@@ -119,6 +129,16 @@ class SqliteV1:
         marks = ", ".join("?" * len(message_ids))
         return self._file.rows(
             "SELECT id, message_id, session_id, time_created, data FROM part "
+            f"WHERE message_id IN ({marks}) ORDER BY rowid",
+            message_ids,
+        )
+
+    def _usage_rows(self, message_ids: Sequence[str]) -> list[Row]:
+        """Read the same rows, with an empty text where it records no usage: what the others are stamped with counts."""
+        marks = ", ".join("?" * len(message_ids))
+        return self._file.rows(
+            "SELECT id, message_id, session_id, time_created, "
+            f"CASE WHEN instr(data, '{USAGE_MARK.decode()}') THEN data ELSE '' END AS data FROM part "
             f"WHERE message_id IN ({marks}) ORDER BY rowid",
             message_ids,
         )

@@ -70,6 +70,10 @@ class SqliteV2:
             for message_id, row in self._file.each(sql, message_ids)
         ]
 
+    def usage(self, ids: Mapping[str, str | None], source_id: int) -> list[MessageDocuments]:
+        """Read rows: what they record of usage is in their one document."""
+        return self.messages(ids, source_id)
+
     def file_stamp(self) -> str | None:
         """Return what changes with every write to the database."""
         return self._file.stamp()

@@ -117,22 +117,23 @@ def progress(status: IndexStatus) -> None:
 
 
 def partial(status: IndexStatus, does: str) -> None:
-    """Say that the first pass has not ended, so that every total is too low.
+    """Say that the first pass has not ended, and what is too low for that.
 
     Args:
         status: State of the index.
         does: What the indexer really does.
     """
-    if activity.is_at_work(does):
-        st.warning(
-            f"Indexing in progress: every total here is still too low. {_how_far(status)}",
-            icon=":material/hourglass_top:",
-        )
+    is_at_work = activity.is_at_work(does)
+    if not status.has_first_totals:
+        low = f"every total here is {'still ' if is_at_work else ''}too low"
+    elif is_at_work:
+        low = "Overview and Costs show everything that was spent, all else is still too low"
     else:
-        st.warning(
-            f"The first pass was interrupted: every total here is too low. `{BUILD}` goes on.",
-            icon=":material/hourglass_disabled:",
-        )
+        low = "Overview and Costs show everything that was spent until then, all else is too low"
+    if is_at_work:
+        st.warning(f"Indexing in progress: {low}. {_how_far(status)}", icon=":material/hourglass_top:")
+    else:
+        st.warning(f"The first pass was interrupted: {low}. `{BUILD}` goes on.", icon=":material/hourglass_disabled:")
 
 
 def news(shown: IndexStatus, newest: IndexStatus) -> str:

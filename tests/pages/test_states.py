@@ -171,6 +171,32 @@ def test_pages_first_pass_not_ended_marks_totals_as_partial(
     assert phase == "stopped" or "1,234 of 4,000 messages read" in app.warning[0].value
 
 
+@pytest.mark.parametrize("page", ["overview", "costs", "ledger", "sessions", "errors", "tools", "indexer"])
+@pytest.mark.parametrize(("phase", "words"), [("bulk", "still too low"), ("stopped", "spent until then")])
+def test_pages_spend_known_before_everything_is_read_says_so(
+    page: str, phase: str, words: str, open_app: OpenApp, tmp_path: Path
+) -> None:
+    """What was spent can be trusted already; whoever looks at anything else is told that it grows."""
+    path = index(tmp_path / "partial.duckdb", write_json_tree(tmp_path / "opencode", DOCS))
+    change(
+        path,
+        f"""
+        INSERT INTO first_slices BY NAME SELECT * EXCLUDE (calls, failed_calls, unfinished_calls) FROM usage_slices;
+        DELETE FROM usage_slices;
+        UPDATE sync_state SET phase = '{phase}', last_full_pass_at = NULL, documents_total = 9, documents_done = 1
+        """,
+    )
+
+    app = open_app(path, page=page, range="all")
+
+    assert not app.exception
+    if page != "indexer":
+        assert "Overview and Costs show everything that was spent" in app.warning[0].value
+        assert words in app.warning[0].value
+    if page == "overview":
+        assert headline(app)["Cost, recorded (USD)"] == "$1.00"
+
+
 def test_pages_sample_has_a_banner_and_opens_on_all(open_app: OpenApp, tmp_path: Path) -> None:
     """The sample's dates do not matter: it opens on all of it."""
     path = index(tmp_path / "sample.duckdb", write_json_tree(tmp_path / "opencode", DOCS), is_sample=True)
