@@ -1,6 +1,10 @@
 """The SQL of a scope: one text that every query starts with, so that all pages narrow alike."""
 
+import math
+import os
 import re
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import duckdb
@@ -19,17 +23,20 @@ def _if_set(filter_name: str, is_unset: str, condition: str) -> str:
 
 # Sessions whose title, prompts or answers hold the text; and where prompts and answers do. Text that no person typed (a
 # file's content that the client adds to a prompt) and parts without a message are not searched.
-HITS = """
-    said AS (
-        SELECT session_id, min(part_id) AS first_said, arg_min(rowid, part_id) AS place
-        FROM part_bodies WHERE $text <> '' AND contains(searched_text, lower($text))
-        GROUP BY session_id
-    ),
+_SAID = """
+    SELECT session_id, min(part_id) AS first_said, arg_min(rowid, part_id) AS place
+    FROM part_bodies WHERE $text <> '' AND contains(searched_text, lower($text))
+"""
+_OF_SAID = """
     hits AS (
         SELECT session_id FROM sessions WHERE $text <> '' AND contains(lower(title), lower($text))
         UNION
         SELECT session_id FROM said
     )
+"""
+HITS = f"""
+    said AS ({_SAID} GROUP BY session_id),
+    {_OF_SAID}
 """
 _KNOWN_HITS = f"""
     said AS (FROM {KNOWN_HITS} WHERE place IS NOT NULL),
@@ -115,6 +122,9 @@ def step_at(local_time: str) -> str:
 def hits(con: duckdb.DuckDBPyConnection, text: str) -> "pyarrow.Table":
     """Look a text up, once for all queries of a page: to look is most of what each of them takes.
 
+    Of many texts several threads look at a part each. All other questions are small and have one (`READER_SETTINGS`);
+    this one takes a quarter of a second alone where a million parts were not looked at since the revision was opened.
+
     Args:
         con: The index, open for reading.
         text: As in a scope; not empty.
@@ -123,8 +133,48 @@ def hits(con: duckdb.DuckDBPyConnection, text: str) -> "pyarrow.Table":
         The `hits` of a scope: session_id of each session that holds the text; first_said, the id of the first prompt or
         answer that does, and place, where its text is stored, both NULL if only the title does.
     """
-    sql = f"WITH {HITS} SELECT session_id, first_said, place FROM hits LEFT JOIN said USING (session_id)"
+    import pyarrow
+
+    first, *others = _portions(con)
+    with ThreadPoolExecutor(_MOST_THREADS, "search") as pool:
+        begun = [pool.submit(_said_apart, con.cursor(), text, portion) for portion in others]
+        found = [_said(con, text, first), *(portion.result() for portion in begun)]
+    con.register(_FOUND, pyarrow.concat_tables(found))
+    return con.sql(_HITS_OF_FOUND, params={"text": text}).to_arrow_table()
+
+
+_MOST_THREADS = 4
+_LEAST_TEXTS = 50_000  # of a thread
+_FOUND = "found_said"
+_HITS_OF_FOUND = f"""
+    WITH said AS (
+        SELECT session_id, min(first_said) AS first_said, arg_min(place, first_said) AS place
+        FROM {_FOUND} GROUP BY session_id
+    ),
+    {_OF_SAID}
+    SELECT session_id, first_said, place FROM hits LEFT JOIN said USING (session_id)
+"""
+
+
+def _portions(con: duckdb.DuckDBPyConnection) -> list[range]:
+    """Cut the places of all texts into as many parts as threads are to look at them."""
+    [(places,)] = con.execute("SELECT coalesce(max(rowid), 0) + 1 FROM part_bodies").fetchall()
+    count = max(min(places // _LEAST_TEXTS, os.cpu_count() or 1, _MOST_THREADS), 1)
+    size = math.ceil(places / count)
+    return [range(start, start + size) for start in range(0, places, size)]
+
+
+def _said(con: duckdb.DuckDBPyConnection, text: str, places: range) -> "pyarrow.Table":
+    """Look a text up in some places."""
+    sql = f"{_SAID} AND rowid >= {places.start} AND rowid < {places.stop} GROUP BY session_id"
     return con.sql(sql, params={"text": text}).to_arrow_table()
+
+
+def _said_apart(con: duckdb.DuckDBPyConnection, text: str, places: range) -> "pyarrow.Table":
+    """Do the same on a connection that is not needed for anything else."""
+    with closing(con):
+        con.execute("USE index_db")  # not inherited
+        return _said(con, text, places)
 
 
 def narrowed(sql: str, scope: Scope) -> str:

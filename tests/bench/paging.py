@@ -139,10 +139,19 @@ def pages(bed: Bed) -> Iterator[Figure]:
             yield from _of_page(bed, page, kind, [look for look in looks if (look.page, look.kind) == (page, kind)])
     for word in WORDS:
         of_visits = [look.statements for found, look in searches if found == word]
-        spent = [sum(each.ms for each in of_visit if each.is_search) for of_visit in of_visits]
+        spent = [_covered_ms([each for each in of_visit if each.is_search]) for of_visit in of_visits]
         name = f"statements of a search for {word!r}"
         yield Figure("search", name, *bed.names, median(spent), "ms", len(spent), target=SEARCH)
     yield Figure("search", "dashboard, most memory (VmHWM), after all pages", *bed.names, peak, "MB", target=PEAK)
+
+
+def _covered_ms(statements: Sequence[Statement]) -> float:
+    """Tell how long statements took, some of them at the same time."""
+    covered, until = 0.0, 0.0
+    for begun, ended in sorted((1_000 * each.at, 1_000 * each.at + each.ms) for each in statements):
+        covered += max(ended - max(begun, until), 0.0)
+        until = max(until, ended)
+    return covered
 
 
 def read_notes(log: Path) -> Noted:

@@ -111,10 +111,17 @@ class Notes:
 class Cursor:
     """A connection that times its statements, from `execute` to the last fetched row; all else is passed on."""
 
-    def __init__(self, con: duckdb.DuckDBPyConnection, notes: Notes) -> None:
-        """Wrap a connection."""
+    def __init__(self, con: duckdb.DuckDBPyConnection, notes: Notes, thread: int | None = None) -> None:
+        """Wrap a connection.
+
+        Args:
+            con: The connection.
+            notes: Takes the statements.
+            thread: Of the run that they belong to. None: the one that issues them.
+        """
         self._con = con
         self._notes = notes
+        self._thread = thread
         self._statement: Statement | None = None
         self._again: Callable[[duckdb.DuckDBPyConnection], object] = lambda con: None
 
@@ -133,6 +140,10 @@ class Cursor:
         with self._timed():
             return Relation(self._con.sql(sql, params=params), self._timed)
 
+    def cursor(self) -> "Cursor":
+        """Return one more connection, whose statements belong to the same run."""
+        return Cursor(self._con.cursor(), self._notes, self._thread or threading.get_ident())
+
     def close(self) -> None:
         """Note the last statement and close the connection."""
         self._end()
@@ -146,7 +157,8 @@ class Cursor:
         """Begin a statement; the one before is over."""
         self._end()
         is_search = KNOWN_HITS in sql or bool(parameters and parameters.get("text"))
-        self._statement = Statement(time.monotonic(), threading.get_ident(), _query(sys._getframe(2)), is_search)
+        thread = self._thread or threading.get_ident()
+        self._statement = Statement(time.monotonic(), thread, _query(sys._getframe(2)), is_search)
 
     def _end(self) -> None:
         """Note a statement that is over."""

@@ -1,5 +1,6 @@
 """The session list: what matches, what a row adds up, in which order, where the text was found."""
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
@@ -305,6 +306,23 @@ def test_hits_known_before_give_the_same_answers(name: str, text: str, real_inde
     assert session_rows(con, known, True, "newest") == session_rows(con, scope, True, "newest")
     assert sessions_total(con, known, True) == sessions_total(con, scope, True)
     assert costs.cost_totals(con, known) == costs.cost_totals(con, scope)
+
+
+@pytest.mark.parametrize("name", SETS)
+@pytest.mark.parametrize("text", ["the", "e", "İ", "nowhere"])
+def test_hits_several_threads_find_what_one_finds(
+    name: str, text: str, real_index: RealIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each looks at a part of all texts; of a session that two of them find, the first place counts."""
+    con = real_index(name)
+    alone = narrow.hits(con, text)
+    monkeypatch.setattr(narrow, "_LEAST_TEXTS", 2)
+    monkeypatch.setattr(os, "cpu_count", lambda: 3)
+
+    together = narrow.hits(con, text)
+
+    assert len(narrow._portions(con)) > 1
+    assert together.sort_by("session_id").equals(alone.sort_by("session_id"))
 
 
 def test_session_rows_hit_in_a_long_text_is_cut_around_it(open_index: OpenIndex) -> None:
