@@ -122,6 +122,7 @@ def _pass(
 
     with database.unlogged(found.messages) if total >= _MANY_MESSAGES else nullcontext():
         applied = update.apply(database, storages, found.changes, may_postpone=True, on_batch=report)
+        found.changes.messages.clear()  # the checkpoint at the end of this wants the memory
     written, unreadable = applied.written, applied.unreadable
     for attempt in range(_RETRIES):
         if not applied.postponed:

@@ -15,7 +15,7 @@ from indexer import derive, prices, sql
 from indexer.arrow_tables import select_list, tuple_table
 from indexer.database import Database
 from indexer.exchanges import Message
-from indexer.reading import MESSAGE_COLUMNS, PART_COLUMNS, Ids, ReadingProcesses, Usage, process_count
+from indexer.reading import MESSAGE_COLUMNS, PART_COLUMNS, Ids, ReadingProcesses, Usage, chunks_of, process_count
 from indexer.report_rows import UsageSlice, slices_of
 from indexer.storages import Storage
 
@@ -45,8 +45,7 @@ def reading(storages: Sequence[Storage], messages: Ids) -> Iterator[Iterator[Usa
     """
     sources = [storage.source for storage in storages]
     places = [storage.place({}) for storage in storages]
-    ordered = sorted(messages.items(), key=lambda found: (found[1] or "", found[0]))
-    chunks = (dict(ordered[start : start + _MESSAGES_PER_READ]) for start in range(0, len(ordered), _MESSAGES_PER_READ))
+    chunks = chunks_of(messages, messages.get, lambda session_id: 0, _MESSAGES_PER_READ)
     # one more than a pass has: nothing is written meanwhile
     with ReadingProcesses(sources, places, process_count(sources) + 1) as processes:
         yield (usage for _, usage in processes.usages(chunks))

@@ -125,6 +125,26 @@ class Usage:
     parts: "pyarrow.Table"
 
 
+def chunks_of(
+    message_ids: Iterable[str], session_of: Callable[[str], str | None], rank: Callable[[str], int], size: int
+) -> Iterator[Ids]:
+    """Cut messages into pieces, session by session; those of which no session is known come last.
+
+    Args:
+        message_ids: The messages.
+        session_of: Returns the session of a message.
+        rank: Returns what sessions are sorted by, lowest first; equal ones by id.
+        size: Messages in a piece at most.
+    """
+    of_session: dict[str, list[str]] = {}  # to sort pairs of all messages at once would take 40 MB of 260,000
+    for message_id in message_ids:
+        of_session.setdefault(session_of(message_id) or "", []).append(message_id)
+    sessions = sorted(of_session, key=lambda session_id: (not session_id, rank(session_id), session_id))
+    ordered = (message_id for session_id in sessions for message_id in sorted(of_session[session_id]))
+    while chunk := {message_id: session_of(message_id) for message_id in islice(ordered, size)}:
+        yield chunk
+
+
 def parse_copies(read: Iterable[tuple[Place, MessageDocuments]], versions: Versions) -> FoundMessages:
     """Parse every copy of some messages.
 
