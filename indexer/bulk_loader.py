@@ -95,6 +95,7 @@ def _spared(database: Database, storages: int, sessions: int, messages: int) -> 
             """,
             {"now": now_ms()},
         )
+        first_totals.remove(database)
     return BulkResult(storages, (), sessions, messages, written=0, unreadable=0, compared_s=0.0)
 
 
@@ -108,10 +109,8 @@ def _pass(
     total, done = len(found.changes.messages), 0
     with database.transaction() as con:
         con.execute("UPDATE sync_state SET documents_total = $total, documents_done = 0", {"total": total})
-        first_totals.remove(con)  # of a pass that was cut short
+        first_totals.remove(database)  # of a pass that was cut short
     record_listing(database, storages, found.problems)
-    if total >= _MANY_MESSAGES and first_totals.is_worthwhile(database, storages):
-        _show_totals(database, publisher, storages, found.changes)
 
     def report(messages: int) -> None:
         """Tell how far the pass is, and show it now and then."""
@@ -120,6 +119,8 @@ def _pass(
         progress(min(done, total), total)
         publisher.publish_if_due()
 
+    if total >= _MANY_MESSAGES and first_totals.is_worthwhile(database, storages):
+        _show_totals(database, publisher, storages, found.changes, lambda: progress(0, total))
     with database.unlogged(found.messages) if total >= _MANY_MESSAGES else nullcontext():
         applied = update.apply(database, storages, found.changes, may_postpone=True, on_batch=report)
         found.changes.messages.clear()  # the checkpoint at the end of this wants the memory
@@ -134,7 +135,7 @@ def _pass(
     with database.transaction() as con:
         con.execute("UPDATE sync_state SET last_full_pass_at = make_timestamp_ms($now)", {"now": now_ms()})
         record_comparison(database, storages, found)
-        first_totals.remove(con)
+        first_totals.remove(database)
     return BulkResult(
         sources=sum(not storage.problem for storage in storages),
         problems=tuple(storage.problem for storage in storages if storage.problem),
@@ -146,12 +147,27 @@ def _pass(
     )
 
 
-def _show_totals(database: Database, publisher: Publisher, storages: Sequence[Storage], changes: Changes) -> None:
-    """Show all sessions, and what was spent in them, before messages are read one by one."""
+def _show_totals(
+    database: Database,
+    publisher: Publisher,
+    storages: Sequence[Storage],
+    changes: Changes,
+    on_read: Callable[[], None] = lambda: None,
+) -> None:
+    """Show all sessions, and then what was spent in them, before messages are read one by one.
+
+    Args:
+        database: The index.
+        publisher: Makes it visible.
+        storages: All of them.
+        changes: Everything that they hold.
+        on_read: Called now and then while this lasts.
+    """
     named = Changes(projects={*changes.projects}, sessions={*changes.sessions})
     with first_totals.reading(storages, changes.messages) as usages:
         update.apply(database, storages, named, may_postpone=True)
-        is_known = first_totals.add(database, usages)
+        publisher.publish()
+        is_known = first_totals.add(database, usages, on_read)
     if is_known:
         publisher.publish()
 

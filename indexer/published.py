@@ -43,7 +43,10 @@ _FIRST_TOTALS = """
     UNION ALL BY NAME
     SELECT session_id, kind, quarter_at, agent, provider_id, model_id, calls, failed_calls, unfinished_calls,
            0 * COLUMNS('messages$|_tokens$|_answers$')
-    FROM index_db.main.usage_slices SEMI JOIN index_db.main.first_slices USING (session_id, kind)
+    FROM index_db.main.usage_slices u SEMI JOIN index_db.main.first_slices f
+      ON u.session_id = f.session_id AND u.kind = f.kind AND u.quarter_at IS NOT DISTINCT FROM f.quarter_at
+     AND u.agent IS NOT DISTINCT FROM f.agent AND u.provider_id IS NOT DISTINCT FROM f.provider_id
+     AND u.model_id IS NOT DISTINCT FROM f.model_id
 """
 
 

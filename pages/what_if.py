@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from pages.ui import comparing, data, filters, frame, links
+from pages.ui import comparing, data, filters, frame, links, states
 from queries import costs
 
 frame.ensure()
@@ -11,6 +11,12 @@ scope = filters.scope()
 totals = data.load(costs.cost_totals, scope)
 
 frame.heading("What if", filters.range_words(scope))
+status = data.status()
+if status.has_first_totals:
+    states.requests_not_read(status, data.doing(status))
+    st.stop()
+if status.is_partial:
+    states.partial(status, data.doing(status))
 if not totals.messages:
     filters.nothing_matches("requests")
     st.stop()

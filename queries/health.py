@@ -43,7 +43,7 @@ class IndexStatus:
     @property
     def is_partial(self) -> bool:
         """Tell whether the first pass has not ended, so that totals are too low, but for `has_first_totals`."""
-        return self.last_full_pass_at is None
+        return self.last_full_pass_at is None or self.has_first_totals
 
     @property
     def is_empty(self) -> bool:

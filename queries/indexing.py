@@ -22,6 +22,7 @@ class Indexing:
             was none.
         documents_total: Messages that the running or last pass has to look at. None before it is known.
         last_full_pass_at: End of the last complete pass. None while the first one runs.
+        has_first_totals: What was spent is complete, although the first pass has not ended.
         last_reconciled_at: End of the last comparison of everything with the sources. None: there was none yet.
         updated_at: Time of the last batch.
         unreadable: Documents without a row.
@@ -37,6 +38,7 @@ class Indexing:
     documents_total: int | None
     documents_done: int
     last_full_pass_at: datetime | None
+    has_first_totals: bool
     last_reconciled_at: datetime | None
     updated_at: datetime
     sessions: int
@@ -131,7 +133,7 @@ def indexing(con: duckdb.DuckDBPyConnection) -> Indexing:
     # DuckDB tries every order of the tables: with one more subquery each for two columns, planning takes 15 ms
     sql = """
         SELECT revision, phase, phase_since, documents_total, documents_done, last_full_pass_at,
-               last_reconciled_at, updated_at, message, pass_started_at,
+               EXISTS (FROM first_slices) AS has_first_totals, last_reconciled_at, updated_at, message, pass_started_at,
                (SELECT count(*) FROM sessions) AS sessions,
                (SELECT count(*) FROM messages) AS messages,
                (SELECT count(*) FROM parts)    AS parts,

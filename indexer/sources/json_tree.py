@@ -113,10 +113,15 @@ class JsonTree:
 
     def usage(self, ids: Mapping[str, str | None], source_id: int) -> list[MessageDocuments]:
         """Read messages with the parts that may record usage. To know which, all files have to be read."""
-        return [
-            replace(each, parts=tuple(part for part in each.parts if USAGE_MARK in (part.body or b"")), stamp=None)
-            for each in self.messages(ids, source_id)
-        ]
+        self._require()
+
+        def read(place: tuple[str, str | None]) -> MessageDocuments | None:
+            """Read one of them, and let go of what was attached to it at once."""
+            found = self._message(*place, source_id)
+            kept = tuple(part for part in found.parts if USAGE_MARK in (part.body or b"")) if found else ()
+            return replace(found, parts=kept, stamp=None) if found else None
+
+        return [documents for documents in _read_each(read, list(ids.items())) if documents]
 
     def _message(self, message_id: str, session_id: str | None, source_id: int) -> MessageDocuments | None:
         """Read one message with its parts; None if there is neither."""

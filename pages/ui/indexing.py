@@ -52,9 +52,19 @@ _CONDITIONS = {
     ),
 }
 _FIRST = ("First index running", "Newest sessions come first. Every total is too low until it ends.", "hourglass_top")
+_FIRST_SPENT = (
+    "First index running",
+    "Tokens and costs are complete, all else grows until it ends. Newest sessions come first.",
+    "hourglass_top",
+)
 _CUT_SHORT = (
     "Stopped before the first pass ended",
     "Every total is too low. This goes on where it stopped:",
+    "hourglass_disabled",
+)
+_CUT_SHORT_SPENT = (
+    "Stopped before the first pass ended",
+    "Tokens and costs are what they were then, all else is incomplete. This goes on where it stopped:",
     "hourglass_disabled",
 )
 
@@ -79,10 +89,11 @@ def tick_s(does: str) -> int:
 
 def phase(found: Indexing, does: str) -> tuple[str, str, str]:
     """Name what the indexer does, say what that means, and give its icon."""
-    if found.last_full_pass_at is None and does == activity.BULK:
-        return _FIRST
-    if found.last_full_pass_at is None and does == activity.STOPPED:
-        return _CUT_SHORT
+    is_first = found.last_full_pass_at is None or found.has_first_totals
+    if is_first and does == activity.BULK:
+        return _FIRST_SPENT if found.has_first_totals else _FIRST
+    if is_first and does == activity.STOPPED:
+        return _CUT_SHORT_SPENT if found.has_first_totals else _CUT_SHORT
     return _CONDITIONS.get(does, (does, found.message or "", "info"))
 
 

@@ -124,16 +124,29 @@ def partial(status: IndexStatus, does: str) -> None:
         does: What the indexer really does.
     """
     is_at_work = activity.is_at_work(does)
-    if not status.has_first_totals:
-        low = f"every total here is {'still ' if is_at_work else ''}too low"
+    if is_at_work and status.has_first_totals:
+        known = "tokens and costs are complete, unless a text is searched; all else is still being read"
     elif is_at_work:
-        low = "Overview and Costs show everything that was spent, all else is still too low"
+        known = "every total here is still too low"
+    elif status.has_first_totals:
+        known = "tokens and costs are what they were then, unless a text is searched; all else is incomplete"
     else:
-        low = "Overview and Costs show everything that was spent until then, all else is too low"
+        known = "every total here is too low"
     if is_at_work:
-        st.warning(f"Indexing in progress: {low}. {_how_far(status)}", icon=":material/hourglass_top:")
+        st.warning(f"Indexing in progress: {known}. {_how_far(status)}", icon=":material/hourglass_top:")
     else:
-        st.warning(f"The first pass was interrupted: {low}. `{BUILD}` goes on.", icon=":material/hourglass_disabled:")
+        st.warning(f"The first pass was interrupted: {known}. `{BUILD}` goes on.", icon=":material/hourglass_disabled:")
+
+
+def requests_not_read(status: IndexStatus, does: str) -> None:
+    """Say that what needs every single request has to wait for the end of the first pass.
+
+    Args:
+        status: State of the index.
+        does: What the indexer really does.
+    """
+    partial(status, does)
+    st.info("This page looks at every single request, so it opens when all are read.", icon=":material/hourglass_top:")
 
 
 def news(shown: IndexStatus, newest: IndexStatus) -> str:

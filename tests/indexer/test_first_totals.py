@@ -1,25 +1,41 @@
 """What was spent is shown before everything is read: to the token what the finished index says, and gone after it."""
 
+import os
+import shutil
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
 
-from indexer import bulk_loader, first_totals
+from indexer import bulk_loader, first_totals, update
 from indexer.database import Database
+from indexer.exclusion import Exclusion, narrowed
 from indexer.publish import Publisher
 from indexer.published import IndexReader
-from indexer.reading import ReadingProcesses
+from indexer.reading import ReadingProcesses, process_count
 from indexer.storages import open_storages
 from indexer.survey import read_indexed, survey
 from queries import health
 from queries.costs import CostTotals, cost_rows, cost_totals
 from queries.overview import overview
 from queries.period import Scope
+from queries.sessions import sessions_total
 from tests import agreement
+from tests.builders import (
+    START_MS,
+    assistant,
+    copied,
+    part,
+    project,
+    session,
+    tokens,
+    user,
+    write_json_tree,
+)
 from tests.conftest import DATA_SETS, Once
 from tests.corpus import plan_of, write
 from tests.indexing import index
@@ -107,9 +123,10 @@ def test_load_first_pass_shows_everything_spent_from_its_first_batch_on(
         bulk_loader.load(database, publisher, sources, lambda done, total: looks.append(seen(path)))
         publisher.close()
 
-    assert {totals for totals, _, _ in looks} == {final}
-    assert len({read for _, read, _ in looks}) > 2, "it was looked at while messages were read"
-    assert all(is_first for _, _, is_first in looks)
+    order = [is_first for _, _, is_first in looks]
+    assert order == sorted(order), "once they are known they stay"
+    assert {totals for totals, _, is_first in looks if is_first} == {final}
+    assert len({read for _, read, is_first in looks if is_first}) > 2, "it was looked at while messages were read"
     assert seen(path) == (final, messages, False)
     assert not agreement.differences(path, real_path("sqlite"))
 
@@ -184,17 +201,117 @@ def test_is_worthwhile_second_pass_reads_only_once(
     again.assert_not_called()
 
 
-def test_is_worthwhile_storage_that_is_narrowed_is_read_once(
-    data_set: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_is_worthwhile_storage_that_is_narrowed_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where something is left out only the main process reads: it would read everything twice."""
-    monkeypatch.setattr(first_totals, "process_count", Mock(return_value=0))
-    shown = Mock()
-    monkeypatch.setattr(bulk_loader, "_show_totals", shown)
+    monkeypatch.setattr(first_totals, "process_count", process_count)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1}, raising=False)
+    plain = bulk_loader.find_sources([write_json_tree(tmp_path / "opencode", [session(), user()])])
 
-    index(tmp_path / "index.duckdb", data_set("live-wal"))
+    with Database.open(tmp_path / "index.duckdb") as database:
+        found = [
+            first_totals.is_worthwhile(database, open_storages(database, sources))
+            for sources in (plain, narrowed(plain, Exclusion(["/somewhere"])))
+        ]
 
-    shown.assert_not_called()
+    assert found == [True, False]
+
+
+def test_add_session_without_a_document_counts_from_the_beginning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It belongs to an unknown project, and its messages are read last: totals by project add up all the same."""
+    spent = tokens(1_000, 500)
+    data_dir = write_json_tree(
+        tmp_path / "opencode",
+        [
+            *(project(), session("ses_1"), user("msg_1"), assistant("msg_2", cost=1, usage=spent)),
+            *(user("msg_3", "ses_lost"), assistant("msg_4", "ses_lost", cost=2, usage=spent)),
+            *(session("ses_child", parentID="ses_lost"), assistant("msg_5", "ses_child", cost=4, usage=spent)),
+        ],
+    )
+    looks: list[tuple[Decimal | None, ...]] = []
+
+    def look(done: int, total: int) -> None:
+        """Note what readers see by project, in the list of sessions, and in all."""
+        with closing(IndexReader(tmp_path / "index.duckdb")) as reader:
+            con = reader.connection()
+            by_project = sum(row.cost_recorded_usd or 0 for row in cost_rows(con, "project", Scope()))
+            listed = sessions_total(con, Scope(), fold=True)
+            looks.append((Decimal(by_project), listed.cost_recorded_usd, cost_totals(con, Scope()).cost_recorded_usd))
+
+    monkeypatch.setattr("indexer.publish._BULK_INTERVAL_S", 0.0)
+    with Database.open(tmp_path / "index.duckdb") as database:
+        publisher = Publisher(database)
+        bulk_loader.load(database, publisher, bulk_loader.find_sources([data_dir]), look)
+        publisher.close()
+    look(5, 5)
+
+    nothing: tuple[Decimal | None, ...] = (Decimal(0), None, None)
+    assert looks[0] == nothing, "its sessions are there before it is known what was spent"
+    assert {*looks[1:]} == {(Decimal(7),) * 3}
+    assert len(looks) > 2
+    assert not agreement.differences(tmp_path / "index.duckdb", index(tmp_path / "fresh.duckdb", data_dir))
+
+
+def test_remove_session_that_was_not_read_after_all_goes_with_its_totals(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A first pass is stopped, and what only messages named is deleted before the next one: nothing names it."""
+    data_dir = write_json_tree(
+        tmp_path / "opencode", [session("ses_1"), user("msg_1"), user("msg_2", "ses_lost"), user("msg_3", "ses_lost")]
+    )
+    monkeypatch.setattr(update, "apply", Mock(side_effect=[update.Applied(), Stop]))
+    with Database.open(tmp_path / "index.duckdb") as database:
+        publisher = Publisher(database)
+        with pytest.raises(Stop):
+            bulk_loader.load(database, publisher, bulk_loader.find_sources([data_dir]))
+        named = database.con.execute("SELECT session_id FROM sessions ORDER BY ALL").fetchall()
+        publisher.close()
+    monkeypatch.undo()
+    shutil.rmtree(data_dir / "storage" / "message" / "ses_lost")
+
+    index(tmp_path / "index.duckdb", data_dir)
+
+    assert ("ses_lost",) in named
+    with closing(IndexReader(tmp_path / "index.duckdb")) as reader:
+        kept = reader.connection().execute(
+            "SELECT session_id FROM sessions UNION FROM (SELECT session_id FROM session_stats)"
+        )
+        assert kept.fetchall() == [("ses_1",)]
+
+
+def test_snapshot_fork_that_is_read_first_is_no_session_of_its_originals_day(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The copy counts until the original is read; its tool calls must not bring its session into sums of spend."""
+    spent = tokens(1_000, 500)
+    original = [user("msg_1"), assistant("msg_2", cost=1, usage=spent), part("prt_1", "tool", "msg_2", tool="bash")]
+    fork = copied(original, "ses_2", "f")
+    later = START_MS + 40 * 86_400_000
+    data_dir = write_json_tree(
+        tmp_path / "opencode",
+        [
+            *(session("ses_1", updated=START_MS), session("ses_2", created=later, updated=later), *original, *fork),
+            assistant("msg_9", "ses_2", created=later, cost=1, usage=tokens(7, 7)),
+        ],
+    )
+    looks: list[list[tuple[str | None, int]]] = []
+
+    def look(done: int, total: int) -> None:
+        """Note how many sessions each day has."""
+        with closing(IndexReader(tmp_path / "index.duckdb")) as reader:
+            looks.append([(row.key, row.sessions) for row in cost_rows(reader.connection(), "day", Scope())])
+
+    monkeypatch.setattr("indexer.publish._BULK_INTERVAL_S", 0.0)
+    monkeypatch.setattr("indexer.batch.MAX_ROWS", 1)
+    with Database.open(tmp_path / "index.duckdb") as database:
+        publisher = Publisher(database)
+        bulk_loader.load(database, publisher, bulk_loader.find_sources([data_dir]), look)
+        publisher.close()
+    look(5, 5)
+
+    assert len(looks) > 3
+    assert looks[1:] == [looks[-1]] * (len(looks) - 1)
 
 
 def test_overview_half_read_index_counts_the_calls_that_were_read(

@@ -23,6 +23,7 @@ RUNNING = Indexing(
     documents_total=4_000,
     documents_done=1_000,
     last_full_pass_at=None,
+    has_first_totals=False,
     last_reconciled_at=None,
     updated_at=START + timedelta(seconds=20),
     sessions=3,
