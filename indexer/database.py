@@ -68,7 +68,7 @@ STORAGE_OPTIONS = "STORAGE_VERSION 'v1.5.0', ROW_GROUP_SIZE 16384"
 _UNLOGGED = ", RECOVERY_MODE no_wal_writes"
 # As fast as twice as much, which other processes that read need. Beside that, what changed in the indexes of keys stays
 # in memory until a checkpoint: 60 MB where the index has 260,000 messages.
-_UNLOGGED_MB = 96
+_UNLOGGED_MB = 80
 _UNLOGGED_MESSAGES_PER_MB = 4_000
 # To choose and to make it took 150 of the 220 ms of CPU of a checkpoint.
 _SLOW = "dict_fsst"
