@@ -38,7 +38,7 @@ def is_worthwhile(database: Database, storages: Sequence[Storage]) -> bool:
 
 @contextmanager
 def reading(storages: Sequence[Storage], messages: Ids) -> Iterator[Iterator[Usage | None]]:
-    """Read what messages used, on all processors, as long as this lasts.
+    """Read what messages used, in processes of their own, as long as this lasts.
 
     Args:
         storages: All of them.
