@@ -23,7 +23,7 @@ from indexer.storages import Storage
 
 log = logging.getLogger(__name__)
 
-_MESSAGES_PER_READ = 500
+_MESSAGES_PER_READ = 200
 _ROWS_PER_FETCH = 10_000
 _SLICES_PER_WRITE = 10_000
 _CALLS = ["calls", "failed_calls", "unfinished_calls"]  # not known yet
@@ -52,7 +52,14 @@ def reading(storages: Sequence[Storage], messages: Ids) -> Iterator[Iterator[Usa
     chunks = chunks_of(messages, messages.get, lambda session_id: 0, _MESSAGES_PER_READ)
     # one more than a pass has: nothing is written meanwhile
     with ReadingProcesses(sources, places, process_count(sources) + 1) as processes:
-        yield (usage for _, usage in processes.usages(chunks))
+        found = processes.usages(chunks)  # begins to read
+
+        def usages() -> Iterator[Usage | None]:
+            """Hand over what is found, and end the processes after the last: what follows wants their memory."""
+            yield from (usage for _, usage in found)
+            processes.end()
+
+        yield usages()
 
 
 def add(database: Database, found: Iterable[Usage | None], on_read: Callable[[], None]) -> bool:

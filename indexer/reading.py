@@ -235,6 +235,10 @@ class ReadingProcesses:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        """End the processes."""
+        self.end()
+
+    def end(self) -> None:
         """End the processes, each after the chunk that it reads."""
         self._pool.shutdown(cancel_futures=True)
 
