@@ -23,7 +23,7 @@ from indexer.storages import Storage
 
 log = logging.getLogger(__name__)
 
-_MESSAGES_PER_READ = 200
+_MESSAGES_PER_READ = 400
 _ROWS_PER_FETCH = 10_000
 _SLICES_PER_WRITE = 10_000
 _CALLS = ["calls", "failed_calls", "unfinished_calls"]  # not known yet
