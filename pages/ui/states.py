@@ -176,7 +176,7 @@ def following(status: IndexStatus, does: str) -> str:
         case activity.REAL_TIME:
             return f"following {sources}"
         case activity.BULK:
-            return f"reading {sources}"
+            return f"reading {sources}" if status.sources else "reading"  # a first pass counts them at its end
         case activity.FAILED:
             return f"{sources}, not followed: the indexer failed"
         case _:

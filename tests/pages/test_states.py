@@ -307,6 +307,17 @@ def test_overview_says_whether_new_data_comes(phase: str, words: str, open_app: 
     assert any(words in caption.value for caption in app.caption if "Data as of" in caption.value)
 
 
+def test_overview_first_pass_that_has_counted_no_source_names_no_number(open_app: OpenApp, tmp_path: Path) -> None:
+    """What was read of a storage is counted when the pass ends: until then there are not 0 sources."""
+    path = index(tmp_path / "first.duckdb", write_json_tree(tmp_path / "opencode", DOCS))
+    change(path, "UPDATE sources SET state = 'empty'; UPDATE sync_state SET phase = 'bulk', last_full_pass_at = NULL")
+
+    app = open_app(path, page="overview", range="all")
+
+    (caption,) = (caption.value for caption in app.caption if "Data as of" in caption.value)
+    assert caption.endswith("· reading")
+
+
 @pytest.mark.parametrize("page", ["overview", "costs", "sessions"])
 def test_pages_page_file_run_alone_runs_the_app(
     page: str, monkeypatch: pytest.MonkeyPatch, real_path: RealPath
