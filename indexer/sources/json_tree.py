@@ -22,6 +22,8 @@ READERS = 4
 _WAITED_S = 0.02  # a process that others push aside for a moment does not wait for a disk
 _WAITS = 3.0  # times the processor time that reading took
 
+_Read = Callable[[str, str | None], MessageDocuments | None]  # of a message and its session
+
 
 class JsonTree:
     """Reader of one JSON tree. Path components are authoritative for ids; nothing but the four folders is read."""
@@ -103,24 +105,24 @@ class JsonTree:
 
     def messages(self, ids: Mapping[str, str | None], source_id: int) -> list[MessageDocuments]:
         """Read message files with the part files of each, in the order of their ids."""
-        self._require()
-
-        def read(place: tuple[str, str | None]) -> MessageDocuments | None:
-            """Read one of them."""
-            return self._message(*place, source_id)
-
-        return [documents for documents in _read_each(read, list(ids.items())) if documents]
+        return self._each(ids, lambda message_id, session_id: self._message(message_id, session_id, source_id))
 
     def usage(self, ids: Mapping[str, str | None], source_id: int) -> list[MessageDocuments]:
         """Read messages with the parts that may record usage. To know which, all files have to be read."""
-        self._require()
 
-        def read(place: tuple[str, str | None]) -> MessageDocuments | None:
+        def read(message_id: str, session_id: str | None) -> MessageDocuments | None:
             """Read one of them, and let go of what was attached to it at once."""
-            found = self._message(*place, source_id)
-            kept = tuple(part for part in found.parts if USAGE_MARK in (part.body or b"")) if found else ()
-            return replace(found, parts=kept, stamp=None) if found else None
+            found = self._message(message_id, session_id, source_id)
+            if found is None:
+                return None
+            kept = tuple(part for part in found.parts if USAGE_MARK in (part.body or b""))
+            return replace(found, parts=kept, stamp=None)
 
+        return self._each(ids, read)
+
+    def _each(self, ids: Mapping[str, str | None], read: _Read) -> list[MessageDocuments]:
+        """Read messages in their order; what is not there is left out."""
+        self._require()
         return [documents for documents in _read_each(read, list(ids.items())) if documents]
 
     def _message(self, message_id: str, session_id: str | None, source_id: int) -> MessageDocuments | None:
@@ -298,9 +300,7 @@ class JsonTree:
         return Document(kind, document_id, key, body, "", project_id, stamp)
 
 
-def _read_each(
-    read: Callable[[tuple[str, str | None]], MessageDocuments | None], places: Sequence[tuple[str, str | None]]
-) -> list[MessageDocuments | None]:
+def _read_each(read: _Read, places: Sequence[tuple[str, str | None]]) -> list[MessageDocuments | None]:
     """Read messages in their order: one after another, and by several threads once that means to wait."""
     started, started_cpu = time.monotonic(), time.thread_time()
     found: list[MessageDocuments | None] = []
@@ -309,11 +309,10 @@ def _read_each(
             taken, used = time.monotonic() - started, time.thread_time() - started_cpu
             if taken - used > _WAITED_S and taken > _WAITS * used:
                 break
-        found.append(read(place))
-    rest = places[len(found) :]
-    if rest:
+        found.append(read(*place))
+    if rest := places[len(found) :]:
         with ThreadPoolExecutor(READERS, "files") as pool:
-            found += pool.map(read, rest)
+            found += pool.map(read, *zip(*rest, strict=True))
     return found
 
 

@@ -12,6 +12,8 @@ from indexer.sources import USAGE_MARK, Inventory
 from indexer.sources.sqlite_file import DAMAGE, DamagedFile, Row, SqliteFile, id_of, name_of
 
 RESTAMP_GAP_MS = 60_000  # a live row is stamped within seconds of the times it records
+# empty where no usage is recorded: what such rows are stamped with counts all the same
+_USAGE = f"CASE WHEN instr(data, '{USAGE_MARK.decode()}') THEN data ELSE '' END"
 NEEDED_COLUMNS = {
     "session": {"id", "project_id", "title", "version", "time_created", "time_updated"},
     "message": {"id", "session_id", "time_created", "time_updated", "data"},
@@ -94,7 +96,7 @@ class SqliteV1:
         """Read message rows with the part rows that may record usage; no text of another part leaves the file."""
         message_ids = list(ids)
         try:
-            rows, parts = self._message_rows(message_ids), self._usage_rows(message_ids)
+            rows, parts = self._message_rows(message_ids), self._part_rows(message_ids, _USAGE)
         except DamagedFile:
             return self.messages(ids, source_id)
         found = self._together(rows, parts, message_ids, source_id)
@@ -124,21 +126,11 @@ class SqliteV1:
             message_ids,
         )
 
-    def _part_rows(self, message_ids: Sequence[str]) -> list[Row]:
-        """Read part rows in the order they were written."""
+    def _part_rows(self, message_ids: Sequence[str], data: str = "data") -> list[Row]:
+        """Read part rows in the order they were written, with their text or what is made of it."""
         marks = ", ".join("?" * len(message_ids))
         return self._file.rows(
-            "SELECT id, message_id, session_id, time_created, data FROM part "
-            f"WHERE message_id IN ({marks}) ORDER BY rowid",
-            message_ids,
-        )
-
-    def _usage_rows(self, message_ids: Sequence[str]) -> list[Row]:
-        """Read the same rows, with an empty text where it records no usage: what the others are stamped with counts."""
-        marks = ", ".join("?" * len(message_ids))
-        return self._file.rows(
-            "SELECT id, message_id, session_id, time_created, "
-            f"CASE WHEN instr(data, '{USAGE_MARK.decode()}') THEN data ELSE '' END AS data FROM part "
+            f"SELECT id, message_id, session_id, time_created, {data} AS data FROM part "
             f"WHERE message_id IN ({marks}) ORDER BY rowid",
             message_ids,
         )
