@@ -96,8 +96,7 @@ def add(database: Database, found: Iterable[Usage | None], on_read: Callable[[],
         with database.transaction() as writer:
             _name_sessions(database, [session_id for (session_id,) in unknown])
             for slices in _slices(con):
-                incoming = tuple_table(UsageSlice, slices).drop_columns(_CALLS)  # noqa: F841 (found by its name)
-                writer.execute("INSERT INTO first_slices BY NAME FROM incoming")
+                sql.insert(writer, "first_slices", tuple_table(UsageSlice, slices).drop_columns(_CALLS))
     return True
 
 
