@@ -12,11 +12,11 @@ totals = data.load(costs.cost_totals, scope)
 
 frame.heading("What if", filters.range_words(scope))
 status = data.status()
-if status.has_first_totals:
-    states.requests_not_read(status, data.doing(status))
-    st.stop()
 if status.is_partial:
     states.partial(status, data.doing(status))
+if status.has_first_totals:
+    states.requests_not_read()
+    st.stop()
 if not totals.messages:
     filters.nothing_matches("requests")
     st.stop()

@@ -138,14 +138,8 @@ def partial(status: IndexStatus, does: str) -> None:
         st.warning(f"The first pass was interrupted: {known}. `{BUILD}` goes on.", icon=":material/hourglass_disabled:")
 
 
-def requests_not_read(status: IndexStatus, does: str) -> None:
-    """Say that what needs every single request has to wait for the end of the first pass.
-
-    Args:
-        status: State of the index.
-        does: What the indexer really does.
-    """
-    partial(status, does)
+def requests_not_read() -> None:
+    """Say that what needs every single request has to wait for the end of the first pass."""
     st.info("This page looks at every single request, so it opens when all are read.", icon=":material/hourglass_top:")
 
 
