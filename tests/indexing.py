@@ -10,13 +10,14 @@ from indexer.index_files import private_folder
 from indexer.publish import Publisher
 
 
-def index(path: Path, *data_dirs: Path, is_sample: bool = False) -> Path:
+def index(path: Path, *data_dirs: Path, is_sample: bool = False, progress: bulk_loader.Progress | None = None) -> Path:
     """Run one full pass over data folders, into a new or an existing index, and publish it.
 
     Args:
         path: What readers open.
         data_dirs: What is indexed.
         is_sample: Whether the index holds the bundled sample data.
+        progress: Called with the number of messages done and to do.
 
     Returns:
         The path.
@@ -25,7 +26,7 @@ def index(path: Path, *data_dirs: Path, is_sample: bool = False) -> Path:
         _lay_down_empty(path, is_sample)
     with Database.open(path, is_sample=is_sample) as database:
         publisher = Publisher(database)
-        bulk_loader.load(database, publisher, bulk_loader.find_sources(data_dirs))
+        bulk_loader.load(database, publisher, bulk_loader.find_sources(data_dirs), progress)
         database.set_phase("stopped", "test")
         publisher.close()
     return path

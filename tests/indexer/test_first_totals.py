@@ -117,11 +117,7 @@ def test_load_first_pass_shows_everything_spent_from_its_first_batch_on(
     monkeypatch.setattr("indexer.publish._BULK_SHARE", 1.0)
     final, messages, _ = seen(real_path("sqlite"))
 
-    with Database.open(path) as database:
-        publisher = Publisher(database)
-        sources = bulk_loader.find_sources([data_set("sqlite")])
-        bulk_loader.load(database, publisher, sources, lambda done, total: looks.append(seen(path)))
-        publisher.close()
+    index(path, data_set("sqlite"), progress=lambda done, total: looks.append(seen(path)))
 
     order = [is_first for _, _, is_first in looks]
     assert order == sorted(order), "once they are known they stay"
@@ -240,10 +236,7 @@ def test_add_session_without_a_document_counts_from_the_beginning(
             looks.append((Decimal(by_project), listed.cost_recorded_usd, cost_totals(con, Scope()).cost_recorded_usd))
 
     monkeypatch.setattr("indexer.publish._BULK_INTERVAL_S", 0.0)
-    with Database.open(tmp_path / "index.duckdb") as database:
-        publisher = Publisher(database)
-        bulk_loader.load(database, publisher, bulk_loader.find_sources([data_dir]), look)
-        publisher.close()
+    index(tmp_path / "index.duckdb", data_dir, progress=look)
     look(5, 5)
 
     nothing: tuple[Decimal | None, ...] = (Decimal(0), None, None)
@@ -304,10 +297,7 @@ def test_snapshot_fork_that_is_read_first_is_no_session_of_its_originals_day(
 
     monkeypatch.setattr("indexer.publish._BULK_INTERVAL_S", 0.0)
     monkeypatch.setattr("indexer.batch.MAX_ROWS", 1)
-    with Database.open(tmp_path / "index.duckdb") as database:
-        publisher = Publisher(database)
-        bulk_loader.load(database, publisher, bulk_loader.find_sources([data_dir]), look)
-        publisher.close()
+    index(tmp_path / "index.duckdb", data_dir, progress=look)
     look(5, 5)
 
     assert len(looks) > 3
