@@ -31,9 +31,13 @@ WAL_NAME = "index.duckdb.wal"
 REVISION_FOLDER = re.compile(r"(\d+)(\.\d+)?")
 HELD_PREFIX = "held-"  # of folders for `hold`
 
-# Readers ask small questions, each in a moment, and many at once: two threads for each kept the indexer from the
-# processor (four readers without pause, two cores: a new row was visible after 0.63 s with two threads, 0.52 with one).
-READER_SETTINGS: Settings = {"memory_limit": "512MB", "threads": 1}
+# Large questions are a third quicker in two threads, if a processor has nothing else to do. Where the indexer and the
+# browser need both of two, they are as slow, and what is new is seen later: there, each question has one.
+_MOST_THREADS = 4
+READER_SETTINGS: Settings = {
+    "memory_limit": "512MB",
+    "threads": max(min((os.cpu_count() or 1) // 2, _MOST_THREADS), 1),
+}
 
 # What is known of spend before everything is read, with the tool calls that were read so far. It is found by the name
 # of the table that is not complete yet, which is still there as index_db.main.usage_slices.
