@@ -49,11 +49,11 @@ _COLLECT_AFTER = 20_000
 
 def bulk(data: list[Path] | None, db: Path | None, sample: bool, verbose: bool) -> None:
     """Read everything once, then exit. Run it again at any time: only what changed is written."""
+    gc.set_threshold(_COLLECT_AFTER)  # what is loaded makes many objects, too
     from indexer import service
 
     _configure_log(verbose)
     interrupts.stop_on_signals()
-    gc.set_threshold(_COLLECT_AFTER)
     folders, excluded = _folders(data), _excluded(sample)
     try:
         with _explained(), _open(db, sample, excluded) as (database, publisher), _progress() as progress:
@@ -66,11 +66,11 @@ def bulk(data: list[Path] | None, db: Path | None, sample: bool, verbose: bool) 
 
 def run(data: list[Path] | None, db: Path | None, sample: bool, verbose: bool) -> None:
     """Read everything, then follow every change until stopped with Ctrl-C."""
+    gc.set_threshold(_COLLECT_AFTER)  # what is loaded makes many objects, too
     from indexer import service
 
     _configure_log(verbose)
     interrupts.stop_on_signals()
-    gc.set_threshold(_COLLECT_AFTER)
     folders, excluded = _folders(data), _excluded(sample)
 
     def ready(result: "BulkResult") -> None:

@@ -9,12 +9,10 @@ import signal
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import BrokenExecutor, Future
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from multiprocessing import get_context, parent_process
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar, cast
@@ -217,6 +215,9 @@ class ReadingProcesses:
             places: Of each.
             count: How many processes.
         """
+        from concurrent.futures import ProcessPoolExecutor  # a start with nothing to read is quicker without
+        from multiprocessing import get_context
+
         readers = [
             (
                 cast("type[PlainSource]", type(source)),
@@ -284,7 +285,7 @@ class ReadingProcesses:
         """Let a process do something; None if there is no process any more."""
         try:
             return self._pool.submit(task)
-        except BrokenProcessPool:
+        except BrokenExecutor:
             return None
 
 
@@ -294,7 +295,7 @@ def _outcome(ids: Ids, future: Future[_Found] | None) -> tuple[Ids, _Found | Non
         return ids, future.result() if future else None
     except SourceUnusable as error:
         log.debug("read again in the main process: %s", error)
-    except BrokenProcessPool as error:  # somebody killed it, or it got no memory
+    except BrokenExecutor as error:  # somebody killed it, or it got no memory
         log.warning("a process that reads ahead ended (%s); the main process reads by itself", error)
     return ids, None
 
@@ -311,6 +312,8 @@ def _begin(readers: Iterable[tuple[Callable[..., PlainSource], tuple[Path, ...]]
 
 def _end_with_parent() -> None:
     """End this process with its parent, whatever ends that: it would wait for work for ever."""
+    from multiprocessing import parent_process
+
     parent = parent_process()
     assert parent is not None, "it was spawned"
     parent.join()
