@@ -47,9 +47,16 @@ _ROWS = """Measure on made-up data with about so many parts, in a temporary fold
 _COLLECT_AFTER = 20_000
 
 
+def _set_up_memory() -> None:
+    """Choose how memory is got and given back, before anything large is loaded."""
+    gc.set_threshold(_COLLECT_AFTER)
+    # Arrow's own allocator keeps what was freed: 35 MB of a first pass of 150,000 parts, 43 of a million.
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
+
+
 def bulk(data: list[Path] | None, db: Path | None, sample: bool, verbose: bool) -> None:
     """Read everything once, then exit. Run it again at any time: only what changed is written."""
-    gc.set_threshold(_COLLECT_AFTER)  # what is loaded makes many objects, too
+    _set_up_memory()
     from indexer import service
 
     _configure_log(verbose)
@@ -66,7 +73,7 @@ def bulk(data: list[Path] | None, db: Path | None, sample: bool, verbose: bool) 
 
 def run(data: list[Path] | None, db: Path | None, sample: bool, verbose: bool) -> None:
     """Read everything, then follow every change until stopped with Ctrl-C."""
-    gc.set_threshold(_COLLECT_AFTER)  # what is loaded makes many objects, too
+    _set_up_memory()
     from indexer import service
 
     _configure_log(verbose)
