@@ -4,9 +4,8 @@ A first load, a restart and a live change differ only in how many documents they
 """
 
 import logging
-import queue
-import threading
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
@@ -39,10 +38,9 @@ from indexer.storages import Storage, held_by_lost, now_ms
 
 log = logging.getLogger(__name__)
 
-MESSAGES_PER_READ = 100
+MESSAGES_PER_READ = 50
 MESSAGES_FOR_PROCESSES = 2_000  # from which on it pays to start other processes
 SESSIONS_FIRST = 1_000  # messages from which on sessions are written before them; each write derives them anew
-BATCHES_AHEAD = 1  # read while one is written; each holds up to 24 MB of text
 
 ProjectOrSession = TypeVar("ProjectOrSession", ProjectRow, SessionRow)
 
@@ -639,41 +637,12 @@ def _keep_newer(rows: dict[str, ProjectOrSession], key: str, row: ProjectOrSessi
 
 
 def _read_ahead(batches: Generator[Batch]) -> Iterator[Batch]:
-    """Run a generator in a thread of its own, a few batches ahead.
+    """Read the next batch in a thread of its own while one is written.
 
     Its errors are raised here; when the caller stops early, the thread ends before this returns.
     """
-    waiting: queue.Queue[Batch | BaseException | None] = queue.Queue(BATCHES_AHEAD)
-    stopped = threading.Event()
-
-    def put(item: Batch | BaseException | None) -> bool:
-        """Hand an item over; False once nobody wants it."""
-        while not stopped.is_set():
-            try:
-                waiting.put(item, timeout=0.1)
-            except queue.Full:
-                continue
-            return True
-        return False
-
-    def read() -> None:
-        """Read until the end, an error, or nobody wants more."""
-        try:
-            with closing(batches):
-                for batch in batches:
-                    if not put(batch):
-                        return
-            put(None)
-        except BaseException as error:  # noqa: BLE001 (raised again in the caller's thread)
-            put(error)
-
-    reader = threading.Thread(target=read, name="reader", daemon=True)
-    reader.start()
-    try:
-        while (item := waiting.get()) is not None:
-            if isinstance(item, BaseException):
-                raise item
-            yield item
-    finally:
-        stopped.set()
-        reader.join()
+    with closing(batches), ThreadPoolExecutor(1, "reader") as reader:
+        coming = reader.submit(next, batches, None)
+        while (batch := coming.result()) is not None:
+            coming = reader.submit(next, batches, None)
+            yield batch
