@@ -30,7 +30,7 @@ from tests.bench.idling import idle
 from tests.bench.loading import ensure_index, load, restart
 from tests.bench.paging import pages, statements
 from tests.bench.storages import JSON, SQLITE, Bed, prepare
-from tests.stress.running import ROOT
+from tests.stress.running import ROOT, compile_code
 
 # In this order: what only reads comes before what writes.
 PARTS: dict[str, Callable[[Bed], Iterator[Figure]]] = {
@@ -61,6 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
     result = figures.read(options.json, machine.describe())
     if options.json.is_file() and not result.figures:
         print(f"{options.json} is of another machine or other versions: it is replaced", flush=True)
+    compile_code()
     measured: list[Figure] = []
     is_whole = True
     with _kept_or_temporary(options.folder) as folder, _no_settings(folder):

@@ -21,6 +21,7 @@ from tests.comparison.differences import UNEXPLAINED, Differences
 from tests.comparison.timing import Final, Result
 from tests.comparison.tools import INSTALL, Tools, stage
 from tests.comparison.usage import Printed
+from tests.stress.running import compile_code
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Exit code: 1 if a difference is unexplained, or our own totals are not the truth.
     """
     options = _parse(arguments)
+    compile_code()
     with tempfile.TemporaryDirectory(prefix="opencode-analytics-comparison-") as scratch:
         folder = Path(scratch)
         data_dir = stage(options.data, folder / "opencode")

@@ -1,5 +1,6 @@
 """Runs the indexer as a child process, and reads what is published all the time."""
 
+import compileall
 import os
 import subprocess
 import sys
@@ -16,6 +17,13 @@ from tests.stress import child
 
 ROOT = Path(__file__).resolve().parents[2]
 _PATIENCE_S = 120.0
+
+
+def compile_code() -> None:
+    """Write the bytecode that an installation has from its first start on, also where Python was told to write none."""
+    for package in ("indexer", "pages", "queries"):
+        if not compileall.compile_dir(ROOT / package, quiet=1):
+            raise RuntimeError(f"{ROOT / package} cannot be compiled")
 
 
 @dataclass(frozen=True, slots=True)
