@@ -48,7 +48,7 @@ _COLLECT_AFTER = 20_000
 
 
 def _set_up_memory() -> None:
-    """Choose how memory is got and given back, before anything large is loaded."""
+    """Choose how memory is got and given back, before the writing half of the indexer is loaded."""
     gc.set_threshold(_COLLECT_AFTER)
     # Arrow's own allocator keeps what was freed: 35 MB of a first pass of 150,000 parts, 43 of a million.
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")

@@ -122,8 +122,9 @@ def step_at(local_time: str) -> str:
 def hits(con: duckdb.DuckDBPyConnection, text: str) -> "pyarrow.Table":
     """Look a text up, once for all queries of a page: to look is most of what each of them takes.
 
-    Of many texts several threads look at a part each. All other questions are small and have one (`READER_SETTINGS`);
-    this one takes a quarter of a second alone where a million parts were not looked at since the revision was opened.
+    Of many texts several threads look at a part each, also where two processors leave every question one thread
+    (`READER_SETTINGS`): it takes a quarter of a second alone where a million parts were not looked at since the
+    revision was opened.
 
     Args:
         con: The index, open for reading.
