@@ -27,11 +27,13 @@ from indexer import compaction, failures
 from indexer.database import Database, copy_file
 from indexer.exceptions import IndexUnwritable
 from indexer.index_files import file_stamp, inode_stamp, private_folder, size_of
+from indexer.next_base import NextBase
 from indexer.published import BASE_NAME, HELD_PREFIX, REVISION_FOLDER, WAL_NAME, read_link
 
 log = logging.getLogger(__name__)
 
 _NEWEST_BASE_NAME = "base.duckdb"  # in the private folder
+_NEXT_BASE_NAME = "next.duckdb"  # in the private folder, while a base is prepared
 _ORIGIN_NAME = "base.origin"  # in the private folder: what the newest base was copied from
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -42,6 +44,8 @@ _BULK_SHARE = 0.10  # of the time, on publishing
 _BASE_SHARE = 0.15  # of the time, on bases
 _MAX_WAL_BYTES = 1 << 20  # a reader's open replays it: 30 ms and another 45 for each MB
 _MAX_WAL_TRANSACTIONS = 2_000
+_LONG_BASE_S = 0.5  # from which on bases are prepared
+_PREPARED_SHARE = 0.5  # of the length of a WAL at which another base is due: it grows meanwhile
 _LONGEST_WAL_BYTES = 16 << 20  # what is shipped at most, while a new base would take more than its share
 # Between two publications of bulk. What is not checkpointed is spilt to disk beyond the memory limit, and each
 # checkpoint rewrites the row group that is still filling.
@@ -113,6 +117,7 @@ class Publisher:
         self._base_stamp = ""
         self._work_stamp = ""
         self._base_commits = 0
+        self._next_base = NextBase(database.folder / _NEXT_BASE_NAME)
         self._ended_at = self._base_ended_at = float("-inf")
         self._cost_s = self._base_cost_s = 0.0
         self._deleted_at: datetime | None = None  # `texts_deleted_at` of the last publication
@@ -157,10 +162,9 @@ class Publisher:
             self._is_wiped &= deleted_at == self._deleted_at or deleted_at is None
             self._deleted_at = deleted_at
             self._prune()
-            if self._use_links and self._is_base_old():
-                # for the revisions to come: who waits for this one need not wait for a base, too
+            if self._use_links:
                 with self._database.explained("published"):
-                    self._make_base()
+                    self._see_to_base()
             self._ended_at = self._clock()
             self._cost_s = self._ended_at - started
             log.debug("published revision %d in %.1f ms", self._revision, 1000 * self._cost_s)
@@ -175,7 +179,7 @@ class Publisher:
     def is_at_rest(self) -> bool:
         """Whether time alone brings nothing more to do: until the next commit nobody need call anything."""
         has_looked = self._read_at_commit == self._database.commits and self._looked_at_base == self._base
-        is_done = not (self.is_behind or self._has_old_texts or self._is_base_taken_over)
+        is_done = not (self.is_behind or self._has_old_texts or self._is_base_wanted)
         return is_done and has_looked and self._waiting_since is None
 
     def publish_if_due(self, interval_s: float | None = None) -> bool:
@@ -193,7 +197,7 @@ class Publisher:
                 self._database.checkpoint()
             if self._has_old_texts:
                 self._prune()
-            if self._is_base_taken_over and self._clock() >= self._ended_at + _QUIET_S:
+            if self._is_base_wanted and self._clock() >= self._ended_at + _QUIET_S:
                 return self.publish(new_base=True)
             if self._revision == self._database.revision or self._clock() < self._due_at(interval_s):
                 return False
@@ -209,6 +213,8 @@ class Publisher:
         """
         with self._database.lock:
             started = self._clock()
+            with self._database.explained("compacted"):
+                self._next_base.discard()  # it has the texts
             try:
                 compaction.compact(self._database)
                 self._read_at_commit = None
@@ -275,6 +281,7 @@ class Publisher:
             # with the base that is published it is all there is: the next start can go on with both
             self._database.is_wal_kept = self._use_links and not self._is_base_stale()
             with suppress(OSError):  # the next start removes it
+                self._next_base.discard()
                 self._base_file.unlink(missing_ok=True)  # what is published has a link of its own
             self._remover.wait()
 
@@ -282,6 +289,11 @@ class Publisher:
     def _has_old_texts(self) -> bool:
         """Whether older revisions may hold texts that were deleted since."""
         return self._deleted_at is not None and len(self._published) > 1
+
+    @property
+    def _is_base_wanted(self) -> bool:
+        """Whether a new base is to follow once it is quiet: one that is prepared takes up room until then."""
+        return self._is_base_taken_over or self._next_base.is_begun
 
     @property
     def _work_wal(self) -> Path:
@@ -353,11 +365,25 @@ class Publisher:
         except FileNotFoundError:
             return True
 
-    def _is_base_old(self) -> bool:
-        """Say whether replaying the WAL takes so long that a new base is worth its copy now."""
+    def _is_base_old(self, share: float = 1.0) -> bool:
+        """Say whether replaying the WAL takes so long that a new base is worth its copy now.
+
+        Args:
+            share: Of a WAL that is too long.
+        """
         wal_bytes, transactions = size_of(self._work_wal), self._database.commits - self._base_commits
-        is_long = wal_bytes > _MAX_WAL_BYTES or transactions > _MAX_WAL_TRANSACTIONS
+        is_long = wal_bytes > share * _MAX_WAL_BYTES or transactions > share * _MAX_WAL_TRANSACTIONS
         return is_long and self._clock() >= self._base_due_at()
+
+    def _see_to_base(self) -> None:
+        """Make or prepare the base of revisions to come: who waits for this one need not wait for that, too."""
+        is_prepared = self._database.phase == "real-time" and self._base_cost_s > _LONG_BASE_S
+        if is_prepared and not self._next_base.is_begun and self._is_base_old(_PREPARED_SHARE):
+            self._remove_other_bases()
+            if self._remover.is_done:
+                self._next_base.begin(self._base_file)
+        if self._is_base_old() and not self._next_base.is_being_made:
+            self._make_base()
 
     def _needs_base(self) -> bool:
         """Say whether the next publication must have a new base, whatever it costs."""
@@ -383,13 +409,12 @@ class Publisher:
     def _make_base(self) -> None:
         """Checkpoint and copy the working file."""
         started = self._clock()
-        # never more than two bases: that of what is published, and the new one
-        self._remove_except([entry for entry in self._published if entry.base == self._published[0].base])
+        self._remove_other_bases()
         self._base_file.unlink(missing_ok=True)
         self._remover.wait()
         self._database.checkpoint()
         try:
-            self._copy_main(self._base_file)
+            prepared_s = self._copy_main(self._base_file)
         except OSError:  # half a copy would only fill the disk
             self._base_file.unlink(missing_ok=True)
             raise
@@ -397,9 +422,14 @@ class Publisher:
         self._base_stamp = file_stamp(self._base_file)
         self._base_commits = self._database.commits
         self._base_ended_at = self._clock()
-        self._base_cost_s = self._base_ended_at - started
+        self._base_cost_s = self._base_ended_at - started + prepared_s
         self._is_base_taken_over = False
         self._note_origin()
+        log.debug("made a base in %.2f s; to prepare it took %.2f s", self._base_cost_s - prepared_s, prepared_s)
+
+    def _remove_other_bases(self) -> None:
+        """See to it that there are never more than two bases: that of what is published, and the new one."""
+        self._remove_except([entry for entry in self._published if entry.base == self._published[0].base])
 
     def _take_over_base(self) -> None:
         """Go on with the published base of an earlier run, if the working file still is what it was copied from.
@@ -442,11 +472,18 @@ class Publisher:
         files = [inode_stamp(file) for file in (base, self._database.work_path)]
         return "\n".join((boot_id, *files))
 
-    def _copy_main(self, target: Path) -> None:
-        """Copy the checkpointed working file through the one descriptor that may be used."""
+    def _copy_main(self, target: Path) -> float:
+        """Copy the checkpointed working file through the one descriptor that may be used.
+
+        Returns:
+            Seconds that went into preparing it, before.
+        """
         stamp = file_stamp(self._database.work_path)
-        copy_file(self._database.main_fd, target)
+        is_prepared = self._next_base.become(self._database.main_fd, target)
+        if not is_prepared:
+            copy_file(self._database.main_fd, target)
         self._work_stamp = stamp  # only now: without its copy, the base before is stale
+        return self._next_base.copied_s if is_prepared else 0.0
 
     def _publish_copy(self) -> None:
         """Publish the whole file under its own name, where links are refused."""
@@ -524,6 +561,11 @@ class _Remover:
         self._threads.append(threading.Thread(target=shutil.rmtree, args=(gone, True), name="remover"))
         self._threads[-1].start()
 
+    @property
+    def is_done(self) -> bool:
+        """Whether all is gone."""
+        return not any(thread.is_alive() for thread in self._threads)
+
     def wait(self) -> None:
         """Wait until all is gone."""
         for thread in self._threads:
@@ -551,7 +593,7 @@ def _clean(path: Path, now: float, remover: _Remover) -> list[_Published]:
             remover.remove(entry)
         elif is_abandoned or entry.name.startswith("links-"):
             shutil.rmtree(entry, ignore_errors=True)
-    for name in ("link.new", "copy.new", _NEWEST_BASE_NAME):
+    for name in ("link.new", "copy.new", _NEWEST_BASE_NAME, _NEXT_BASE_NAME):
         (folder / name).unlink(missing_ok=True)
     if current and (current / BASE_NAME).is_file():
         return [_Published(current, 0, size_of(current / WAL_NAME), now)]

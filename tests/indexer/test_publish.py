@@ -662,6 +662,7 @@ def test_publisher_leftovers_of_a_kill_are_removed(path: Path) -> None:
     (folder / "7" / "index.duckdb.wal").touch()
     (folder / "link.new").symlink_to("analytics.duckdb.d/7/index.duckdb")
     (folder / "copy.new").touch()
+    (folder / "next.duckdb").touch()
     (folder / "links-x").mkdir()
     for name in ("spill", "spill-old", "spill-new", "held-old", "held-new"):
         (folder / name).mkdir()
