@@ -6,9 +6,11 @@ import json
 import logging
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict
+from importlib import import_module
 from importlib.abc import MetaPathFinder
 from pathlib import Path
 from types import ModuleType
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 DONE, UNUSABLE, USAGE, ANOTHER_RUNS = 0, 1, 2, 3
 BENCHMARK_WIDTH = 170  # of its table, also where the output is a file
 LOG_EVERY_MESSAGES = 5_000
+BULK, FOLLOWING = "indexer.bulk_loader", "indexer.live"  # what a pass, and what following, is done by
 
 log = logging.getLogger("indexer")
 
@@ -63,7 +66,7 @@ def bulk(data: list[Path] | None, db: Path | None, sample: bool, verbose: bool) 
     interrupts.stop_on_signals()
     folders, excluded = _folders(data), _excluded(sample)
     try:
-        with _explained(), _open(db, sample, excluded) as (database, publisher), _progress() as progress:
+        with _explained(), _open(db, sample, excluded, BULK) as (database, publisher), _progress() as progress:
             code = _report(service.read_once(database, publisher, folders, progress))
     except KeyboardInterrupt:
         log.info("interrupted: what was read is kept, the next start goes on")
@@ -85,8 +88,12 @@ def run(data: list[Path] | None, db: Path | None, sample: bool, verbose: bool) -
         _report(result)
         log.info("following changes; stop with Ctrl-C")
 
+    def opened() -> AbstractContextManager[tuple["Database", "Publisher"]]:
+        """Open the index, at first and after a full disk."""
+        return _open(db, sample, excluded, FOLLOWING)
+
     with _explained():
-        service.keep_following(settings.index_path(db), lambda: _open(db, sample, excluded), folders, _progress, ready)
+        service.keep_following(settings.index_path(db), opened, folders, _progress, ready)
     log.info("stopped")
 
 
@@ -319,12 +326,22 @@ def _report(result: "BulkResult") -> int:
 
 
 @contextmanager
-def _open(db: Path | None, sample: bool, excluded: Sequence[str]) -> Iterator[tuple["Database", "Publisher"]]:
-    """Open the index for writing; publish and close it at the end, however that comes."""
+def _open(
+    db: Path | None, sample: bool, excluded: Sequence[str], needed: str
+) -> Iterator[tuple["Database", "Publisher"]]:
+    """Open the index for writing; publish and close it at the end, however that comes.
+
+    Args:
+        db: The index, as it was named.
+        sample: Whether it holds the bundled sample data.
+        excluded: What the settings leave out.
+        needed: Module that is needed next: it is loaded while DuckDB opens the file, which needs no interpreter.
+    """
     from indexer.database import Database
     from indexer.exclusion import Exclusion
     from indexer.publish import Publisher
 
+    threading.Thread(target=import_module, args=(needed,), name="loading", daemon=True).start()
     with Database.open(settings.index_path(db), is_sample=sample) as database:
         database.exclusion = Exclusion(excluded)
         publisher = Publisher(database)

@@ -6,21 +6,24 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import duckdb
 
-from indexer import bulk_loader, interrupts, kept_spend
+from indexer import interrupts, kept_spend
 from indexer.activity import Activity, write_activity
 from indexer.benchmarks import results as benchmark_results
-from indexer.bulk_loader import BulkResult, Progress
 from indexer.database import Database
 from indexer.exceptions import AnotherIndexerRuns, IndexDamaged, IndexUnavailable, IndexUnwritable
 from indexer.json_values import printable
-from indexer.live import Follower
 from indexer.publish import Publisher
-from indexer.reporter import Reporter
-from indexer.storages import find_sources, now_ms
 from indexer.sync_state import FAILED, REAL_TIME, STOPPED, SyncState
+
+# What reads and follows is loaded where it is needed: a start loads it while DuckDB opens the index.
+if TYPE_CHECKING:
+    from indexer.bulk_loader import BulkResult, Progress
+
+    ShowProgress = Callable[[], AbstractContextManager[Progress]]
 
 log = logging.getLogger(__name__)
 
@@ -29,10 +32,9 @@ RETRY_MOST_S = 60.0
 _LOOK_S = 5.0  # between two looks whether an interrupt got lost, as right after a start; most end the wait
 
 OpenIndex = Callable[[], AbstractContextManager[tuple[Database, Publisher]]]
-ShowProgress = Callable[[], AbstractContextManager[Progress]]
 
 
-def read_once(database: Database, publisher: Publisher, folders: Sequence[Path], progress: Progress) -> BulkResult:
+def read_once(database: Database, publisher: Publisher, folders: Sequence[Path], progress: "Progress") -> "BulkResult":
     """Make one full pass.
 
     Args:
@@ -48,12 +50,16 @@ def read_once(database: Database, publisher: Publisher, folders: Sequence[Path],
         AnotherIndexerRuns: A full pass runs already.
         KeyboardInterrupt: It was stopped; what was read is kept.
     """
+    from indexer import bulk_loader
+    from indexer.reporter import Reporter
+
     sync = _begin(database, publisher, folders)
     reporter = Reporter(database, publisher)
     reporter.start()
     try:
         with interrupts.told():
-            result = bulk_loader.load(database, publisher, find_sources(folders), reporter.counted(progress))
+            sources = bulk_loader.find_sources(folders)
+            result = bulk_loader.load(database, publisher, sources, reporter.counted(progress))
             sync.release_bulk_lock()
             kept_spend.save(database.con, database.path)
             publisher.compact_if_due(is_idle=True)
@@ -69,8 +75,8 @@ def follow(
     database: Database,
     publisher: Publisher,
     folders: Sequence[Path],
-    show_progress: ShowProgress,
-    on_ready: Callable[[BulkResult], object],
+    show_progress: "ShowProgress",
+    on_ready: Callable[["BulkResult"], object],
 ) -> None:
     """Read everything, then follow every change; returns when Ctrl-C or SIGTERM stopped it.
 
@@ -85,16 +91,17 @@ def follow(
         AnotherIndexerRuns: A full pass runs already.
         IndexUnwritable: The disk is full, or the like; what was committed is kept.
     """
+    from indexer import bulk_loader, live
+
     sync = _begin(database, publisher, folders)
-    follower = Follower(database, publisher, sync, folders)
+    follower = live.Follower(database, publisher, sync, folders)
     is_bulk = True
     try:
         with interrupts.told():
             follower.start()  # it notices what changes from now on, and waits for the end of the pass
             with show_progress() as progress:
-                result = bulk_loader.load(
-                    database, publisher, find_sources(folders), follower.reporter.counted(progress), is_trusting=True
-                )
+                sources, counted = bulk_loader.find_sources(folders), follower.reporter.counted(progress)
+                result = bulk_loader.load(database, publisher, sources, counted, is_trusting=True)
             on_ready(result)
             follower.compared_s = result.compared_s
             publisher.compact_if_due(
@@ -120,8 +127,8 @@ def keep_following(
     index: Path,
     open_index: OpenIndex,
     folders: Sequence[Path],
-    show_progress: ShowProgress,
-    on_ready: Callable[[BulkResult], object],
+    show_progress: "ShowProgress",
+    on_ready: Callable[["BulkResult"], object],
 ) -> None:
     """Follow like `follow`; after a full disk or a damaged index wait, open it anew and go on.
 
@@ -191,6 +198,8 @@ def _wait(index: Path, problem: str, wait_s: float) -> bool:
 
 def _tell(index: Path, problem: str) -> None:
     """Tell the dashboard what is waited for."""
+    from indexer.storages import now_ms
+
     activity = Activity(
         pid=os.getpid(),
         at_ms=now_ms(),

@@ -182,7 +182,7 @@ def following(
     """
     made = Following(index, data_dirs, progress, excluded)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(service, "Follower", made.take_over)
+        patch.setattr(live, "Follower", made.take_over)
         patch.setattr(live, "IDLE_S", 0.1)
         patch.setattr(live, "COUNTS_S", 0.1)
         patch.setattr(watching, "LOOK_S", 0.3)
