@@ -29,6 +29,7 @@ from indexer.duckdb_file import (
     attach,
     check_schema,
     contents,
+    copy_index,
     damaged,
     not_openable,
     quoted,
@@ -901,11 +902,12 @@ def _take_over(path: Path) -> None:
     backup = _backup_name(path)
     for leftover in (fresh, _wal(fresh)):
         leftover.unlink(missing_ok=True)
-    con = attach(path, path, "READ_ONLY", _writer_settings(private_folder(path)))
+    settings = _writer_settings(private_folder(path)) | {"preserve_insertion_order": True}
+    con = attach(path, path, "READ_ONLY", settings)
     try:
         con.execute(f"ATTACH {quoted(fresh)} AS fresh ({STORAGE_OPTIONS})")
-        con.execute("COPY FROM DATABASE index_db TO fresh")
-        con.execute("DETACH fresh")  # checkpoints: one complete file, without a WAL
+        copy_index(con, "fresh")
+        con.execute("DETACH fresh")  # one complete file, without a WAL
     finally:
         con.close()
     _move(_wal(work), backup.with_name(backup.name + "-work.wal"))

@@ -19,6 +19,7 @@ from indexer.index_files import private_folder
 
 SCHEMA_VERSION = 11  # of the newest migration
 SCHEMA = Path(__file__).with_name("schema.sql")
+_ROWS_COPIED = 1 << 18  # at once
 
 Settings = dict[str, str | bool | int | float | list[str]]  # as duckdb.connect takes them
 # For every connection, reading or writing.
@@ -114,6 +115,31 @@ def contents(con: duckdb.DuckDBPyConnection, name: str) -> list[tuple[str, int, 
         count, digest = con.execute(sql).fetchone() or (0, 0)
         found.append((table, int(count), int(digest)))
     return found
+
+
+def copy_index(con: duckdb.DuckDBPyConnection, name: str) -> None:
+    """Copy schema and rows of `index_db` into another attached database, and write them into its file.
+
+    Rows keep their order. They are copied some at a time: as one transaction, what DuckDB keeps of all keys until a
+    commit was more than the indexer's 256 MB where the index had a million parts.
+
+    Args:
+        con: The connection.
+        name: What the other database is attached as; an empty one.
+
+    Raises:
+        duckdb.Error: It did not work.
+    """
+    con.execute(f"COPY FROM DATABASE index_db TO {name} (SCHEMA)")
+    for table in map(quoted_name, sorted(tables_of(con))):
+        (last,) = con.execute(f"SELECT coalesce(max(rowid), -1) FROM index_db.{table}").fetchone() or (-1,)
+        for first in range(0, last + 1, _ROWS_COPIED):
+            con.execute(
+                f"INSERT INTO {name}.{table} FROM index_db.{table} "
+                f"WHERE rowid BETWEEN {first} AND {first + _ROWS_COPIED - 1}"
+            )
+            con.execute(f"CHECKPOINT {name}")
+    con.execute(f"CHECKPOINT {name}")
 
 
 def tables_of(con: duckdb.DuckDBPyConnection, name: str = "index_db") -> set[str]:
