@@ -397,21 +397,29 @@ def _stored_parts(con: duckdb.DuckDBPyConnection, part_ids: Collection[str]) -> 
     """Read parts and their texts by id."""
     if not part_ids:
         return {}
-    return _with_texts(_stored(con, PartRow, part_ids), _stored(con, PartBodyRow, part_ids))
-
-
-def _stored(con: duckdb.DuckDBPyConnection, row_type: type[RowType], part_ids: Collection[str]) -> list[RowType]:
-    """Read the rows of some parts in one table."""
-    columns, wanted = select_list(row_type), sql.texts(part_ids)
-    rows = con.execute(f"SELECT {columns} FROM {row_type.TABLE} WHERE part_id IN {wanted}").fetchall()
-    return [row_type(*values) for values in rows]
+    columns, wanted = select_list(PartRow), sql.texts(part_ids)
+    parts = con.execute(f"SELECT {columns} FROM parts WHERE part_id IN {wanted}").fetchall()
+    texts = con.execute(
+        f"SELECT part_id, session_id, text, input, output FROM part_bodies WHERE part_id IN {wanted}"
+    ).fetchall()
+    return _versions((PartRow(*values) for values in parts), texts)
 
 
 def _with_texts(parts: Iterable[PartRow], bodies: Iterable[PartBodyRow]) -> dict[str, PartVersion]:
     """Put every part beside a hash of its text, by id."""
-    # what is searched of a text follows from it and its part, and is stored in lower case
-    texts = {body.part_id: hash((body.session_id, body.text, body.input, body.output)) for body in bodies}
-    return {part.part_id: (part, texts.get(part.part_id)) for part in parts}
+    texts = ((body.part_id, body.session_id, body.text, body.input, body.output) for body in bodies)
+    return _versions(parts, texts)
+
+
+def _versions(parts: Iterable[PartRow], texts: Iterable[tuple[Any, ...]]) -> dict[str, PartVersion]:
+    """Put every part beside a hash of its text, by id.
+
+    Args:
+        parts: The parts.
+        texts: Part id, session id, text, input and output. The rest of a text's row follows from these and the part.
+    """
+    hashes = {part_id: hash(tuple(values)) for part_id, *values in texts}
+    return {part.part_id: (part, hashes.get(part.part_id)) for part in parts}
 
 
 def _remove_replaced_parts(con: duckdb.DuckDBPyConnection, batch: Batch, held: Sequence[_HeldPart]) -> None:

@@ -181,14 +181,14 @@ def _compared(
     for storage, found in inventories:
         listed = {key for key, session_id in found.messages.items() if session_id in session_ids} | {*found.orphans}
         unlisted -= listed
+        looked_up, values = sql.among(listed | held)
         stored = dict(
             database.con.execute(
                 f"""
                 SELECT document_id, stamp FROM read_stamps
-                WHERE source_id = $source_id AND document_kind IN ('message', 'orphan')
-                  AND document_id IN {sql.texts(listed | held)}
+                WHERE source_id = $source_id AND document_kind IN ('message', 'orphan') AND document_id IN {looked_up}
                 """,
-                {"source_id": storage.source_id},
+                {"source_id": storage.source_id, **values},
             ).fetchall()
         )
         for message_id in listed:
