@@ -341,7 +341,7 @@ def _open(
     from indexer.exclusion import Exclusion
     from indexer.publish import Publisher
 
-    threading.Thread(target=import_module, args=(needed,), name="loading", daemon=True).start()
+    threading.Thread(target=import_module, args=(needed,), name="loading").start()
     with Database.open(settings.index_path(db), is_sample=sample) as database:
         database.exclusion = Exclusion(excluded)
         publisher = Publisher(database)

@@ -22,9 +22,10 @@ from indexer.comparison import SAMPLE, Comparison, compare
 from indexer.duckdb_file import attach, check_schema, contents
 from indexer.exceptions import IndexForeign, IndexMissing, IndexNewer, IndexOlder, IndexUnavailable
 from indexer.exclusion import Exclusion, narrowed
-from indexer.index_files import private_folder
+from indexer.index_files import private_folder, size_of
 from indexer.invariants import DELETED_TEXTS, DERIVED, REFERENCES, broken, number
 from indexer.kept_spend import Unusable, kept_spend_path
+from indexer.next_base import NEXT_BASE_NAME
 from indexer.published import IndexReader
 from indexer.storages import GONE, find_sources
 
@@ -416,7 +417,8 @@ def _check_disk(place: Place) -> list[Check]:
     folder = private_folder(place.index)
     work = folder / "work.duckdb"
     try:
-        size, free = work.stat().st_size, shutil.disk_usage(folder).free
+        # a base that is prepared has its room already
+        size, free = work.stat().st_size, shutil.disk_usage(folder).free + size_of(folder / NEXT_BASE_NAME)
     except OSError:
         return []
     needed = size + _SPARE_BYTES

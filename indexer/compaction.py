@@ -126,11 +126,7 @@ def _rewrite(con: duckdb.DuckDBPyConnection, fresh: Path) -> None:
     options = f"{STORAGE_OPTIONS}, RECOVERY_MODE no_wal_writes"
     with _attached(con, fresh, options):
         con.execute("SET disabled_compression_methods = 'none'")  # live checkpoints are in a hurry, this is not
-        con.execute("SET preserve_insertion_order = true")  # rows in order of arrival are what makes pages fast
-        try:
-            copy_index(con, "fresh")
-        finally:
-            con.execute("SET preserve_insertion_order = false")
+        copy_index(con, "fresh")
     expected = _everything(con, "index_db")
     with _attached(con, fresh, "READ_ONLY"):
         if _copied(con, fresh) != expected:

@@ -902,8 +902,7 @@ def _take_over(path: Path) -> None:
     backup = _backup_name(path)
     for leftover in (fresh, _wal(fresh)):
         leftover.unlink(missing_ok=True)
-    settings = _writer_settings(private_folder(path)) | {"preserve_insertion_order": True}
-    con = attach(path, path, "READ_ONLY", settings)
+    con = attach(path, path, "READ_ONLY", _writer_settings(private_folder(path)))
     try:
         con.execute(f"ATTACH {quoted(fresh)} AS fresh ({STORAGE_OPTIONS})")
         copy_index(con, "fresh")

@@ -120,8 +120,9 @@ def contents(con: duckdb.DuckDBPyConnection, name: str) -> list[tuple[str, int, 
 def copy_index(con: duckdb.DuckDBPyConnection, name: str) -> None:
     """Copy schema and rows of `index_db` into another attached database, and write them into its file.
 
-    Rows keep their order. They are copied some at a time: as one transaction, what DuckDB keeps of all keys until a
-    commit was more than the indexer's 256 MB where the index had a million parts.
+    Rows keep the order in which they arrived, which is what makes pages fast. They are copied some at a time: as one
+    transaction, what DuckDB keeps of all keys until a commit was more than the indexer's 256 MB where the index had a
+    million parts.
 
     Args:
         con: The connection.
@@ -131,14 +132,17 @@ def copy_index(con: duckdb.DuckDBPyConnection, name: str) -> None:
         duckdb.Error: It did not work.
     """
     con.execute(f"COPY FROM DATABASE index_db TO {name} (SCHEMA)")
-    for table in map(quoted_name, sorted(tables_of(con))):
-        (last,) = con.execute(f"SELECT coalesce(max(rowid), -1) FROM index_db.{table}").fetchone() or (-1,)
-        for first in range(0, last + 1, _ROWS_COPIED):
-            con.execute(
-                f"INSERT INTO {name}.{table} FROM index_db.{table} "
-                f"WHERE rowid BETWEEN {first} AND {first + _ROWS_COPIED - 1}"
-            )
-            con.execute(f"CHECKPOINT {name}")
+    (is_ordered,) = con.execute("SELECT current_setting('preserve_insertion_order')").fetchone() or (True,)
+    con.execute("SET preserve_insertion_order = true")
+    try:
+        for table in map(quoted_name, sorted(tables_of(con))):
+            (last,) = con.execute(f"SELECT coalesce(max(rowid), -1) FROM index_db.{table}").fetchone() or (-1,)
+            for first in range(0, last + 1, _ROWS_COPIED):
+                rows = f"FROM index_db.{table} WHERE rowid BETWEEN {first} AND {first + _ROWS_COPIED - 1}"
+                con.execute(f"INSERT INTO {name}.{table} {rows}")
+                con.execute(f"CHECKPOINT {name}")
+    finally:
+        con.execute(f"SET preserve_insertion_order = {is_ordered}")
     con.execute(f"CHECKPOINT {name}")
 
 

@@ -8,11 +8,13 @@ compared with the working file and gets what differs: 1 s, and the result is the
 import logging
 import os
 import threading
-import time
+from collections.abc import Callable
 from io import FileIO
 from pathlib import Path
 
 log = logging.getLogger(__name__)
+
+NEXT_BASE_NAME = "next.duckdb"  # in the private folder
 
 _PIECE = 256 << 10  # bytes read at once: what a processor's cache holds is compared soonest
 
@@ -21,17 +23,19 @@ class NextBase:
     """A copy of the published base, if there is one. All methods are for the thread that publishes.
 
     Attributes:
-        copied_s: Seconds of a processor that the copy took.
+        copied_s: How long the last copy took.
     """
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, clock: Callable[[], float]) -> None:
         """Begin with none.
 
         Args:
             file: Where the copy lies, in the private folder.
+            clock: Seconds.
         """
         self.copied_s = 0.0
         self._file = file
+        self._clock = clock
         self._thread: threading.Thread | None = None
         self._stopping = threading.Event()
         self._is_whole = False
@@ -51,13 +55,19 @@ class NextBase:
 
         Args:
             base: A complete file that is never written again.
+
+        Raises:
+            OSError: What is left of an earlier copy cannot be removed.
         """
         self.discard()
-        self._thread = threading.Thread(target=self._copy, args=(base,), name="next base", daemon=True)
-        self._thread.start()
+        thread = threading.Thread(target=self._copy, args=(base,), name="next base", daemon=True)
+        thread.start()
+        self._thread = thread
 
     def become(self, source: int, target: Path) -> bool:
         """Make the copy the same as a file, and give it another name.
+
+        One that is being made is waited for: what is left takes no longer than another copy.
 
         Args:
             source: A descriptor of the file, which nobody writes meanwhile.
@@ -95,6 +105,7 @@ class NextBase:
 
     def _copy(self, base: Path) -> None:
         """Copy a file. What goes wrong is told when a base is made without it."""
+        started = self._clock()
         try:
             with FileIO(base) as source, FileIO(_new_file(self._file), "w") as copy:
                 while not self._stopping.is_set() and (piece := source.read(_PIECE)):
@@ -103,8 +114,8 @@ class NextBase:
             log.debug("the next base cannot be prepared: %s", error)
             self._file.unlink(missing_ok=True)
         else:
+            self.copied_s = self._clock() - started
             self._is_whole = not self._stopping.is_set()
-        self.copied_s = time.thread_time()
 
 
 def _new_file(file: Path) -> int:

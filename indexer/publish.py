@@ -27,13 +27,12 @@ from indexer import compaction, failures
 from indexer.database import Database, copy_file
 from indexer.exceptions import IndexUnwritable
 from indexer.index_files import file_stamp, inode_stamp, private_folder, size_of
-from indexer.next_base import NextBase
+from indexer.next_base import NEXT_BASE_NAME, NextBase
 from indexer.published import BASE_NAME, HELD_PREFIX, REVISION_FOLDER, WAL_NAME, read_link
 
 log = logging.getLogger(__name__)
 
 _NEWEST_BASE_NAME = "base.duckdb"  # in the private folder
-_NEXT_BASE_NAME = "next.duckdb"  # in the private folder, while a base is prepared
 _ORIGIN_NAME = "base.origin"  # in the private folder: what the newest base was copied from
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -45,6 +44,7 @@ _BASE_SHARE = 0.15  # of the time, on bases
 _MAX_WAL_BYTES = 1 << 20  # a reader's open replays it: 30 ms and another 45 for each MB
 _MAX_WAL_TRANSACTIONS = 2_000
 _LONG_BASE_S = 0.5  # from which on bases are prepared
+_ROOM_BESIDE_NEXT_BASE = 256 << 20  # on the disk: it can be done without, what others write cannot
 _PREPARED_SHARE = 0.5  # of the length of a WAL at which another base is due: it grows meanwhile
 _LONGEST_WAL_BYTES = 16 << 20  # what is shipped at most, while a new base would take more than its share
 # Between two publications of bulk. What is not checkpointed is spilt to disk beyond the memory limit, and each
@@ -107,7 +107,9 @@ class Publisher:
         self.problem: str | None = None
         self._database = database
         self._clock = clock
+        self._next_base = NextBase(database.folder / NEXT_BASE_NAME, clock)
         with database.explained("published"):
+            self._next_base.discard()  # of an earlier run: where the disk is full, nothing else can be done before
             self._use_links = _has_links(database.folder) if use_links is None else use_links
             self._remover = _Remover()
             self._published = _clean(database.path, clock(), self._remover)  # newest first
@@ -117,7 +119,6 @@ class Publisher:
         self._base_stamp = ""
         self._work_stamp = ""
         self._base_commits = 0
-        self._next_base = NextBase(database.folder / _NEXT_BASE_NAME)
         self._ended_at = self._base_ended_at = float("-inf")
         self._cost_s = self._base_cost_s = 0.0
         self._deleted_at: datetime | None = None  # `texts_deleted_at` of the last publication
@@ -179,7 +180,7 @@ class Publisher:
     def is_at_rest(self) -> bool:
         """Whether time alone brings nothing more to do: until the next commit nobody need call anything."""
         has_looked = self._read_at_commit == self._database.commits and self._looked_at_base == self._base
-        is_done = not (self.is_behind or self._has_old_texts or self._is_base_wanted)
+        is_done = not (self.is_behind or self._has_old_texts or self._is_base_taken_over or self._next_base.is_begun)
         return is_done and has_looked and self._waiting_since is None
 
     def publish_if_due(self, interval_s: float | None = None) -> bool:
@@ -197,7 +198,11 @@ class Publisher:
                 self._database.checkpoint()
             if self._has_old_texts:
                 self._prune()
-            if self._is_base_wanted and self._clock() >= self._ended_at + _QUIET_S:
+            is_quiet = self._clock() >= self._ended_at + _QUIET_S
+            if self._next_base.is_begun and is_quiet:  # it takes up the room of another index
+                with self._database.explained("published"):
+                    self._next_base.discard()
+            if self._is_base_taken_over and is_quiet:
                 return self.publish(new_base=True)
             if self._revision == self._database.revision or self._clock() < self._due_at(interval_s):
                 return False
@@ -214,7 +219,7 @@ class Publisher:
         with self._database.lock:
             started = self._clock()
             with self._database.explained("compacted"):
-                self._next_base.discard()  # it has the texts
+                self._next_base.discard()  # it has the texts, and takes the room
             try:
                 compaction.compact(self._database)
                 self._read_at_commit = None
@@ -268,6 +273,8 @@ class Publisher:
             IndexUnavailable: It cannot be published.
         """
         with self._database.lock:
+            with suppress(OSError):  # the next start removes it
+                self._next_base.discard()
             if not self._database.is_usable:
                 return
             self.publish(new_base=self._is_base_taken_over)
@@ -289,11 +296,6 @@ class Publisher:
     def _has_old_texts(self) -> bool:
         """Whether older revisions may hold texts that were deleted since."""
         return self._deleted_at is not None and len(self._published) > 1
-
-    @property
-    def _is_base_wanted(self) -> bool:
-        """Whether a new base is to follow once it is quiet: one that is prepared takes up room until then."""
-        return self._is_base_taken_over or self._next_base.is_begun
 
     @property
     def _work_wal(self) -> Path:
@@ -380,7 +382,8 @@ class Publisher:
         is_prepared = self._database.phase == "real-time" and self._base_cost_s > _LONG_BASE_S
         if is_prepared and not self._next_base.is_begun and self._is_base_old(_PREPARED_SHARE):
             self._remove_other_bases()
-            if self._remover.is_done:
+            room = shutil.disk_usage(self._database.folder).free - size_of(self._base_file)
+            if self._remover.is_done and room > _ROOM_BESIDE_NEXT_BASE:
                 self._next_base.begin(self._base_file)
         if self._is_base_old() and not self._next_base.is_being_made:
             self._make_base()
@@ -593,7 +596,7 @@ def _clean(path: Path, now: float, remover: _Remover) -> list[_Published]:
             remover.remove(entry)
         elif is_abandoned or entry.name.startswith("links-"):
             shutil.rmtree(entry, ignore_errors=True)
-    for name in ("link.new", "copy.new", _NEWEST_BASE_NAME, _NEXT_BASE_NAME):
+    for name in ("link.new", "copy.new", _NEWEST_BASE_NAME):
         (folder / name).unlink(missing_ok=True)
     if current and (current / BASE_NAME).is_file():
         return [_Published(current, 0, size_of(current / WAL_NAME), now)]

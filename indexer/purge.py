@@ -67,8 +67,9 @@ def _remove(con: duckdb.DuckDBPyConnection, projects: Collection[str], sessions:
     owners = {*projects, *sessions}
     owners |= _ids(con, f"SELECT message_id FROM messages WHERE {of_sessions}")
     owners |= _ids(con, f"SELECT message_id FROM parts WHERE {of_sessions}")
-    con.execute(f"DELETE FROM read_stamps WHERE document_id IN {sql.texts(owners)}")
-    con.execute(f"DELETE FROM documents WHERE owner_id IN {sql.texts(owners)}")
+    owned, values = sql.among(owners)
+    con.execute(f"DELETE FROM read_stamps WHERE document_id IN {owned}", values)
+    con.execute(f"DELETE FROM documents WHERE owner_id IN {owned}", values)
     emptied = _ids(con, f"SELECT DISTINCT project_id FROM sessions WHERE project_id IS NOT NULL AND {of_sessions}")
     for table in _OF_SESSIONS:
         con.execute(f"DELETE FROM {table} WHERE {of_sessions}")

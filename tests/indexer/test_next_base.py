@@ -1,7 +1,11 @@
 """The next base: the same as the working file whatever was copied, and made while others go on."""
 
+import errno
+import os
 import random
+import shutil
 import threading
+import time
 from collections.abc import Iterator
 from io import FileIO
 from pathlib import Path
@@ -9,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from indexer import next_base, publish
+from indexer import checks, compaction, next_base, publish
 from indexer.database import Database
+from indexer.exceptions import IndexUnwritable
 from indexer.index_files import private_folder
 from indexer.next_base import NextBase
 from indexer.publish import Publisher
@@ -74,7 +79,7 @@ def is_base_the_same(database: Database) -> bool:
 
 def copied(base: Path, folder: Path) -> NextBase:
     """Copy a base."""
-    copy = NextBase(folder / "next.duckdb")
+    copy = NextBase(folder / "next.duckdb", time.monotonic)
     copy.begin(base)
     wait_for(lambda: not copy.is_being_made)
     return copy
@@ -118,7 +123,7 @@ def test_become_nothing_begun_does_nothing(tmp_path: Path) -> None:
     (tmp_path / "work").write_bytes(b"work")
 
     with FileIO(tmp_path / "work") as work:
-        is_done = NextBase(tmp_path / "next.duckdb").become(work.fileno(), tmp_path / "made")
+        is_done = NextBase(tmp_path / "next.duckdb", time.monotonic).become(work.fileno(), tmp_path / "made")
 
     assert (is_done, (tmp_path / "made").exists()) == (False, False)
 
@@ -161,7 +166,7 @@ def test_discard_while_it_is_made_leaves_nothing(tmp_path: Path, monkeypatch: py
         assert may_go.wait(60)
 
     monkeypatch.setattr(next_base, "_write", write_slowly)
-    copy = NextBase(tmp_path / "next.duckdb")
+    copy = NextBase(tmp_path / "next.duckdb", time.monotonic)
     copy.begin(tmp_path / "base")
     wait_for(lambda: bool(written))
     copy._stopping.set()
@@ -253,7 +258,7 @@ def test_publish_short_base_is_not_prepared(database: Database, monkeypatch: pyt
     assert not publisher._next_base.is_begun
 
 
-def test_publish_if_due_quiet_makes_the_prepared_base(database: Database) -> None:
+def test_publish_if_due_quiet_removes_the_prepared_base(database: Database) -> None:
     """Else it would take up the room of another index for as long as nobody works."""
     clock = Clock()
     publisher = Publisher(database, clock=clock)
@@ -261,31 +266,144 @@ def test_publish_if_due_quiet_makes_the_prepared_base(database: Database) -> Non
     prepare(database, publisher)
 
     clock.now += 9.9
-    is_made_soon, is_at_rest = publisher.publish_if_due(), publisher.is_at_rest
+    publisher.publish_if_due()
+    publisher.compact_if_due(is_idle=True)
+    soon = (next_file(database).exists(), publisher.is_at_rest)
     clock.now += 0.2
-    is_made = publisher.publish_if_due()
+    publisher.publish_if_due()
+    publisher.compact_if_due(is_idle=True)
+    later = (next_file(database).exists(), publisher.is_at_rest, len(bases(database.path)))
 
-    assert (is_made_soon, is_at_rest, is_made, publisher.publish_if_due()) == (False, False, True, False)
-    assert (next_file(database).exists(), is_base_the_same(database)) == (False, True)
+    assert (soon, later) == ((True, False), (False, True, 1))
 
 
-def test_compact_prepared_base_with_the_text_is_gone(database: Database) -> None:
-    """It was copied before the text was deleted."""
+def test_publish_no_room_beside_the_next_base_prepares_none(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It can be done without; what the indexer and OpenCode write cannot."""
+    publisher = Publisher(database, clock=Clock())
+    publisher.publish()
+    usage = shutil.disk_usage(database.folder)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage._replace(free=256 << 20))
+
+    lengthen_wal(database, HALF_A_WAL)
+    publisher.publish()
+    is_begun = publisher._next_base.is_begun
+    lengthen_wal(database, HALF_A_WAL)
+    publisher.publish()
+
+    assert (is_begun, len(bases(database.path))) == (False, 2)
+
+
+def test_publish_next_base_cannot_be_copied_makes_it_at_once(
+    database: Database, reader: IndexReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that is full for a moment; it is not tried again until the next base is due."""
+    publisher = Publisher(database, clock=Clock())
+    publisher.publish()
+
+    def fill(*arguments: Any) -> None:
+        """Have no room."""
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(next_base, "_write", fill)
+        prepare(database, publisher)
+        is_there = next_file(database).exists()
+    lengthen_wal(database, HALF_A_WAL)
+    publisher.publish()
+    reader.refresh()
+
+    assert (is_there, len(bases(database.path)), is_base_the_same(database)) == (False, 2, True)
+    assert reader.revision() == database.revision
+
+
+def test_publish_next_base_cannot_be_compared_leaves_no_half_of_it(
+    database: Database, reader: IndexReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was committed is visible, and the next revision makes the base that it needs."""
     publisher = Publisher(database, clock=Clock())
     publisher.publish()
     prepare(database, publisher)
 
-    publisher.compact()
+    def fail(*arguments: Any) -> None:
+        """Fail as a disk does."""
+        raise OSError(errno.EIO, "Input/output error")
 
-    assert (next_file(database).exists(), is_base_the_same(database)) == (False, True)
+    lengthen_wal(database, HALF_A_WAL)
+    with monkeypatch.context() as patch, pytest.raises(IndexUnwritable):
+        patch.setattr(next_base, "_make_same", fail)
+        publisher.publish()
+    left = (next_file(database).exists(), (private_folder(database.path) / "base.duckdb").exists())
+    seen = reader.revision() == database.revision
+    with database.transaction():
+        pass
+    publisher.publish()
+
+    assert (left, seen, is_base_the_same(database)) == ((False, False), True, True)
 
 
-def test_close_prepared_base_is_gone(database: Database) -> None:
-    """Nobody needs it any more."""
+def test_compact_prepared_base_is_gone_before_it_begins(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was copied before the text was deleted, and takes the room that a compaction needs; also where that fails."""
     publisher = Publisher(database, clock=Clock())
     publisher.publish()
     prepare(database, publisher)
+    found = []
+
+    def fail(database: Database) -> None:
+        """Note what is there, and have no room."""
+        found.append(next_file(database).exists())
+        raise IndexUnwritable("no room")
+
+    monkeypatch.setattr(compaction, "compact", fail)
+    with pytest.raises(IndexUnwritable):
+        publisher.compact()
+
+    assert found == [False]
+
+
+@pytest.mark.parametrize("is_usable", [True, False])
+def test_close_prepared_base_is_gone(database: Database, is_usable: bool) -> None:
+    """Nobody needs it any more, and a full disk, after which nothing is written, may be full of it."""
+    publisher = Publisher(database, clock=Clock())
+    publisher.publish()
+    prepare(database, publisher)
+    database.is_usable = is_usable
 
     publisher.close()
 
     assert not next_file(database).exists()
+
+
+def test_publisher_next_base_of_a_kill_goes_before_anything_is_written(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where it fills the disk, not even a folder can be made."""
+    Publisher(database).publish()
+    next_file(database).write_bytes(b"half a copy")
+
+    def full(*arguments: Any, **named: Any) -> None:
+        """Have no room."""
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "mkdir", full)
+    with pytest.raises(IndexUnwritable):
+        Publisher(database)
+
+    assert not next_file(database).exists()
+
+
+def test_check_disk_prepared_base_has_its_room(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A base takes no more of the disk once it is prepared."""
+    publisher = Publisher(database, clock=Clock())
+    publisher.publish()
+    work_bytes, usage = database.work_path.stat().st_size, shutil.disk_usage(database.folder)
+    free = checks._SPARE_BYTES + work_bytes - 1
+    place = checks.Place(database.path, None)
+    states = []
+    for content in (b"", b"x"):
+        next_file(database).write_bytes(content)
+        monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage._replace(free=free))
+        states += [found.state for found in checks._check_disk(place)]
+
+    assert states == [checks.PROBLEM, checks.OK]
