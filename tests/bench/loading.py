@@ -66,7 +66,7 @@ def restart(bed: Bed) -> Iterator[Figure]:
     """Measure how long `run` takes to follow an index that is up to date."""
     bare, taken = [], []
     for _ in range(RESTARTS):
-        loads = "import indexer.__main__, indexer.service"  # what `run` loads
+        loads = "import indexer.__main__, indexer.service, indexer.live"  # what `run` loads
         bare.append(run([sys.executable, "-c", loads], bed.log).seconds)
         with Following(bed) as indexer:
             taken.append(indexer.ready_s)
