@@ -44,6 +44,7 @@ _BASE_SHARE = 0.15  # of the time, on bases
 _MAX_WAL_BYTES = 1 << 20  # a reader's open replays it: 30 ms and another 45 for each MB
 _MAX_WAL_TRANSACTIONS = 2_000
 _LONG_BASE_S = 0.5  # from which on bases are prepared
+_LARGE_BASE_BYTES = 256 << 20  # the same, where nobody knows how long one takes
 _ROOM_BESIDE_NEXT_BASE = 256 << 20  # on the disk: it can be done without, what others write cannot
 _PREPARED_SHARE = 0.5  # of the length of a WAL at which another base is due: it grows meanwhile
 _LONGEST_WAL_BYTES = 16 << 20  # what is shipped at most, while a new base would take more than its share
@@ -379,7 +380,7 @@ class Publisher:
 
     def _see_to_base(self) -> None:
         """Make or prepare the base of revisions to come: who waits for this one need not wait for that, too."""
-        is_prepared = self._database.phase == "real-time" and self._base_cost_s > _LONG_BASE_S
+        is_prepared = self._database.phase == "real-time" and self._is_base_slow()
         if is_prepared and not self._next_base.is_begun and self._is_base_old(_PREPARED_SHARE):
             self._remove_other_bases()
             room = shutil.disk_usage(self._database.folder).free - size_of(self._base_file)
@@ -387,6 +388,12 @@ class Publisher:
                 self._next_base.begin(self._base_file)
         if self._is_base_old() and not self._next_base.is_being_made:
             self._make_base()
+
+    def _is_base_slow(self) -> bool:
+        """Say whether a base is worth preparing: by how long it took, or by its size where an earlier run made it."""
+        if self._is_base_taken_over:
+            return size_of(self._base_file) > _LARGE_BASE_BYTES
+        return self._base_cost_s > _LONG_BASE_S
 
     def _needs_base(self) -> bool:
         """Say whether the next publication must have a new base, whatever it costs."""

@@ -258,6 +258,28 @@ def test_publish_short_base_is_not_prepared(database: Database, monkeypatch: pyt
     assert not publisher._next_base.is_begun
 
 
+@pytest.mark.parametrize("is_large", [True, False])
+def test_publish_base_of_an_earlier_run_is_prepared_by_its_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_large: bool
+) -> None:
+    """How long its copy took is not known: the first one of a large index would stall whoever waits."""
+    monkeypatch.setattr(publish, "_LARGE_BASE_BYTES", 0 if is_large else 1 << 40)
+    path = tmp_path / "analytics.duckdb"
+    with Database.open(path) as database:
+        Publisher(database).close()
+    with Database.open(path) as database:
+        database.set_phase("real-time", "following")
+        publisher = Publisher(database, clock=Clock())
+        publisher.publish()
+        is_taken_over = publisher._is_base_taken_over
+
+        lengthen_wal(database, HALF_A_WAL)
+        publisher.publish()
+
+        assert (is_taken_over, publisher._next_base.is_begun) == (True, is_large)
+        publisher.close()
+
+
 def test_publish_if_due_quiet_removes_the_prepared_base(database: Database) -> None:
     """Else it would take up the room of another index for as long as nobody works."""
     clock = Clock()
