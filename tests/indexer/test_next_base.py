@@ -140,6 +140,26 @@ def test_become_copy_failed_does_nothing(tmp_path: Path) -> None:
     assert (is_begun, is_done, sorted(file.name for file in tmp_path.iterdir())) == (True, False, ["work"])
 
 
+def test_become_copy_is_still_being_made_lets_go_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who needs a base now copies it at once."""
+    (tmp_path / "base").write_bytes(bytes(3 * next_base._COPIED))
+    copy, written = NextBase(tmp_path / "next.duckdb", time.monotonic), []
+
+    def write_until_stopped(file: FileIO, content: bytes) -> None:
+        """Take as long as there is."""
+        written.append(len(content))
+        assert copy._stopping.wait(60)
+
+    monkeypatch.setattr(next_base, "_write", write_until_stopped)
+    copy.begin(tmp_path / "base")
+    wait_for(lambda: bool(written))
+
+    with FileIO(tmp_path / "base") as work:
+        is_done = copy.become(work.fileno(), tmp_path / "made")
+
+    assert (is_done, copy.is_begun, [file.name for file in tmp_path.iterdir()]) == (False, False, ["base"])
+
+
 def test_become_file_cut_short_meanwhile_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Half a base is never published."""
     (tmp_path / "base").write_bytes(bytes(2 * PIECE))
@@ -155,7 +175,7 @@ def test_become_file_cut_short_meanwhile_is_an_error(tmp_path: Path, monkeypatch
 
 def test_discard_while_it_is_made_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It ends at once, however long the rest would take."""
-    (tmp_path / "base").write_bytes(bytes(100 * PIECE))
+    (tmp_path / "base").write_bytes(bytes(10 * next_base._COPIED))
     may_go, written = threading.Event(), []
     write_all = next_base._write
 
@@ -174,7 +194,11 @@ def test_discard_while_it_is_made_leaves_nothing(tmp_path: Path, monkeypatch: py
 
     copy.discard()
 
-    assert (copy.is_begun, written, [file.name for file in tmp_path.iterdir()]) == (False, [PIECE], ["base"])
+    assert (copy.is_begun, written, [file.name for file in tmp_path.iterdir()]) == (
+        False,
+        [next_base._COPIED],
+        ["base"],
+    )
 
 
 # Publishing
