@@ -16,15 +16,14 @@ log = logging.getLogger(__name__)
 
 NEXT_BASE_NAME = "next.duckdb"  # in the private folder
 
-_PIECE = 256 << 10  # bytes compared at once: what a processor's cache holds is compared soonest
-_COPIED = 4 << 20  # bytes copied at once
+_PIECE = 256 << 10  # bytes read at once: what a processor's cache holds is compared soonest
 
 
 class NextBase:
     """A copy of the published base, if there is one. All methods are for the thread that publishes.
 
     Attributes:
-        copied_s: How long the last copy took, pauses left out.
+        copied_s: How long the last copy took.
     """
 
     def __init__(self, file: Path, clock: Callable[[], float]) -> None:
@@ -102,22 +101,20 @@ class NextBase:
         self._file.unlink(missing_ok=True)
 
     def _copy(self, base: Path) -> None:
-        """Copy a file, in half of the time. What goes wrong is told when a base is made without it."""
-        self.copied_s = 0.0
+        """Copy a file. What goes wrong is told when a base is made without it.
+
+        Without pauses: copied in half of the time, that of L came so late that p95 was 1.33 instead of 1.04 s.
+        """
+        started = self._clock()
         try:
             with FileIO(base) as source, FileIO(_new_file(self._file), "w") as copy:
-                started = self._clock()
-                while piece := source.read(_COPIED):
+                while not self._stopping.is_set() and (piece := source.read(_PIECE)):
                     _write(copy, piece)
-                    took_s = self._clock() - started
-                    self.copied_s += took_s
-                    if self._stopping.wait(took_s):  # others want the processors and the disk, too
-                        break
-                    started = self._clock()
         except OSError as error:
             log.debug("the next base cannot be prepared: %s", error)
             self._file.unlink(missing_ok=True)
         else:
+            self.copied_s = self._clock() - started
             self._is_whole = not self._stopping.is_set()
 
 

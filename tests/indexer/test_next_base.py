@@ -142,7 +142,7 @@ def test_become_copy_failed_does_nothing(tmp_path: Path) -> None:
 
 def test_become_copy_is_still_being_made_lets_go_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who needs a base now copies it at once."""
-    (tmp_path / "base").write_bytes(bytes(3 * next_base._COPIED))
+    (tmp_path / "base").write_bytes(bytes(3 * PIECE))
     copy, written = NextBase(tmp_path / "next.duckdb", time.monotonic), []
 
     def write_until_stopped(file: FileIO, content: bytes) -> None:
@@ -175,7 +175,7 @@ def test_become_file_cut_short_meanwhile_is_an_error(tmp_path: Path, monkeypatch
 
 def test_discard_while_it_is_made_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It ends at once, however long the rest would take."""
-    (tmp_path / "base").write_bytes(bytes(10 * next_base._COPIED))
+    (tmp_path / "base").write_bytes(bytes(100 * PIECE))
     may_go, written = threading.Event(), []
     write_all = next_base._write
 
@@ -196,7 +196,7 @@ def test_discard_while_it_is_made_leaves_nothing(tmp_path: Path, monkeypatch: py
 
     assert (copy.is_begun, written, [file.name for file in tmp_path.iterdir()]) == (
         False,
-        [next_base._COPIED],
+        [PIECE],
         ["base"],
     )
 
