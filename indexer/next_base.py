@@ -131,8 +131,7 @@ def _make_same(source: FileIO, copy: FileIO) -> None:
     wanted, found = bytearray(_PIECE), bytearray(_PIECE)
     for start in range(0, size, _PIECE):
         count = min(_PIECE, size - start)
-        if count < _PIECE:
-            wanted, found = bytearray(count), bytearray(count)
+        del wanted[count:], found[count:]  # of the last piece, which is shorter
         if (source.readinto(wanted), copy.readinto(found)) != (count, count):
             raise OSError("a file became shorter while it was copied")
         if wanted != found:

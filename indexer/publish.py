@@ -275,7 +275,7 @@ class Publisher:
         """
         with self._database.lock:
             with suppress(OSError):  # the next start removes it
-                self._next_base.discard()
+                self._next_base.discard()  # first of all: it may be what fills the disk
             if not self._database.is_usable:
                 return
             self.publish(new_base=self._is_base_taken_over)
@@ -289,7 +289,7 @@ class Publisher:
             # with the base that is published it is all there is: the next start can go on with both
             self._database.is_wal_kept = self._use_links and not self._is_base_stale()
             with suppress(OSError):  # the next start removes it
-                self._next_base.discard()
+                self._next_base.discard()  # this publication may have begun another one
                 self._base_file.unlink(missing_ok=True)  # what is published has a link of its own
             self._remover.wait()
 

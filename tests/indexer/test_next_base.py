@@ -85,6 +85,27 @@ def copied(base: Path, folder: Path) -> NextBase:
     return copy
 
 
+def begun(folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[NextBase, list[int]]:
+    """Begin to copy a long base; the first piece is written, and no other one until the copy is to end.
+
+    Returns:
+        The copy; the sizes of the pieces that are written.
+    """
+    (folder / "base").write_bytes(bytes(100 * PIECE))
+    copy, written, write_all = NextBase(folder / "next.duckdb", time.monotonic), list[int](), next_base._write
+
+    def write_until_stopped(file: FileIO, content: bytes) -> None:
+        """Write a piece, and take as long as there is."""
+        write_all(file, content)
+        written.append(len(content))
+        assert copy._stopping.wait(60)
+
+    monkeypatch.setattr(next_base, "_write", write_until_stopped)
+    copy.begin(folder / "base")
+    wait_for(lambda: bool(written))
+    return copy, written
+
+
 # The copy
 
 
@@ -142,17 +163,7 @@ def test_become_copy_failed_does_nothing(tmp_path: Path) -> None:
 
 def test_become_copy_is_still_being_made_lets_go_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who needs a base now copies it at once."""
-    (tmp_path / "base").write_bytes(bytes(3 * PIECE))
-    copy, written = NextBase(tmp_path / "next.duckdb", time.monotonic), []
-
-    def write_until_stopped(file: FileIO, content: bytes) -> None:
-        """Take as long as there is."""
-        written.append(len(content))
-        assert copy._stopping.wait(60)
-
-    monkeypatch.setattr(next_base, "_write", write_until_stopped)
-    copy.begin(tmp_path / "base")
-    wait_for(lambda: bool(written))
+    copy, _ = begun(tmp_path, monkeypatch)
 
     with FileIO(tmp_path / "base") as work:
         is_done = copy.become(work.fileno(), tmp_path / "made")
@@ -175,30 +186,11 @@ def test_become_file_cut_short_meanwhile_is_an_error(tmp_path: Path, monkeypatch
 
 def test_discard_while_it_is_made_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It ends at once, however long the rest would take."""
-    (tmp_path / "base").write_bytes(bytes(100 * PIECE))
-    may_go, written = threading.Event(), []
-    write_all = next_base._write
-
-    def write_slowly(copy: FileIO, content: bytes) -> None:
-        """Wait after the first piece until it is to end."""
-        write_all(copy, content)
-        written.append(len(content))
-        assert may_go.wait(60)
-
-    monkeypatch.setattr(next_base, "_write", write_slowly)
-    copy = NextBase(tmp_path / "next.duckdb", time.monotonic)
-    copy.begin(tmp_path / "base")
-    wait_for(lambda: bool(written))
-    copy._stopping.set()
-    may_go.set()
+    copy, written = begun(tmp_path, monkeypatch)
 
     copy.discard()
 
-    assert (copy.is_begun, written, [file.name for file in tmp_path.iterdir()]) == (
-        False,
-        [PIECE],
-        ["base"],
-    )
+    assert (copy.is_begun, written, [file.name for file in tmp_path.iterdir()]) == (False, [PIECE], ["base"])
 
 
 # Publishing
