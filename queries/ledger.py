@@ -1,10 +1,10 @@
 """Why a number is what it is: every total again, from each stored source that knows it, down to the very rows."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
-from typing import Literal
+from typing import Literal, TypeVar
 
 import duckdb
 
@@ -95,6 +95,9 @@ class LedgerRow:
         return self.this_value - self.other_value
 
 
+_Valued = TypeVar("_Valued", LedgerLine, LedgerRow)
+
+
 def ledger(con: duckdb.DuckDBPyConnection, scope: Scope) -> list[LedgerLine]:
     """Add up every line of the ledger.
 
@@ -129,7 +132,10 @@ def ledger_rows(
     if _is_filtered(key, scope):
         return []
     values = {**narrow.values(scope), "limit": limit, "offset": offset}
-    return fetch_rows(con, narrow.narrowed(_ROWS[key], scope), values, LedgerRow)
+    found = fetch_rows(con, narrow.narrowed(_ROWS[key], scope), values, LedgerRow)
+    if LINES[key].is_money:
+        return found
+    return list(map(_counted, found))
 
 
 def _line(key: str, sums: _Sums | None) -> LedgerLine:
@@ -140,7 +146,16 @@ def _line(key: str, sums: _Sums | None) -> LedgerLine:
     verdict: Verdict = "counted"
     if line.is_check:
         verdict = "absent" if not sums.rows else "differs" if sums.differing else "agrees"
-    return LedgerLine(key, line.is_money, verdict, sums.rows, sums.differing, sums.this_value, sums.other_value)
+    found = LedgerLine(key, line.is_money, verdict, sums.rows, sums.differing, sums.this_value, sums.other_value)
+    return found if line.is_money else _counted(found)
+
+
+def _counted(found: _Valued) -> _Valued:
+    """Take the decimals off counts, which they have for the sake of the money in their column: a file shows them."""
+    this_value, other_value = (
+        None if value is None else value.to_integral_value() for value in (found.this_value, found.other_value)
+    )
+    return replace(found, this_value=this_value, other_value=other_value)
 
 
 def _is_filtered(key: str, scope: Scope) -> bool:

@@ -114,6 +114,21 @@ def test_ledger_untouched_documents_every_sum_agrees(tampered: Tampered) -> None
     assert found["cost_steps"].difference == 0
 
 
+def test_ledger_counts_are_whole_numbers_and_money_is_not(tampered: Tampered) -> None:
+    """Both are in one column of a file, where 480.000000000000 would be no number of tokens."""
+    con = tampered("SELECT 1")
+
+    found = lines(con)
+
+    assert (str(found["tokens_steps"].this_value), str(found["tokens_steps"].other_value)) == ("480", "480")
+    assert str(found["cost_steps"].this_value) == "1.000000000000"
+    assert {str(row.this_value) for row in ledger_rows(con, "tokens_slices", ALL)} == {"360", "120"}
+    assert {str(row.this_value) for row in ledger_rows(con, "cost_exchanges", ALL)} == {
+        "0.750000000000",
+        "0.250000000000",
+    }
+
+
 @pytest.mark.parametrize(
     ("sql", "turned_red", "row"),
     [
