@@ -83,7 +83,8 @@ def _listed(by: str) -> str:
     return f"(SELECT coalesce(list(by_{by} ORDER BY sent_tokens DESC, key), []) FROM by_{by}) AS by_{by}"
 
 
-# A request that counts is in a session with spend: the chain has all of them.
+# A request that counts is in a session with spend: the chain has all of them. The answers are put together in groups
+# that are planned apart: DuckDB tries every order of what is read side by side, which took 8 ms for all eight.
 _REPORT = f"""
     WITH {narrow.HITS}, {CHAINED}, {COLLAPSES}, {RENT},
     saving AS (
@@ -92,7 +93,11 @@ _REPORT = f"""
         FROM sent WHERE is_counted
     ),
     totals AS (SELECT {SUMS}, min(created_at) AS first_at, max(created_at) AS last_at FROM saving),
-    {", ".join(_broken_down(by) for by in DIMENSIONS)}
-    SELECT (SELECT totals FROM totals) AS totals, {", ".join(_listed(by) for by in DIMENSIONS)},
-           {COLLAPSE_ANSWERS}, {RENT_ANSWERS}
+    {", ".join(_broken_down(by) for by in DIMENSIONS)},
+    sums AS MATERIALIZED (
+        SELECT (SELECT totals FROM totals) AS totals, {", ".join(_listed(by) for by in DIMENSIONS)}
+    ),
+    lost AS MATERIALIZED (SELECT {COLLAPSE_ANSWERS}),
+    rented AS MATERIALIZED (SELECT {RENT_ANSWERS})
+    SELECT * FROM sums, lost, rented
 """

@@ -104,18 +104,30 @@ class _Name:
     name: str
 
 
+# What is materialized is planned apart: of all tables that are read side by side DuckDB tries every order, which took
+# 7 ms for the eight of `status`.
+SIZES = """
+    sizes AS MATERIALIZED (
+        SELECT (SELECT count(*) FROM sessions) AS sessions,
+               (SELECT count(*) FROM messages) AS messages,
+               (SELECT count(*) FROM parts)    AS parts,
+               EXISTS (FROM first_slices)      AS has_first_totals
+    )
+"""
+
+
 def status(con: duckdb.DuckDBPyConnection) -> IndexStatus:
     """Read the state of the index. Cheap: single rows and table sizes."""
-    sql = """
+    sql = f"""
+        WITH {SIZES},
+        known_sources AS MATERIALIZED (
+            SELECT (SELECT count(*) FROM documents)                          AS unreadable,
+                   (SELECT count(*) FROM sources WHERE state = 'ok')         AS sources,
+                   (SELECT count(*) FROM sources WHERE state = 'unreadable') AS unreadable_sources
+        )
         SELECT revision, phase, documents_total, documents_done, last_full_pass_at, updated_at, is_sample,
-               EXISTS (FROM first_slices)       AS has_first_totals,
-               (SELECT count(*) FROM sessions)  AS sessions,
-               (SELECT count(*) FROM messages)  AS messages,
-               (SELECT count(*) FROM parts)     AS parts,
-               (SELECT count(*) FROM documents) AS unreadable,
-               (SELECT count(*) FROM sources WHERE state = 'ok')         AS sources,
-               (SELECT count(*) FROM sources WHERE state = 'unreadable') AS unreadable_sources
-        FROM sync_state
+               sizes.*, known_sources.*
+        FROM sync_state, sizes, known_sources
     """
     return fetch_row(con, sql, {}, IndexStatus)
 

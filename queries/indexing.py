@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 
 import duckdb
 
+from queries.health import SIZES
 from queries.rows import fetch_row, fetch_rows
 
 # An earlier estimate would come from the first moments of a pass.
@@ -130,17 +131,13 @@ class PhaseEvent:
 
 def indexing(con: duckdb.DuckDBPyConnection) -> Indexing:
     """Read what the indexer does. Cheap: single rows and table sizes."""
-    # DuckDB tries every order of the tables: with one more subquery each for two columns, planning takes 15 ms
-    sql = """
-        SELECT revision, phase, phase_since, documents_total, documents_done, last_full_pass_at,
-               EXISTS (FROM first_slices) AS has_first_totals, last_reconciled_at, updated_at, message, pass_started_at,
-               (SELECT count(*) FROM sessions) AS sessions,
-               (SELECT count(*) FROM messages) AS messages,
-               (SELECT count(*) FROM parts)    AS parts,
-               unreadable, incomplete,
+    sql = f"""
+        WITH {SIZES}
+        SELECT revision, phase, phase_since, documents_total, documents_done, last_full_pass_at, last_reconciled_at,
+               updated_at, message, pass_started_at, unreadable, incomplete, sizes.*,
                (SELECT block_size * total_blocks FROM pragma_database_size()
                 WHERE database_name = current_database()) AS size_bytes
-        FROM sync_state,
+        FROM sync_state, sizes,
              (SELECT arg_max(message, occurred_at)                      AS message,
                      max(occurred_at) FILTER (phase = 'bulk')           AS pass_started_at
               FROM sync_events),
