@@ -6,18 +6,21 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from streamlit.runtime.scriptrunner import RerunData, RerunException
 
 from queries import health
 from tests.bench import __main__ as bench
 from tests.bench import computing, loading, processes
 from tests.bench.computing import EXTRACTION_LIMIT_US
 from tests.bench.figures import Figure, Report, Target, growth, read, write
-from tests.bench.paging import read_notes
+from tests.bench.paging import covered_ms, pairs
 from tests.bench.report import cell, markdown
-from tests.bench.served import Cursor, Notes
+from tests.bench.served import Cursor, Notes, Run, Statement
+from tests.bench.tabs import Noted, read_notes
 from tests.builders import Doc, assistant, session, step_finish, tokens, user, write_json_tree
 from tests.conftest import OpenIndex
 
@@ -28,6 +31,16 @@ DOCS: list[Doc] = [session(), user(), assistant(usage=tokens(10)), step_finish("
 def figure(value: float = 8.0, *, size: str = "M", parts: int = 0, **fields: Any) -> Figure:
     """Make a figure in seconds."""
     return replace(Figure("load", "first index", size, "json", value, "s", 3, parts=parts), **fields)
+
+
+def run(at: float, **fields: Any) -> Run:
+    """Make a run of a whole script that took a second."""
+    return replace(Run(at, thread=1, is_fragment=False, is_cut_short=False, ms=1_000.0, cpu_ms=500.0), **fields)
+
+
+def statement(at: float, **fields: Any) -> Statement:
+    """Make a statement of a run that took a tenth of a second."""
+    return replace(Statement(at, thread=1, query="costs.cost_ranks", is_search=False, ms=100.0), **fields)
 
 
 # --- figures
@@ -148,12 +161,12 @@ def test_markdown_sizes_stand_side_by_side() -> None:
 
 def test_markdown_pages_have_a_row_each() -> None:
     """A table for every size, its columns what was measured of each page."""
-    fields: dict[str, Any] = {"part": "pages", "name": "rerun", "target": Target(9.0)}
+    fields: dict[str, Any] = {"part": "reruns", "name": "rerun", "target": Target(9.0)}
     report = Report(MACHINE, [figure(8.0, subject="costs", **fields), figure(10.0, subject="tools", **fields)])
 
     found = markdown(report).splitlines()
 
-    assert "- Reruns and first paint, rerun, M json (under 9 s): tools 10.0 s" in found
+    assert "- Reruns in the open tab, rerun, M json (under 9 s): tools 10.0 s" in found
     start = found.index("Size M, json:")
     assert found[start + 2 :] == [
         "| page | rerun |",
@@ -226,6 +239,95 @@ def test_cursor_statement_is_noted_and_run_again(tmp_path: Path, open_index: Ope
     assert status.sessions == 1
     assert [statement.query for statement in noted.statements] == ["?", "health.status"]
     assert all(statement.ms > 0 and (statement.again_ms or 0) > 0 for statement in noted.statements)
+
+
+@pytest.mark.parametrize(("ends_by", "is_cut_short"), [(None, False), (RerunException(RerunData()), True)])
+def test_exec_func_script_that_gives_way_is_noted_as_cut_short(
+    tmp_path: Path, ends_by: BaseException | None, is_cut_short: bool
+) -> None:
+    """Streamlit still gets the exception by which a run gives way to the next one."""
+    log = tmp_path / "notes.jsonl"
+    caught: list[BaseException] = []
+
+    def script() -> None:
+        """End as told."""
+        if ends_by:
+            raise ends_by
+
+    def runs(script: Callable[[], None], context: object) -> None:
+        """Stand in for Streamlit."""
+        try:
+            script()
+        except RerunException as error:
+            caught.append(error)
+
+    Notes(log, is_run_again=False).exec_func(runs)(script, SimpleNamespace(fragment_ids_this_run=None))  # type: ignore[arg-type]
+
+    (noted,) = read_notes(log).runs
+    assert (noted.is_fragment, noted.is_cut_short) == (False, is_cut_short)
+    assert caught == [ends_by] * is_cut_short
+
+
+def test_run_since_pieces_and_runs_cut_short_are_left_out() -> None:
+    """A rerun is a whole script that came to its end."""
+    wanted = run(13.0)
+    noted = Noted(runs=[run(9.0), run(11.0, is_fragment=True), run(12.0, is_cut_short=True), wanted, run(14.0)])
+
+    found = noted.run_since(10.0)
+
+    assert found == wanted
+
+
+def test_run_since_none_has_ended_is_none() -> None:
+    """What ran before does not count."""
+    found = Noted(runs=[run(9.0)]).run_since(10.0)
+
+    assert found is None
+
+
+def test_run_since_asks_is_the_first_with_statements_of_its_own() -> None:
+    """One of another tab at the same time is not its own."""
+    wanted = run(14.0)
+    noted = Noted(runs=[run(12.0), wanted], statements=[statement(12.5, thread=2), statement(14.5)])
+
+    found = noted.run_since(10.0, asks=True)
+
+    assert found == wanted
+
+
+def test_searches_since_are_those_of_whole_runs_and_pieces_since() -> None:
+    """Neither of an earlier word, nor of a tab that was left, nor what looks for no text."""
+    wanted = [statement(12.1, is_search=True), statement(14.1, thread=2, is_search=True)]
+    others = [statement(9.1, is_search=True), statement(12.2), statement(12.3, thread=3, is_search=True)]
+    noted = Noted(runs=[run(9.0), run(12.0), run(14.0, thread=2, is_fragment=True)], statements=[*others, *wanted])
+
+    found = noted.searches_since(10.0)
+
+    assert found == wanted
+
+
+@pytest.mark.parametrize(("at", "expected"), [(9.0, False), (11.0, True), (13.5, True), (14.5, False)])
+def test_has_news_new_revision_noticed_before_the_end_of_the_run(at: float, expected: bool) -> None:
+    """By a run that gave way to it, for one; what comes after the run does not touch it."""
+    noted = Noted(statements=[statement(at, thread=2, query="health.status")])
+
+    found = noted.has_news(10.0, run(13.0))
+
+    assert found is expected
+
+
+def test_covered_ms_statements_at_the_same_time_count_once() -> None:
+    """From 1.0 to 1.15 and from 2.0 to 2.1 s."""
+    found = covered_ms([statement(2.0), statement(1.0), statement(1.05), statement(1.02, ms=10.0)])
+
+    assert found == pytest.approx(250.0)
+
+
+def test_pairs_every_word_is_once_first_and_once_second() -> None:
+    """Never with itself."""
+    found = pairs(["cart", "corden", "nowhere"])
+
+    assert found == [("cart", "corden"), ("corden", "nowhere"), ("nowhere", "cart")]
 
 
 def test_usage_documents_sample_gives_messages_and_steps(data_set: Callable[[str], Path]) -> None:

@@ -1,15 +1,12 @@
 """The running dashboard: its statements while documents arrive, its reruns, and what a person waits for in Chromium."""
 
-import json
 import math
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
 from statistics import median
+from typing import TypeVar
 
 import playwright.sync_api
 
@@ -21,89 +18,24 @@ from tests.bench.loading import PEAK
 from tests.bench.processes import Following, peak_mb
 from tests.bench.served import Run, Statement
 from tests.bench.storages import Bed
-from tests.browser import running
-from tests.browser.visit import Visit, visiting
+from tests.bench.tabs import LOOK_S, PAGES, PATIENCE_S, Look, Tab, open_tab
 from tests.stress import readers
 
-PAGES = sorted(path.stem for path in (running.ROOT / "pages").glob("[a-z]*.py"))
 RERUN, PAINT, SEARCH = Target(200.0), Target(2.0), Target(200.0, sizes=("L",))
 VISITS = 3  # of each page: the median leaves out the first, in which the server imports what the page draws with
 # A word of titles and texts, a rare one, one that is nowhere.
 WORDS = ("cart", "corden", "nowhere-at-all")
-_PATIENCE_S = 60.0
-_LOOK_S = 0.05
 _ATTEMPTS = 5
-_ASKED_BY_ALL = "health.status"
 _NEW, _SAME = "new revision", "same revision"
-
-# The time of the first frame in which something of the page itself, not of the frame around it, is there to be seen.
-_NOTE_CONTENT = """
-    (() => {
-        const look = () => {
-            const found = document.querySelector('[data-testid="stMain"] [data-testid="stHeading"]');
-            if (found && found.getBoundingClientRect().height > 0) window.firstContent = performance.now();
-            else requestAnimationFrame(look);
-        };
-        requestAnimationFrame(look);
-    })()
-"""
-_PAINTS = """() => ({
-    contentful: performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? 0,
-    content: window.firstContent,
-    drawn: performance.now(),
-})"""
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """One visit of a page.
-
-    Attributes:
-        kind: Which revision it was of.
-        run: Of the whole script, the first one.
-        statements: Of that run.
-        paints: Seconds since the navigation began: first contentful paint, first element of the page, all drawn.
-    """
-
-    page: str
-    kind: str
-    run: Run
-    statements: list[Statement]
-    paints: dict[str, float]
-
-    @property
-    def is_of_new(self) -> bool:
-        """Tell whether the revision was a new one: what every page asks was not in the cache."""
-        return any(statement.query == _ASKED_BY_ALL for statement in self.statements)
-
-
-@dataclass(slots=True)
-class Noted:
-    """What the server noted.
-
-    Attributes:
-        pid: Its process.
-    """
-
-    pid: int = 0
-    statements: list[Statement] = field(default_factory=list)
-    runs: list[Run] = field(default_factory=list)
-
-    def run_since(self, began: float) -> Run | None:
-        """Return the first run of a whole script that began after a moment. None: none has ended yet."""
-        return next((run for run in self.runs if run.at >= began and not run.is_fragment), None)
-
-    def statements_of(self, run: Run) -> list[Statement]:
-        """List the statements of a run, not those that a tab left behind."""
-        until = run.at + run.ms / 1_000
-        return [each for each in self.statements if run.at <= each.at <= until and each.thread == run.thread]
+_FIRST = "first on a new revision"
+Found = TypeVar("Found")
 
 
 def statements(bed: Bed) -> Iterator[Figure]:
     """Measure every statement of every page while ten documents a second arrive."""
-    with _visiting(bed, served.AGAIN) as tab, _writing(bed):
+    with open_tab(bed, served.AGAIN) as tab, _writing(bed):
         # not until it is drawn: what follows a session never rests while documents arrive
-        looks = [tab.look(page, _NEW, settles=False) for page in PAGES for _ in range(VISITS)]
+        looks = [tab.look(page, settles=False) for page in PAGES for _ in range(VISITS)]
     for page in PAGES:
         of_visits = [look.statements for look in looks if look.page == page]
         if not any(of_visits):
@@ -124,28 +56,18 @@ def statements(bed: Bed) -> Iterator[Figure]:
 
 
 def pages(bed: Bed) -> Iterator[Figure]:
-    """Measure reruns and first paint of every page, with a new revision and with the same one, and text search."""
-    with Following(bed), _visiting(bed) as tab:
-        news, looks, searches = _News(bed), list[Look](), list[tuple[str, Look]]()
+    """Measure how every page opens and runs again, with a new revision and with the same one, and text search."""
+    with Following(bed), open_tab(bed) as tab:
+        news = _News(bed)
         for page in PAGES:
-            for _ in range(VISITS):
-                looks.append(_look_at(tab, page, _NEW, news.publish))
-                looks.append(_look_at(tab, page, _SAME, lambda: None))
-        for word in WORDS * VISITS:
-            searches.append((word, _look_at(tab, "sessions", _NEW, news.publish, f"&q={word}")))
-        peak = peak_mb(read_notes(tab.log).pid)
-    for page in PAGES:
-        for kind in (_NEW, _SAME):
-            yield from _of_page(bed, page, kind, [look for look in looks if (look.page, look.kind) == (page, kind)])
-    for word in WORDS:
-        of_visits = [look.statements for found, look in searches if found == word]
-        spent = [_covered_ms([each for each in of_visit if each.is_search]) for of_visit in of_visits]
-        name = f"statements of a search for {word!r}"
-        yield Figure("search", name, *bed.names, median(spent), "ms", len(spent), target=SEARCH)
-    yield Figure("search", "dashboard, most memory (VmHWM), after all pages", *bed.names, peak, "MB", target=PEAK)
+            yield from _openings(bed, tab, page, news)
+            yield from _reruns(bed, tab, page, news)
+        yield from _searches(bed, tab, news)
+        peak = peak_mb(tab.noted().pid)
+        yield Figure("search", "dashboard, most memory (VmHWM), after all pages", *bed.names, peak, "MB", target=PEAK)
 
 
-def _covered_ms(statements: Sequence[Statement]) -> float:
+def covered_ms(statements: Iterable[Statement]) -> float:
     """Tell how long statements took, some of them at the same time."""
     covered, until = 0.0, 0.0
     for begun, ended in sorted((1_000 * each.at, 1_000 * each.at + each.ms) for each in statements):
@@ -154,32 +76,87 @@ def _covered_ms(statements: Sequence[Statement]) -> float:
     return covered
 
 
-def read_notes(log: Path) -> Noted:
-    """Read what a server noted so far."""
-    noted = Noted()
-    for line in log.read_text(encoding="utf-8").splitlines():
-        values = json.loads(line)
-        match values.pop("kind"):
-            case "process":
-                noted.pid = values["pid"]
-            case "statement":
-                noted.statements.append(Statement(**values))
-            case _:
-                noted.runs.append(Run(**values))
-    return noted
+def pairs(words: Sequence[str]) -> list[tuple[str, str]]:
+    """Pair every word with another one: each is once the first to be looked for, and once the second."""
+    return list(zip(words, [*words[1:], words[0]], strict=True))
 
 
-def _of_page(bed: Bed, page: str, kind: str, looks: Sequence[Look]) -> Iterator[Figure]:
-    """Sum up the visits of a page."""
-    for what, values, unit, target in (
-        ("rerun on the server", [look.run.ms for look in looks], "ms", RERUN),
-        ("rerun, processor", [look.run.cpu_ms for look in looks], "ms", None),
-        ("first contentful paint", [look.paints["contentful"] for look in looks], "s", None),
-        ("first element of the page", [look.paints["content"] for look in looks], "s", PAINT),
-        ("all drawn", [look.paints["drawn"] for look in looks], "s", None),
-    ):
-        value = median(values)
-        yield Figure("pages", f"{what}, {kind}", *bed.names, value, unit, len(values), target=target, subject=page)
+def _openings(bed: Bed, tab: Tab, page: str, news: "_News") -> Iterator[Figure]:
+    """Open a page by its address, on a new revision and once more."""
+    looks: dict[str, list[Look]] = {_NEW: [], _SAME: []}
+
+    def look(kind: str) -> Look | None:
+        """Look once. None: a new one was not open yet, or the same one no longer the newest."""
+        if kind == _NEW:
+            news.publish()
+        found = tab.look(page)
+        return found if found.is_of_new == (kind == _NEW) else None
+
+    for _ in range(VISITS):
+        looks[_NEW].append(_insist(page, _NEW, lambda: look(_NEW)))
+        looks[_SAME].append(_insist(page, _SAME, lambda: look(_SAME)))
+    for kind, found in looks.items():
+        for what, values, unit, target in (
+            ("run on the server", [look.run.ms for look in found], "ms", None),
+            ("processor", [look.run.cpu_ms for look in found], "ms", None),
+            ("first contentful paint", [look.paints["contentful"] for look in found], "s", None),
+            ("first element of the page", [look.paints["content"] for look in found], "s", PAINT),
+            ("all drawn", [look.paints["drawn"] for look in found], "s", None),
+        ):
+            yield _of_page("pages", page, f"{what}, {kind}", bed, values, unit, target)
+
+
+def _reruns(bed: Bed, tab: Tab, page: str, news: "_News") -> Iterator[Figure]:
+    """Run the script of the open page again, on the revision it shows and on a new one."""
+    runs: dict[str, list[Run]] = {_NEW: [], _SAME: []}
+    for _ in range(VISITS):
+        runs[_SAME].append(_insist(page, _SAME, tab.run_again))
+        runs[_NEW].append(_insist(page, _NEW, lambda: tab.refresh(news.publish)))
+    for kind, found in runs.items():
+        yield _of_page("reruns", page, f"run on the server, {kind}", bed, [run.ms for run in found], "ms", RERUN)
+        yield _of_page("reruns", page, f"processor, {kind}", bed, [run.cpu_ms for run in found], "ms", None)
+
+
+def _searches(bed: Bed, tab: Tab, news: "_News") -> Iterator[Figure]:
+    """Look for words on the open Sessions page: one right after it was refreshed, then another one."""
+    page = "sessions"
+    spent: dict[tuple[str, str], list[float]] = {}
+    tab.look(page)
+    for first, second in pairs(WORDS) * VISITS:
+        _insist(page, _NEW, lambda: tab.refresh(news.publish))
+        for word, kind in ((first, _FIRST), (second, _SAME)):
+            spent.setdefault((kind, word), []).append(covered_ms(tab.search(word)))
+            tab.search("")
+    for kind in (_FIRST, _SAME):
+        for word in WORDS:
+            values, name = spent[kind, word], f"statements of a search for {word!r}, {kind}"
+            yield Figure("search", name, *bed.names, median(values), "ms", len(values), target=SEARCH)
+
+
+def _of_page(
+    part: str, page: str, name: str, bed: Bed, values: Sequence[float], unit: str, target: Target | None
+) -> Figure:
+    """Sum up what the visits of a page took."""
+    return Figure(part, name, *bed.names, median(values), unit, len(values), target=target, subject=page)
+
+
+def _insist(page: str, kind: str, try_it: Callable[[], Found | None]) -> Found:
+    """Try until a page was of a kind of revision: others come by themselves, and a new one may not be open yet.
+
+    Args:
+        page: Its name.
+        kind: Of the revision.
+        try_it: Returns None if it was of another.
+    """
+    for _ in range(_ATTEMPTS):
+        try:
+            found = try_it()
+        except (playwright.sync_api.TimeoutError, TimeoutError) as error:  # said, lest the next try hides it
+            print(f"  {page} was not drawn: {str(error).splitlines()[0]}", flush=True)
+            continue
+        if found is not None:
+            return found
+    raise RuntimeError(f"{page} was never of the {kind}")
 
 
 def _times(of_visits: Iterable[Sequence[Statement]], name: str, *, is_again: bool) -> list[float]:
@@ -192,85 +169,6 @@ def _times(of_visits: Iterable[Sequence[Statement]], name: str, *, is_again: boo
     return found
 
 
-class _Tab:
-    """A browser tab on a dashboard that notes what it does.
-
-    Attributes:
-        log: What it notes.
-    """
-
-    def __init__(self, visit: Visit, bed: Bed, log: Path) -> None:
-        """Take over a tab."""
-        self.log = log
-        self._visit = visit
-        # all data in range; the timeline is of the longest session
-        self._addresses = {page: f"/{page}?range=all" for page in PAGES}
-        self._addresses["timeline"] = f"/timeline?session={bed.longest()}"
-        visit.page.add_init_script(_NOTE_CONTENT)
-
-    def look(self, page: str, kind: str, more: str = "", *, settles: bool = True) -> Look:
-        """Open a page by its address.
-
-        Args:
-            page: Its name.
-            kind: Which revision it will be of.
-            more: For the address.
-            settles: Whether to wait until all is drawn, not only until its script has run.
-        """
-        self._visit.page.goto("about:blank")  # what the page before still asked for does not count
-        began = time.monotonic()
-        self._visit.page.goto(f"{self._visit.base}{self._addresses[page]}{more}")
-        if settles:
-            self._visit.settle()
-        paints = {name: (ms or 0.0) / 1_000 for name, ms in self._visit.page.evaluate(_PAINTS).items()}
-        deadline = time.monotonic() + _PATIENCE_S
-        while (run := (noted := read_notes(self.log)).run_since(began)) is None:
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"{page} does not run: see {self.log}")
-            self._visit.page.wait_for_timeout(_LOOK_S * 1_000)
-        return Look(page, kind, run, noted.statements_of(run), paints)
-
-
-@contextmanager
-def _visiting(bed: Bed, *options: str) -> Iterator[_Tab]:
-    """Serve the dashboard with notes, and open a tab that knows all scripts."""
-    executable = running.browser_path()
-    if executable is None:
-        raise RuntimeError("no Chromium or Chrome was found")
-    log = bed.folder / "dashboard.jsonl"
-    log.unlink(missing_ok=True)
-    prefix = [sys.executable, "-m", "tests.bench.served", str(log), *options]
-    with (
-        running.browser(executable) as browser,
-        running.dashboard(bed.index, prefix) as base,
-        visiting(browser, base) as visit,
-    ):
-        visit.open("/overview")
-        yield _Tab(visit, bed, log)
-
-
-def _look_at(tab: _Tab, page: str, kind: str, prepare: Callable[[], None], more: str = "") -> Look:
-    """Look until the revision is of that kind: a new one may not be open yet, the same one be no longer the newest.
-
-    Args:
-        tab: Where to.
-        page: Its name.
-        kind: Which revision it must be of.
-        prepare: Called before each look.
-        more: For the address.
-    """
-    for _ in range(_ATTEMPTS):
-        prepare()
-        try:
-            look = tab.look(page, kind, more)
-        except playwright.sync_api.TimeoutError as error:  # said, lest the next look hides it
-            print(f"  {page} was not drawn: {error.message.splitlines()[0]}", flush=True)
-            continue
-        if look.is_of_new == (kind == _NEW):
-            return look
-    raise RuntimeError(f"{page} was never of the {kind}")
-
-
 class _News:
     """Makes a new revision when asked."""
 
@@ -281,12 +179,12 @@ class _News:
 
     def publish(self) -> None:
         """Write a message and wait until it is published."""
-        before, deadline = self._reader.revision(), time.monotonic() + _PATIENCE_S
+        before, deadline = self._reader.revision(), time.monotonic() + PATIENCE_S
         self._prober.write()
         while self._reader.revision() == before:
             if time.monotonic() > deadline:
                 raise TimeoutError("what was written is never published")
-            time.sleep(_LOOK_S)
+            time.sleep(LOOK_S)
 
 
 @contextmanager

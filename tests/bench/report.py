@@ -46,13 +46,30 @@ _PARTS = {
         "statement once more right after, on the same revision. Execution and fetch; a query may have several.",
     ),
     "pages": (
-        "Reruns and first paint",
-        "Each page twice after one new document: once on the new revision, with nothing cached, and once more. A rerun "
-        "is a run of the whole script in the server; processor is that of the whole server meanwhile. Paint is seconds "
-        "from the start of the navigation in a browser that knows the scripts: the browser's own first contentful "
-        "paint, the first frame with the heading of the page, and everything drawn.",
+        "Opening a page",
+        "Each page is opened by its address twice after one new document: once on the new revision, with nothing "
+        "cached, and once more. That begins a session in the server, whose first run of the whole script shares the "
+        "processor with a browser that is just loading its own scripts: it is shown, but the target for a run is that "
+        "of reruns, below. Processor is that of the whole server meanwhile. Paint is seconds from the start of the "
+        "navigation in a browser that knows the scripts: the browser's own first contentful paint, the first frame "
+        "with the heading of the page, and everything drawn.",
     ),
-    "search": ("Text search", "On Sessions, over all time: the statements that look for the text, together."),
+    "reruns": (
+        "Reruns in the open tab",
+        "A rerun is a run of the whole script in the server for a tab that has drawn everything and is at rest; "
+        "processor is that of the whole server meanwhile. Same revision: by the key `r`, with all answers cached. New "
+        "revision: after one new document, by the button Refresh that the page offers for it, or by itself where the "
+        "page follows (Overview); what opens the revision runs before and is not counted. Where the pieces of a page "
+        "follow each on its own and no whole run has to (Timeline, Indexer), `r` is pressed some ten seconds after "
+        "the publication: what the pieces have asked by then is cached.",
+    ),
+    "search": (
+        "Text search",
+        "On the open page Sessions, over all time, a word is typed into the search box: the statements that look for "
+        "it, together, with those that run at the same time counted once. First on a new revision: right after the "
+        "page was refreshed, before any text of that revision was read. Same revision: after another word was looked "
+        "for on it. No word is looked for twice on a revision.",
+    ),
     "idle": ("Idle", "The indexer on an index that is up to date, after it has settled."),
     "compute": ("Extraction and deriving", "In one process, on the tree of S. An exchange or trace may take 1 ms."),
 }

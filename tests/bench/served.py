@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 from unittest import mock
 
 import duckdb
-from streamlit.runtime.scriptrunner import ScriptRunContext, script_runner
+from streamlit.runtime.scriptrunner import RerunException, ScriptRunContext, script_runner
 from streamlit.web import cli
 
 from indexer.published import Snapshot
@@ -61,6 +61,7 @@ class Run:
         at: When it began, on the clock that all processes share.
         thread: In which.
         is_fragment: Whether only a piece of the page ran.
+        is_cut_short: Whether it gave way to another run before its end.
         ms: How long it took.
         cpu_ms: Processor time of the whole server meanwhile.
     """
@@ -68,8 +69,14 @@ class Run:
     at: float
     thread: int
     is_fragment: bool
+    is_cut_short: bool
     ms: float
     cpu_ms: float
+
+    @property
+    def until(self) -> float:
+        """Return when it ended, on the same clock."""
+        return self.at + self.ms / 1_000
 
 
 class Notes:
@@ -97,13 +104,24 @@ class Notes:
 
         def wrapped(script: Callable[[], None], context: ScriptRunContext) -> Answer:
             """Run it, and note what it took."""
+            is_cut_short = False
+
+            def noticing() -> None:
+                """Run it, and see whether it gives way."""
+                nonlocal is_cut_short
+                try:
+                    script()
+                except RerunException:
+                    is_cut_short = True
+                    raise
+
             at, cpu_s = time.monotonic(), time.process_time()
             try:
-                return original(script, context)
+                return original(noticing, context)
             finally:
                 ms, cpu_ms = 1_000 * (time.monotonic() - at), 1_000 * (time.process_time() - cpu_s)
-                run = Run(at, threading.get_ident(), bool(context.fragment_ids_this_run), ms, cpu_ms)
-                self.add("run", asdict(run))
+                is_fragment = bool(context.fragment_ids_this_run)
+                self.add("run", asdict(Run(at, threading.get_ident(), is_fragment, is_cut_short, ms, cpu_ms)))
 
         return wrapped
 
