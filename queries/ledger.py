@@ -135,7 +135,7 @@ def ledger_rows(
     found = fetch_rows(con, narrow.narrowed(_ROWS[key], scope), values, LedgerRow)
     if LINES[key].is_money:
         return found
-    return list(map(_counted, found))
+    return list(map(_in_whole_numbers, found))
 
 
 def _line(key: str, sums: _Sums | None) -> LedgerLine:
@@ -147,10 +147,10 @@ def _line(key: str, sums: _Sums | None) -> LedgerLine:
     if line.is_check:
         verdict = "absent" if not sums.rows else "differs" if sums.differing else "agrees"
     found = LedgerLine(key, line.is_money, verdict, sums.rows, sums.differing, sums.this_value, sums.other_value)
-    return found if line.is_money else _counted(found)
+    return found if line.is_money else _in_whole_numbers(found)
 
 
-def _counted(found: _Valued) -> _Valued:
+def _in_whole_numbers(found: _Valued) -> _Valued:
     """Take the decimals off counts, which they have for the sake of the money in their column: a file shows them."""
     this_value, other_value = (
         None if value is None else value.to_integral_value() for value in (found.this_value, found.other_value)
