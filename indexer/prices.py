@@ -26,9 +26,12 @@ _DAY_MS, _MINUTE_MS = 86_400_000, 60_000
 # The condition and the sum are those of the view `priced_requests` (schema.sql), for requests that are not written yet.
 _UNWRITTEN = """
     SELECT r.message_id,
-           (r.input_tokens * p.input_usd + r.cache_read_tokens * p.cache_read_usd
-            + r.cache_write_tokens * p.cache_write_usd + (r.output_tokens - r.reasoning_in_output_tokens) * p.output_usd
-            + r.reasoning_tokens * p.reasoning_usd + p.request_usd)::DECIMAL(38, 12)
+           CASE WHEN r.is_blank THEN 0 * p.input_usd
+           ELSE r.input_tokens * p.input_usd + r.cache_read_tokens * p.cache_read_usd
+                + r.cache_write_tokens * p.cache_write_usd
+                + (r.output_tokens - r.reasoning_in_output_tokens) * p.output_usd
+                + r.reasoning_tokens * p.reasoning_usd + p.request_usd
+           END::DECIMAL(38, 12)
     FROM unwritten r LEFT JOIN prices p
       ON p.vendor = r.provider_id AND p.model_id = r.model_id
      AND (p.from_at IS NULL OR r.created_at >= p.from_at) AND (p.until_at IS NULL OR r.created_at < p.until_at)
@@ -75,8 +78,8 @@ def costs_of(
 ) -> dict[str, Decimal | None]:
     """Price messages that are about to be written.
 
-    A message costs what its requests cost; if the price of one is not known, nor is that of the message. Unknown, not
-    free, is also what ended without any usage.
+    A message costs what its requests cost; if the price of one is not known, nor is that of the message. What used no
+    tokens costs 0 if its model has a price. Unknown, not free, is also what ended without any usage.
 
     Args:
         con: The index; the prices of all their models are in it.
@@ -86,14 +89,15 @@ def costs_of(
     Returns:
         Message id to list price, USD; None, or no entry, where it is not known.
     """
-    requests = list(_requests(messages, parts))
-    costs: dict[str, Decimal | None] = {
-        message.message_id: Decimal() for message, _ in requests if not message.is_usage_missing
-    }
-    used = [_columns(message, each) for message, each in requests if _has_tokens(each)]
-    if not used:
+    requests = [
+        _columns(message, each)
+        for message, each in _requests(messages, parts)
+        if _has_tokens(each) or not message.is_usage_missing
+    ]
+    costs: dict[str, Decimal | None] = {}
+    if not requests:
         return costs
-    unwritten = _request_table(used)  # noqa: F841 (DuckDB finds it by its name)
+    unwritten = _request_table(requests)  # noqa: F841 (DuckDB finds it by its name)
     for message_id, cost in con.execute(_UNWRITTEN).fetchall():
         before = costs.get(message_id, Decimal())
         costs[message_id] = None if cost is None or before is None else before + cost
@@ -110,6 +114,7 @@ def _request_table(requests: Sequence[tuple[object, ...]]) -> "pyarrow.Table":
             ("created_at", pyarrow.timestamp("ms")),
             ("minute", pyarrow.int64()),
             ("sent", pyarrow.int64()),
+            ("is_blank", pyarrow.bool_()),
             *((f"{name}_tokens", pyarrow.int64()) for name in _COUNTERS),
         ]
     )
@@ -145,7 +150,8 @@ def _columns(message: MessageRow, request: MessageRow | PartRow) -> tuple[object
     counters = [getattr(request, f"{name}_tokens") or 0 for name in _COUNTERS]
     sent = counters[0] + counters[4] + counters[5]
     minute = None if at is None else at % _DAY_MS // _MINUTE_MS
-    return message.message_id, message.provider_id, message.model_id, at, minute, sent, *counters
+    is_blank = not any(counters)
+    return message.message_id, message.provider_id, message.model_id, at, minute, sent, is_blank, *counters
 
 
 def fill(con: duckdb.DuckDBPyConnection, session_ids: Collection[str]) -> None:

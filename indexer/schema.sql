@@ -520,11 +520,12 @@ SELECT m.message_id AS request_id, m.message_id, m.session_id, m.created_at, m.a
 FROM messages m
 WHERE m.has_usage AND m.step_count = 0;
 
--- The same with the price that holds for each, and what it cost at that price; NULL: none is known.
+-- The same with the price that holds for each, and what it cost at that price; NULL: none is known, also where no
+-- tokens were used: a sum of unknowns and nothing else is unknown.
 CREATE VIEW priced_requests AS
 SELECT r.*, p.source AS price_source, p.input_usd, p.output_usd, p.reasoning_usd, p.cache_read_usd, p.cache_write_usd,
        CASE WHEN r.input_tokens = 0 AND r.output_tokens = 0 AND r.reasoning_tokens = 0 AND r.cache_read_tokens = 0
-             AND r.cache_write_tokens = 0 THEN 0
+             AND r.cache_write_tokens = 0 THEN 0 * p.input_usd
        ELSE r.input_tokens * p.input_usd + r.cache_read_tokens * p.cache_read_usd
             + r.cache_write_tokens * p.cache_write_usd
             + (r.output_tokens - r.reasoning_in_output_tokens) * p.output_usd

@@ -42,7 +42,7 @@ class Alternative:
     Attributes:
         model: `provider/model`.
         cost_list_usd: What they would have cost at its prices of their days. None if none of them has a price.
-        requests: Of the scope.
+        requests: Of the scope, that used tokens.
         unpriced_requests: Requests at times for which no price of the model is known; not in `cost_list_usd`.
     """
 
@@ -83,6 +83,8 @@ _ALTERNATIVES = f"""
     asked AS (
         SELECT * FROM requests
         WHERE NOT is_fork_copy AND {narrow.in_period("created_at")} AND {narrow.BY_NAME} AND {narrow.IN_SESSION}
+          AND (input_tokens <> 0 OR output_tokens <> 0 OR reasoning_tokens <> 0 OR cache_read_tokens <> 0
+               OR cache_write_tokens <> 0)  -- what used nothing costs nothing on any model
     ),
     wanted AS (SELECT unnest($prices::{_STRUCT}, recursive := true)),
     priced AS (

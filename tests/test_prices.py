@@ -18,7 +18,18 @@ from indexer.database import Database
 from indexer.price_sources import Price, PriceSources, genai_prices
 from indexer.publish import Publisher
 from indexer.published import IndexReader
-from tests.builders import START_MS, Doc, Json, assistant, session, step_finish, user, write_json_tree, write_sqlite
+from tests.builders import (
+    START_MS,
+    Doc,
+    Json,
+    assistant,
+    session,
+    step_finish,
+    tokens,
+    user,
+    write_json_tree,
+    write_sqlite,
+)
 from tests.conftest import DATA_SETS, BuildIndex, OpenIndex, expected
 
 SEEDED = 1_000
@@ -225,6 +236,34 @@ def test_list_price_of_an_unknown_model_is_unknown(open_index: OpenIndex) -> Non
 
     assert list_costs(con) == {"msg_2a": None}
     assert slices == [(None, 1, 1_500)]
+
+
+def test_list_price_of_no_tokens_is_known_only_with_a_price(
+    open_index: OpenIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A failed request to an unpriced model would turn a sum of unknowns into 0."""
+    _configure(monkeypatch, tmp_path, {"acme/nova": {"input": 3, "output": 15}})
+    other: Json = {"providerID": "acme", "modelID": "other"}
+    empty: Json = {"usage": tokens(total=0), "cost": 0, "error": {"name": "APIError", "data": {}}, "finish": None}
+
+    con = open_index(
+        session(),
+        user(),
+        assistant("msg_2a", **empty),
+        assistant("msg_2b", **empty, **other),
+        assistant("msg_2c", usage=USAGE, **other),
+        assistant("msg_2d", **empty, **other),
+        step_finish("prt_1", tokens(total=0), message_id="msg_2d", cost=0),
+    )
+
+    slices = con.execute(
+        "SELECT model_id, cost_list_usd, free_list_usd, unpriced_messages, unpriced_tokens FROM usage_slices "
+        "WHERE kind = 'counted' ORDER BY model_id"
+    ).fetchall()
+    assert list_costs(con) == {"msg_2a": Decimal(0), "msg_2b": None, "msg_2c": None, "msg_2d": None}
+    assert slices == [("nova", Decimal(0), Decimal(0), 0, 0), ("other", None, None, 1, 1_500)]
+    viewed = con.execute("SELECT message_id, cost_list_usd FROM priced_requests").fetchall()
+    assert dict(viewed) == list_costs(con)
 
 
 def test_list_price_of_a_request_without_usage_is_unknown(

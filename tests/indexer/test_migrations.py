@@ -369,6 +369,30 @@ def test_searched_prompts_of_the_third_generation_are_filled_and_taken_back(
         assert written == [("msg_1", "find me"), ("msg_2", None), ("msg_3:0", "found")]
 
 
+# --- unknown_prices
+
+
+def test_unknown_prices_of_what_used_no_tokens_are_taken_back(tmp_path: Path, build_index: BuildIndex) -> None:
+    """The program before gave a failed request to an unpriced model a list price of 0."""
+    none = tokens(total=0)
+    path = build_index(write_json_tree(tmp_path / "data", [session(), user(), assistant(usage=none, cost=0)]))
+    listed = """
+        SELECT (SELECT sum(cost_list_usd) FROM messages), (SELECT sum(cost_list_usd) FROM usage_slices),
+               (SELECT sum(cost_list_usd) FROM session_stats), (SELECT sum(cost_list_usd) FROM priced_requests)
+    """
+    with Database.open_existing(path) as database:
+        database.migrate(11)
+        with database.transaction() as con:
+            con.execute("UPDATE messages SET cost_list_usd = 0 WHERE has_usage")
+            derive.refresh(con, ["ses_1"])
+        before = database.con.execute(listed).fetchall()
+
+        database.migrate()
+
+        assert before == [(Decimal(0),) * 4]
+        assert database.con.execute(listed).fetchall() == [(None,) * 4]
+
+
 # --- opening an older index
 
 

@@ -1,6 +1,7 @@
 """The same requests on other models."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
@@ -66,6 +67,15 @@ def test_alternatives_undone_answer_of_the_json_tree_counts(tmp_path: Path, buil
 
     assert found == [Alternative("x/y", Decimal("0.001"), 1, 0)]
     reader.close()
+
+
+def test_alternatives_what_used_no_tokens_costs_nothing(open_index: OpenIndex) -> None:
+    """As on its own model, also where each request has a price."""
+    con = open_index(session(), user(), assistant(usage=usage(0, 0), cost=0))
+
+    found = alternatives(con, ["x/y"], [replace(price(), request_usd=Decimal(1))], Scope())
+
+    assert found == [Alternative("x/y", None, 0, 0)]
 
 
 def test_alternatives_without_a_price_at_the_time_are_counted_apart(open_index: OpenIndex) -> None:
