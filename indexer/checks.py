@@ -477,7 +477,7 @@ def _judge(place: Place, found: Comparison) -> Check:
     name, differences = "content", found.differences
     seen = f"{found.sessions:,} sessions and {found.messages:,} messages in OpenCode's data"
     if not differences:
-        return Check(name, OK, f"{seen}, all in the index; {found.read:,} read again, all equal")
+        return _judge_equal(name, seen, found)
     kinds = (
         (differences.missing, "are not in the index"),
         (differences.gone, "are deleted in OpenCode, and not yet here"),
@@ -491,6 +491,16 @@ def _judge(place: Place, found: Comparison) -> Check:
     planned = writer.activity.next_comparison_at_ms if writer.activity else None
     when = f" Everything is compared at {local(from_ms(planned))}." if planned else ""
     return Check(name, NOTE, f"behind by {len(differences):,} documents, which the indexer is to apply: {text}.{when}")
+
+
+def _judge_equal(name: str, seen: str, found: Comparison) -> Check:
+    """Say that nothing differs, and what of it nobody could look at: that may differ."""
+    if found.unusable:
+        compared = f"{found.read:,} read again, all equal" if found.read else "no content could be compared"
+        return Check(name, NOTE, f"{seen} that can be read, all in the index; {compared}. The rest is not compared.")
+    if found.messages and not found.read:
+        return Check(name, NOTE, f"{seen}, all in the index; none of them could be read again to compare its content.")
+    return Check(name, OK, f"{seen}, all in the index; {found.read:,} read again, all equal")
 
 
 def _bulk_unless_running(place: Place) -> str | None:

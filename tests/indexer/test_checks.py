@@ -418,15 +418,43 @@ def test_thorough_one_storage_of_a_folder_gone_or_unreadable_is_told(lab: Lab) -
     lab.load()
     (lab.data_dir / "opencode.db").write_bytes(b"this is no database, but it is long enough" * 100)
 
-    unreadable = problems(checks.thorough(lab.place))
+    unreadable = {check.name: check for check in checks.thorough(lab.place)}
     (lab.data_dir / "opencode.db").unlink()
     gone = checks.thorough(lab.place)
 
+    assert (unreadable["source"].state, unreadable["content"].state) == (PROBLEM, NOTE)
     assert "not a database" in unreadable["source"].text
-    assert "content" not in unreadable
+    assert "The rest is not compared" in unreadable["content"].text
     told = next(check for check in gone if check.name == "source")
     assert told.state == NOTE
     assert "is not there now" in told.text
+
+
+def test_thorough_nothing_that_could_be_compared_is_never_called_equal(tmp_path: Path) -> None:
+    """The only storage is of an unknown layout: what is in it may be anything."""
+    lab = lab_in(tmp_path)
+    write_sqlite(lab.data_dir, [session(), user()])
+    lab.load()
+    with sqlite3.connect(lab.data_dir / "opencode.db") as connection:
+        connection.execute("ALTER TABLE message RENAME COLUMN data TO content")
+    connection.close()
+
+    found = {check.name: check for check in checks.thorough(lab.place)}
+
+    assert (found["source"].state, found["content"].state) == (PROBLEM, NOTE)
+    assert "no content could be compared" in found["content"].text
+
+
+def test_thorough_documents_that_all_failed_are_not_called_equal(tmp_path: Path) -> None:
+    """Nothing of them can be compared; each is listed."""
+    lab = lab_in(tmp_path)
+    write_json_tree(lab.data_dir, [session(), damaged(user(), b"{")])
+    lab.load()
+
+    found = {check.name: check for check in checks.thorough(lab.place)}
+
+    assert found["content"].state == NOTE
+    assert "none of them could be read again" in found["content"].text
 
 
 def test_quick_source_that_could_not_be_read_is_told(lab: Lab) -> None:
