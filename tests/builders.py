@@ -37,6 +37,9 @@ CREATE TABLE IF NOT EXISTS session_message (id TEXT PRIMARY KEY, session_id TEXT
     seq INTEGER NOT NULL, time_created INTEGER NOT NULL, time_updated INTEGER NOT NULL, data TEXT NOT NULL,
     UNIQUE (session_id, seq));
 """
+_UNNUMBERED_SCHEMA = _SESSION_MESSAGE_SCHEMA.replace("seq INTEGER NOT NULL, ", "").replace(
+    ",\n    UNIQUE (session_id, seq)", ""
+)
 
 
 @dataclass(frozen=True)
@@ -265,13 +268,27 @@ def write_sqlite(data_dir: Path, docs: Iterable[Doc], name: str = "opencode.db")
     return data_dir
 
 
-def write_session_messages(data_dir: Path, docs: Iterable[Doc], name: str = "opencode.db") -> Path:
-    """Write sessions to `session_v2` and rows to `session_message` as OpenCode 2.0 does. Returns the data folder."""
+def write_session_messages(
+    data_dir: Path, docs: Iterable[Doc], name: str = "opencode.db", *, is_numbered: bool = True
+) -> Path:
+    """Write sessions to `session_v2` and rows to `session_message` as OpenCode 2.0 does.
+
+    Args:
+        data_dir: The data folder; made if it is missing.
+        docs: The documents.
+        name: Of the database.
+        is_numbered: Whether rows have a `seq`; those of 1.14 and 1.15 have none.
+
+    Returns:
+        The data folder.
+    """
     data_dir.mkdir(parents=True, exist_ok=True)
     with sqlite3.connect(data_dir / name) as connection:
-        connection.executescript(_SESSION_MESSAGE_SCHEMA)
+        connection.executescript(_SESSION_MESSAGE_SCHEMA if is_numbered else _UNNUMBERED_SCHEMA)
         for doc in docs:
             table, values = _row(doc) if doc.kind != "session_message" else ("session_message", _message_columns(doc))
+            if not is_numbered:
+                values.pop("seq", None)
             marks = ", ".join("?" * len(values))
             table = "session_v2" if table == "session" else table
             sql = f"INSERT OR REPLACE INTO {table} ({', '.join(values)}) VALUES ({marks})"

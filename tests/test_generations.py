@@ -1,5 +1,6 @@
 """The third generation (`session_message`), alone and beside the other two: nothing twice, nothing lost."""
 
+import sqlite3
 from pathlib import Path
 
 import duckdb
@@ -174,6 +175,45 @@ def test_bulk_empty_session_message_beside_rows_changes_nothing(open_index: Open
 
     assert con.execute("SELECT kind, state FROM sources").fetchall() == [("sqlite_v1", "ok")]
     assert con.execute("SELECT session_id, is_missing_in_newer FROM sessions").fetchall() == [("ses_1", False)]
+
+
+def test_bulk_rows_without_numbers_are_taken_in_the_order_of_their_times(open_index: OpenIndex, tmp_path: Path) -> None:
+    """OpenCode 1.14 and 1.15 note switches of agents and models there, beside message and part rows."""
+    usage = tokens(100, 10, total=110)
+    docs = [session(version="1.14.48"), user(), assistant(usage=usage), step_finish("prt_9", usage)]
+    switches = [
+        row("evt_2", "model-switched", 0, created=START_MS, model={"id": "nova", "providerID": "acme"}),
+        row("evt_1", "agent-switched", 0, created=START_MS, agent="build"),
+        row("evt_3", "agent-switched", 0, created=START_MS + 9_000, agent="plan"),
+    ]
+    data_dir = write_session_messages(write_sqlite(tmp_path / "data", docs), switches, is_numbered=False)
+
+    con = open_index(data_dir)
+
+    assert con.execute("SELECT kind, state FROM sources ORDER BY 1").fetchall() == [
+        ("sqlite_v1", "ok"),
+        ("sqlite_v2", "ok"),
+    ]
+    order = "SELECT message_id FROM exchange_traces WHERE message_id LIKE 'evt%' ORDER BY exchange_id, position"
+    assert [name for (name,) in con.execute(order).fetchall()] == ["evt_1", "evt_2", "evt_3"]
+    assert con.execute("SELECT count(*), sum(total_tokens) FROM spend").fetchone() == (1, 110)
+
+
+def test_bulk_rows_that_get_numbers_later_are_read_again(open_index: OpenIndex, tmp_path: Path) -> None:
+    """A newer client adds the column to the table that is there."""
+    docs = [session(), row("msg_1", "user", 1, text="Hi"), answer("msg_2", 2, usage=tokens(100, 10))]
+    data_dir = write_session_messages(tmp_path / "data", docs, is_numbered=False)
+    numbers = "SELECT message_id, seq, total_tokens FROM messages ORDER BY 1"
+    before = open_index(data_dir).execute(numbers).fetchall()
+    with sqlite3.connect(data_dir / "opencode.db") as connection:
+        connection.execute("ALTER TABLE session_message ADD COLUMN seq INTEGER")
+        connection.execute("UPDATE session_message SET seq = rowid")
+    connection.close()
+
+    after = open_index(data_dir).execute(numbers).fetchall()
+
+    assert before == [("msg_1", None, 0), ("msg_2", None, 110)]
+    assert after == [("msg_1", 1, 0), ("msg_2", 2, 110)]
 
 
 def test_bulk_all_three_generations_mixed_count_each_thing_once(open_index: OpenIndex, tmp_path: Path) -> None:

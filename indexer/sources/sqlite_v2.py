@@ -8,9 +8,10 @@ from pathlib import Path
 
 from indexer.documents import Document, Generation, MessageDocuments
 from indexer.sources import Inventory
-from indexer.sources.sqlite_file import DAMAGE, DamagedFile, Row, SqliteFile, name_of
+from indexer.sources.sqlite_file import DAMAGE, DamagedFile, Row, SqliteFile, Value, name_of
 
-NEEDED_COLUMNS = {"session_message": {"id", "session_id", "type", "seq", "time_created", "time_updated", "data"}}
+NEEDED_COLUMNS = {"session_message": {"id", "session_id", "type", "time_created", "time_updated", "data"}}
+_ORDER = "seq"  # OpenCode 1.14 and 1.15 have the table without it: their rows are in the order of their times
 
 
 class SqliteV2:
@@ -36,7 +37,8 @@ class SqliteV2:
         found.projects = self._file.ids(found, "project", "project") if "project" in self._file.tables() else []
         for table in self._session_tables():
             found.sessions += self._file.ids(found, "session", table)
-        rows = self._file.owned_ids(found, "message", "session_message", "session_id", "ORDER BY session_id, seq")
+        order = f"ORDER BY session_id, {_ORDER if self._has_order() else 'time_created, id'}"
+        rows = self._file.owned_ids(found, "message", "session_message", "session_id", order)
         found.messages = dict(rows)
         if with_stamps:
             self._file.row_stamps(found, [*self.projects(), *self.sessions()])
@@ -64,7 +66,8 @@ class SqliteV2:
         seen = Inventory()
         self._add_stamps(seen, message_ids)  # before the content: a later write looks different
         marks = ", ".join("?" * len(message_ids))
-        sql = f"SELECT id, session_id, type, seq, data FROM session_message WHERE id IN ({marks})"
+        order = _ORDER if self._has_order() else f"NULL AS {_ORDER}"
+        sql = f"SELECT id, session_id, type, {order}, data FROM session_message WHERE id IN ({marks})"
         return [
             self._message(message_id, row, source_id, seen.stamps["message"].get(message_id))
             for message_id, row in self._file.each(sql, message_ids)
@@ -81,6 +84,10 @@ class SqliteV2:
     def close(self) -> None:
         """Close the database."""
         self._file.close()
+
+    def _has_order(self) -> bool:
+        """Tell whether rows are numbered inside their session; asked anew, as a newer client adds that."""
+        return _ORDER in self._file.columns("session_message")
 
     def _session_tables(self) -> list[str]:
         """Name the tables of sessions that nobody else reads: the reader of message rows has the table session."""
@@ -108,6 +115,13 @@ class SqliteV2:
             message=self._file.stored("message", "session_message", row),
             parts=(),
             row_type=name_of(row["type"]),
-            seq=row["seq"] if isinstance(row["seq"], int) else 0,
+            seq=_place(row[_ORDER]),
             stamp=stamp,
         )
+
+
+def _place(seq: Value) -> int | None:
+    """Return the place of a row inside its session; None if rows are not numbered."""
+    if seq is None or isinstance(seq, int):
+        return seq
+    return 0
