@@ -321,20 +321,18 @@ def _is_delegating(batch: Batch, held: Sequence[_HeldPart]) -> bool:
 
 
 def _leave_out_twins(batch: Batch, held: Sequence[_HeldPart], now: EpochMs) -> set[str]:
-    """Take parts out of a batch whose id a part of another message has; of a message, not of an orphan.
+    """Take parts out of a batch whose id a living part of another message has; of a message, not of an orphan.
 
     Returns:
-        Sessions that lose an orphan to the batch.
+        Sessions that lose a part to the batch: an orphan, or one that was deleted there.
     """
     rewritten, messages = set(batch.rewritten), {row.part_id: row.message_id for row in batch.parts}
     taken = [
         part
         for part in held
-        if part.message_id != messages.get(part.part_id, part.message_id)
-        and not part.is_deleted
-        and part.message_id not in rewritten
+        if part.message_id != messages.get(part.part_id, part.message_id) and part.message_id not in rewritten
     ]
-    owners = {part.part_id: part.message_id for part in taken if not part.is_orphan}
+    owners = {part.part_id: part.message_id for part in taken if not part.is_orphan and not part.is_deleted}
     batch.failures += [
         twin_failure(row.part_id, row.message_id, owners[row.part_id], batch.part_sources[row.message_id], now)
         for row in batch.parts
@@ -342,7 +340,7 @@ def _leave_out_twins(batch: Batch, held: Sequence[_HeldPart], now: EpochMs) -> s
     ]
     batch.parts = [row for row in batch.parts if row.part_id not in owners]
     batch.bodies = [row for row in batch.bodies if row.part_id not in owners]
-    return {part.session_id for part in taken if part.is_orphan and part.session_id}
+    return {part.session_id for part in taken if part.part_id not in owners and part.session_id}
 
 
 def twin_failure(part_id: str, message_id: str, owner_id: str, source_id: int, now: EpochMs) -> DocumentRow:

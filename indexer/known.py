@@ -42,6 +42,7 @@ class Known:
         orphaned: Messages of which the index has parts and no row.
         failures: Time of the first failure of a document that failed.
         twins: Message to the ledger rows of its parts that were left out for the same parts of other messages.
+        released: Messages with parts that were left out so, and that no other message has any more.
         failed_owners: Projects, sessions and messages of which documents failed.
     """
 
@@ -53,6 +54,7 @@ class Known:
     orphaned: set[str]
     failures: dict[tuple[int, str], EpochMs]
     twins: dict[str, list[DocumentRow]]
+    released: set[str]
     failed_owners: set[str]
 
 
@@ -117,6 +119,7 @@ def read_known(con: duckdb.DuckDBPyConnection, changes: Changes, hot: HotSession
         orphaned=orphaned,
         failures=failures,
         twins=twins,
+        released=released_twins(con, hot).intersection(twins),
         failed_owners={row.owner_id for row in ledger},
     )
 
@@ -143,6 +146,29 @@ def _doubtful(con: duckdb.DuckDBPyConnection, hot: HotSessions) -> set[str]:
         ).fetchall()
         hot.doubtful = {owner_id for (owner_id,) in rows}
     return hot.doubtful
+
+
+def released_twins(con: duckdb.DuckDBPyConnection, hot: HotSessions) -> set[str]:
+    """List the messages of which a part was left out as the part of another message that does not have it any more.
+
+    Args:
+        con: The index.
+        hot: Tells whether anything at all is in the ledger.
+    """
+    if hot.doubtful is not None and not hot.doubtful:
+        return set()
+    rows = con.execute(
+        """
+        SELECT DISTINCT owner_id FROM documents
+        WHERE starts_with(key, $twin) AND ends_with(key, ' of ' || owner_id) AND NOT EXISTS (
+            FROM parts
+            WHERE part_id = substr(key, length($twin) + 1, length(key) - length($twin || ' of ' || owner_id))
+              AND message_id <> owner_id AND deleted_at IS NULL AND NOT is_orphan
+        )
+        """,
+        {"twin": TWIN},
+    ).fetchall()
+    return {owner_id for (owner_id,) in rows}
 
 
 def _ledger(con: duckdb.DuckDBPyConnection, owners: list[str]) -> list[DocumentRow]:

@@ -18,7 +18,7 @@ from indexer.documents import Document, Generation, MessageDocuments
 from indexer.exceptions import SourceUnusable
 from indexer.hot_sessions import Listings
 from indexer.json_values import printable
-from indexer.known import KnownCopy, read_known, stored_stamp
+from indexer.known import KnownCopy, read_known, released_twins, stored_stamp
 from indexer.parsers import ParsedMessage, ParseFailure, parse_project, parse_session, unreadable
 from indexer.purge import purge
 from indexer.reading import (
@@ -65,6 +65,15 @@ class Applied:
     postponed: Changes = field(default_factory=Changes)
     is_everything_due: bool = False
 
+    def add(self, other: "Applied") -> None:
+        """Add what became of further changes."""
+        self.written += other.written
+        self.deleted += other.deleted
+        self.unreadable += other.unreadable
+        self.is_visible |= other.is_visible
+        self.postponed.add(other.postponed)
+        self.is_everything_due |= other.is_everything_due
+
 
 def apply(
     database: Database,
@@ -89,6 +98,21 @@ def apply(
     Returns:
         What was found.
     """
+    done = _apply(database, storages, changes, may_postpone, on_batch)
+    # a part that has moved to another message may be found there before it is missed where it was
+    if released := released_twins(database.con, database.hot):
+        done.add(_apply(database, storages, Changes(messages=dict.fromkeys(released)), may_postpone, on_batch))
+    return done
+
+
+def _apply(
+    database: Database,
+    storages: Sequence[Storage],
+    changes: Changes,
+    may_postpone: bool,
+    on_batch: Callable[[int], None] | None,
+) -> Applied:
+    """Do so once."""
     is_used = [storage.is_used for storage in storages]
     named, listings = _with_touched_sessions(database, storages, changes)
     # nothing is remembered in a full pass, which names them all
@@ -456,7 +480,7 @@ class _Update:
             if known is not None and not is_deleted:
                 is_elsewhere = known.source_id not in self._usable_ids
                 is_same = best.content_hash == known.content_hash and best.seq == known.seq
-                if is_same and best.source_id == known.source_id:
+                if is_same and best.source_id == known.source_id and message_id not in self._known.released:
                     twins = self._known.twins.get(message_id, ())
                     batch.failures += (replace(row, last_seen_at=self._started) for row in twins)
                     return

@@ -530,6 +530,29 @@ def test_bulk_part_in_two_messages_counts_once(build_index: BuildIndex, tmp_path
         assert ledger(con) == {"part prt_good of msg_3a": ("unreadable", reason)}
 
 
+@pytest.mark.parametrize("is_message_gone", [False, True])
+def test_bulk_part_that_its_message_lost_counts_in_the_other(
+    is_message_gone: bool, build_index: BuildIndex, tmp_path: Path
+) -> None:
+    """It was left out there only as long as the first one had it, though nothing of the other one changed."""
+    usage = tokens(7, 0, total=7)
+    docs = [*good(), assistant("msg_3a", usage=usage, created=START_MS + 9), step_finish("prt_good", usage, "msg_3a")]
+    data_dir = write_json_tree(tmp_path / "data", docs)
+    build_index(data_dir)
+    storage = data_dir / "storage"
+    (storage / "part" / "msg_2a" / "prt_good.json").unlink()
+    if is_message_gone:
+        (storage / "message" / "ses_1" / "msg_2a.json").unlink()
+
+    index = build_index(data_dir)
+
+    with opened(index) as con:
+        assert con.execute("SELECT part_id, message_id FROM parts WHERE deleted_at IS NULL").fetchall() == [
+            ("prt_good", "msg_3a")
+        ]
+        assert ledger(con) == {}
+
+
 # --- files and folders that are not what they should be
 
 

@@ -24,6 +24,7 @@ from tests.builders import (
     part,
     project,
     session,
+    step_finish,
     tokens,
     user,
     write_json_tree,
@@ -242,3 +243,35 @@ def test_apply_session_gone_while_another_storage_cannot_be_read_comes_back_with
     assert lost == (DELETED_CHILD, DELETED_MESSAGES)
     assert store.child() == LIVING_CHILD
     assert store.messages() == LIVING_MESSAGES
+
+
+# --- parts that move to another message
+
+
+@pytest.mark.parametrize("are_apart", [False, True])
+def test_apply_part_found_where_it_is_before_it_is_missed_where_it_was(are_apart: bool, tmp_path: Path) -> None:
+    """A folder of parts was renamed, and its two halves are looked at one after the other."""
+    usage = tokens(7, 0, total=7)
+    docs = [session(), assistant("msg_1a", usage=usage), step_finish("prt_1", usage, "msg_1a")]
+    docs += [session("ses_2"), assistant("msg_2a", "ses_2", usage=usage)]
+    data_dir = write_json_tree(tmp_path / "opencode", [project(), *docs])
+    path = tmp_path / "index.duckdb"
+    index(path, data_dir)
+    parts = data_dir / "storage" / "part"
+    (parts / "msg_1a").rename(parts / "msg_2a")
+    halves = [Changes(messages={"msg_2a": "ses_2"}), Changes(messages={"msg_1a": "ses_1"})]
+    both = Changes()
+    for half in halves:
+        both.add(half)
+
+    with Database.open(path) as database:
+        storages = open_storages(database, find_sources([data_dir]), [data_dir])
+        for changes in halves if are_apart else [both]:
+            update.apply(database, storages, changes, may_postpone=True)
+        rows = database.con.execute("SELECT message_id, deleted_at IS NULL FROM parts").fetchall()
+        traces = database.con.execute("SELECT session_id FROM exchange_traces WHERE trace_id = 'prt_1'").fetchall()
+        left_out = database.con.execute("SELECT key FROM documents WHERE state = 'unreadable'").fetchall()
+
+    assert rows == [("msg_2a", True)]
+    assert traces == [("ses_2",)]
+    assert left_out == []
