@@ -119,7 +119,7 @@ def read_known(con: duckdb.DuckDBPyConnection, changes: Changes, hot: HotSession
         orphaned=orphaned,
         failures=failures,
         twins=twins,
-        released=released_twins(con, hot).intersection(twins),
+        released=released_twins(con, hot) & twins.keys() if twins else set(),
         failed_owners={row.owner_id for row in ledger},
     )
 
