@@ -127,9 +127,8 @@ def test_compact_more_keys_than_memory_holds_works(database: Database, monkeypat
     assert waiting_since(database) is None
 
 
-def test_compact_row_groups_are_as_small_as_before(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compact_row_groups_are_as_small_as_before(database: Database) -> None:
     """A checkpoint would write the last one of DuckDB's own size for 1.6 s, and the file would be twice as large."""
-    monkeypatch.setattr(duckdb_file, "_ROWS_COPIED", 1 << 14)
     publisher = Publisher(database)
     with database.transaction() as con:
         con.execute("INSERT INTO agents SELECT md5(range::VARCHAR) FROM range(40_000)")
