@@ -9,6 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -24,6 +25,7 @@ from indexer.published import IndexReader, Snapshot
 from indexer.settings_model import Settings
 from pages.ui import states
 from pages.ui.activity import BULK, Activity, Followed, condition, is_at_work
+from pages.ui.ahead import Ahead, Question
 from queries import apart, console, contract, health, narrow
 from queries.contract import Table
 from queries.period import Scope
@@ -43,6 +45,9 @@ _PINNED_S = 180.0  # browsers run the timers of a hidden tab once a minute
 _EPOCH = datetime(1970, 1, 1)
 _PIN = "pinned_snapshot"
 _FOLLOWED = "followed_at"
+_ASKED = "asked"  # by the page since its script began: a function for each question, of a snapshot
+_AHEAD = "answered_ahead"  # the revision of which all that was asked
+_IS_BEGUN = "is_run_begun"  # the whole script runs, and has not asked everything yet
 
 
 class _Index:
@@ -51,6 +56,7 @@ class _Index:
     def __init__(self, path: Path) -> None:
         """Name the index; nothing is opened yet."""
         self.reader = IndexReader(path, looks_ahead=True)
+        self.ahead = Ahead()
         self._lock = threading.Lock()
         self._pinned: OrderedDict[str, tuple[Snapshot, float]] = OrderedDict()  # longest unused first
 
@@ -94,6 +100,7 @@ def check(*, may_be_empty: bool = False) -> None:
     Args:
         may_be_empty: Whether the page has something to show of an index without sessions.
     """
+    st.session_state[_ASKED], st.session_state[_IS_BEGUN] = {}, True
     stamp = settings_file.file_stamp()
     try:
         _read_settings(stamp)
@@ -129,6 +136,8 @@ def load(query: Query[Asked, Answer], *args: Asked.args, **kwargs: Asked.kwargs)
     Returns:
         The answer, from the cache if this revision was asked the same before.
     """
+    asked: dict[str, Callable[[Snapshot], object]] = st.session_state.setdefault(_ASKED, {})
+    asked[repr((query, args, kwargs))] = lambda of: _asked(query, of.key, lambda: of, *args, **kwargs)
     return _asked(query, _key(), _pinned, *args, **kwargs)
 
 
@@ -298,6 +307,7 @@ def freshness(follows: bool = False) -> None:
     """
     _index().kept(_key())  # it is still looked at
     pinned, newest, said = status(), latest(health.status), activity()
+    is_tick = not st.session_state.pop(_IS_BEGUN, False)
     if follows and newest != pinned and follow():
         st.rerun(scope="app")
     does = condition(newest.phase, newest.updated_at, said, now())
@@ -305,6 +315,8 @@ def freshness(follows: bool = False) -> None:
         if newest.is_partial and does == BULK:
             states.progress(newest)
         if newest != pinned and not follows:
+            if is_tick:
+                _answer_ahead()
             # A button in a fragment runs the fragment only.
             if st.button(states.news(pinned, newest), key="refresh", icon=":material/refresh:"):
                 _refresh()
@@ -312,6 +324,20 @@ def freshness(follows: bool = False) -> None:
         else:
             until = said.current_until() if said and newest == pinned and is_at_work(does) else None
             st.caption(states.as_of(pinned, zone(), until, does if follows else None))
+
+
+def _answer_ahead() -> None:
+    """Ask of the newest opened revision what the page asked of its own: then taking the offer is quick."""
+    try:
+        newest = _index().newest(wait=False)
+    except IndexUnavailable:
+        return  # the next tick says what is wrong
+    if st.session_state.get(_AHEAD) == newest.key:
+        return
+    asked: dict[str, Callable[[Snapshot], object]] = st.session_state.get(_ASKED, {})
+    questions: list[Question] = [partial(ask, newest) for ask in asked.values()]
+    if _index().ahead.answer(questions):
+        st.session_state[_AHEAD] = newest.key
 
 
 def follow(wait_s: float = FOLLOW_S) -> bool:
@@ -479,7 +505,7 @@ def _asked(
     return _cached(key, name, asked, ask)
 
 
-@st.cache_data(show_spinner=False, max_entries=64)
+@st.cache_data(show_spinner=False, max_entries=128)
 def _cached(key: str, name: str, asked: str, _ask: Callable[[], Answer]) -> Answer:
     """Run a query once per revision, name and parameters."""
     return _ask()

@@ -27,6 +27,7 @@ VISITS = 3  # of each page: the median leaves out the first, in which the server
 WORDS = ("cart", "corden", "nowhere-at-all")
 _ATTEMPTS = 5
 _NEW, _SAME = "new revision", "same revision"
+_FILTER = "first with a filter"
 _FIRST = "first on a new revision"
 Found = TypeVar("Found")
 
@@ -107,12 +108,14 @@ def _openings(bed: Bed, tab: Tab, page: str, news: "_News") -> Iterator[Figure]:
 
 
 def _reruns(bed: Bed, tab: Tab, page: str, news: "_News") -> Iterator[Figure]:
-    """Run the script of the open page again, on the revision it shows and on a new one."""
-    runs: dict[str, list[Run]] = {_NEW: [], _SAME: []}
+    """Run the script of the open page again: on the revision it shows, on a new one, and with a filter."""
+    runs: dict[str, list[Run]] = {_NEW: [], _SAME: [], _FILTER: []}
     for _ in range(VISITS):
         runs[_SAME].append(_insist(page, _SAME, tab.run_again))
         runs[_NEW].append(_insist(page, _NEW, lambda: tab.refresh(news.publish)))
-    for kind, found in runs.items():
+        if filtered := tab.filter():
+            runs[_FILTER].append(filtered)
+    for kind, found in ((kind, found) for kind, found in runs.items() if found):
         yield _of_page("reruns", page, f"run on the server, {kind}", bed, [run.ms for run in found], "ms", RERUN)
         yield _of_page("reruns", page, f"processor, {kind}", bed, [run.cpu_ms for run in found], "ms", None)
 

@@ -59,9 +59,11 @@ _PARTS = {
         "A rerun is a run of the whole script in the server for a tab that has drawn everything and is at rest; "
         "processor is that of the whole server meanwhile. Same revision: by the key `r`, with all answers cached. New "
         "revision: after one new document, by the button Refresh that the page offers for it, or by itself where the "
-        "page follows (Overview); what opens the revision runs before and is not counted. Where the pieces of a page "
-        "follow each on its own and no whole run has to (Timeline, Indexer), `r` is pressed some ten seconds after "
-        "the publication: what the pieces have asked by then is cached.",
+        "page follows (Overview); what opens the revision runs before and is not counted, and what was offered was "
+        "asked ahead in the background, as far as it had come to that. Where the pieces of a page follow each on its "
+        "own and no whole run has to (Timeline, Indexer), `r` is pressed some ten seconds after the publication: what "
+        "the pieces have asked by then is cached. First with a filter: one agent is chosen, the one with most "
+        "messages, for the first time on that revision, so that nothing of it is cached.",
     ),
     "search": (
         "Text search",

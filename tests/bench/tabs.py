@@ -21,6 +21,7 @@ _PUBLISHED_S = 1.0  # what else the indexer does for a publication is no part of
 _REST_S = 0.3
 _RUN_AGAIN = "r"  # Streamlit's own shortcut
 _SEARCH_BOX = "Search titles, prompts, answers"
+_AGENT = "build"  # had most of the messages
 _ASKED_BY_ALL = "health.status"
 
 # The time of the first frame in which something of the page itself, not of the frame around it, is there to be seen.
@@ -186,9 +187,25 @@ class Tab:
             if run := self.noted().run_since(began, asks=True):
                 return run
             if button.is_visible():
-                return self._asking(self._run_by(button.click))
+                return self._of_new(began, self._run_by(button.click))
             self._pause(LOOK_S)
         return self._asking(self._run_by(self._press))
+
+    def filter(self) -> Run | None:
+        """Let the open page show one agent, which it was not asked for on this revision, and all of them again.
+
+        Returns:
+            The run for the one agent. None: the page has no filters.
+        """
+        page = self._visit.page
+        agents = page.get_by_role("combobox", name="Agents")
+        if not agents.is_visible():
+            return None
+        agents.click()
+        run = self._run_by(page.get_by_role("option", name=_AGENT, exact=True).click)
+        page.keyboard.press("Escape")
+        self._run_by(page.get_by_role("button", name="Clear", exact=True).click)
+        return run
 
     def search(self, text: str) -> list[Statement]:
         """Type a text into the search box of the open page, in place of what is in it, which must be another one.
@@ -211,6 +228,10 @@ class Tab:
         began = time.monotonic()
         act()
         return self._run_since(began)
+
+    def _of_new(self, began: float, run: Run) -> Run | None:
+        """Return a run if a new revision was noticed since a moment: its answers may be there already."""
+        return run if self.noted().has_news(began, run) else None
 
     def _asking(self, run: Run) -> Run | None:
         """Return a run if it had statements of its own."""

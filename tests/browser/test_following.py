@@ -1,6 +1,7 @@
 """Pages that stay open while an indexer works: what they show changes by itself, and takes nothing away."""
 
 import re
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -14,10 +15,12 @@ from indexer import bulk_loader
 from indexer.activity import Activity, Watched, take_retry_request, write_activity
 from indexer.database import Database
 from indexer.publish import Publisher
+from tests.bench.tabs import Noted, read_notes
 from tests.browser import running
 from tests.browser.conftest import ARTIFACTS
 from tests.browser.visit import Visit, in_every_look, visiting
 from tests.builders import Doc, assistant, damaged, part, session, user, write_json_tree
+from tests.following import wait_for
 
 BAD = [damaged(part(f"prt_bad{number}", "text"), b"{") for number in range(3)]
 DOCS = [session(), user(), assistant(cost=1), *BAD]
@@ -193,3 +196,36 @@ def test_indexer_page_of_an_indexer_at_work_is_sound(browser: Browser, played: P
             assert "The disk of /home/ada is full" in visit.text()
             assert violations == []
             played.say(phase=phase, queue=213, problem="The disk of /home/ada is full. Free at least 200 MB.")
+
+
+def test_refresh_what_is_offered_was_asked_ahead(played: Played, browser: Browser, tmp_path: Path) -> None:
+    """Once the offer is there, the page asks the new revision in the background; taking it then asks nothing more."""
+    log = tmp_path / "notes.jsonl"
+    prefix = [sys.executable, "-m", "tests.bench.served", str(log)]
+    with running.dashboard(played.index, prefix) as base, visiting(browser, base) as visit:
+        visit.open("/costs?range=all")
+        visit.settle()
+        first = read_notes(log)
+        asked = {each.query for run in first.runs for each in first.statements_of(run)}
+        before = visit.metric("Cost, recorded (USD)")
+
+        played.add(assistant("msg_9", created=1_767_225_900_000, cost=2))
+        button = visit.page.get_by_role("button", name="Refresh")
+        button.wait_for(timeout=30_000)
+        wait_for(lambda: {*_ahead_of(read_notes(log)), "health.status"} >= asked)  # the state is what offers it
+        began = time.monotonic()
+        button.click()
+        wait_for(lambda: visit.metric("Cost, recorded (USD)") != before)
+        noted = read_notes(log)
+        assert not visit.has_exception()
+
+    run = noted.run_since(began)
+    assert run is not None
+    assert len(asked) > 5
+    assert noted.statements_of(run) == []
+
+
+def _ahead_of(noted: Noted) -> set[str]:
+    """Name the questions that no script asked."""
+    by_scripts = {each.at for run in noted.runs for each in noted.statements_of(run)}
+    return {each.query for each in noted.statements if each.at not in by_scripts}
