@@ -36,7 +36,7 @@ from indexer.tool_targets import target_of
 
 # To be raised whenever the same document gives another row. The next full pass then writes every message, session and
 # project anew from its source; rows whose source is gone stay as they are.
-PARSER_VERSION = 4
+PARSER_VERSION = 5
 
 ERROR_TAIL_CHARACTERS = 2_000  # of a failed command's output, kept as its message
 

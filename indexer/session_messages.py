@@ -6,7 +6,7 @@ Checked against the second API of 1.18; what only 2.0 writes is known from its s
 from collections.abc import Sequence
 
 from indexer.documents import MessageDocuments
-from indexer.error_rules import classify
+from indexer.error_rules import UNKNOWN, classify
 from indexer.json_values import (
     JsonObject,
     brief,
@@ -41,6 +41,7 @@ from indexer.rows import EpochMs, MessageRow, PartBodyRow, PartRow
 from indexer.tool_targets import target_of
 
 OPEN_STATES = ("streaming", "pending", "running")
+CUT_SHORT = "aborted"  # the type of 2.0; the second API of 1.18 writes `unknown` and "Provider turn interrupted"
 
 
 def parse_session_message(documents: MessageDocuments, *, is_missing_in_newer: bool) -> ParsedMessage:
@@ -299,10 +300,11 @@ def _is_open(status: object) -> bool:
 
 
 def _error_name(error: object) -> str:
-    """Name the error of an answer."""
-    if isinstance(error, dict):
-        return text_of(error, "type") or text_of(error, "name") or "unknown"
-    return brief(error)
+    """Name the error of an answer: what the user cut short by the name for that, also where only the text tells."""
+    if not isinstance(error, dict):
+        return brief(error)
+    name = text_of(error, "type") or text_of(error, "name") or UNKNOWN
+    return CUT_SHORT if name == UNKNOWN and classify(error) == CUT_SHORT else name
 
 
 def _recorded_until(message: JsonObject, items: Sequence[JsonObject]) -> EpochMs | None:

@@ -115,6 +115,31 @@ def test_bulk_third_generation_exchanges_open_at_user_rows_and_close_at_idle(
 
 
 @pytest.mark.parametrize(
+    ("error", "name", "is_aborted"),
+    [
+        ({"type": "aborted", "message": "Step interrupted"}, "aborted", True),
+        ({"type": "unknown", "message": "Provider turn interrupted"}, "aborted", True),  # the second API of 1.18
+        ({"type": "unknown", "message": "Overloaded"}, "unknown", False),
+        ({"type": "provider.transport", "message": "Cancelled"}, "provider.transport", False),
+    ],
+)
+def test_bulk_third_generation_answer_that_the_user_cut_short_is_no_failure(
+    error: Json, name: str, is_aborted: bool, open_index: OpenIndex, tmp_path: Path
+) -> None:
+    """Also where the error has no name for it; a cause with a name of its own stays what it is."""
+    docs = [project(), session(version="1.18.33"), row("msg_1", "user", 1, text="Hi"), answer("msg_2", 2, error=error)]
+    con = open_index(write_session_messages(tmp_path / "data", docs))
+
+    failures = con.execute("SELECT name, is_aborted FROM failures").fetchall()
+    counted = con.execute("SELECT sum(failed_answers)::INT, sum(aborted_answers)::INT FROM usage_slices").fetchall()
+    exchanges = con.execute("SELECT status, error_name FROM exchanges").fetchall()
+
+    assert failures == [(name, is_aborted)]
+    assert counted == [(0, 1) if is_aborted else (1, 0)]
+    assert exchanges == [("aborted" if is_aborted else "failed", name)]
+
+
+@pytest.mark.parametrize(
     ("call", "error_data"),
     [
         (tool("completed", structured={"exit": 0}), None),

@@ -630,6 +630,7 @@ REALISTIC: dict[str, list[tuple[Entry, str | None]]] = {
         (other("Request was aborted by the client"), None),
         (call("Question dismissed"), "question"),
         (call("User aborted"), "bash"),
+        ({"type": "unknown", "message": "Provider turn interrupted"}, None),
     ],
     "server_error": [
         (api("Bad Gateway", 502, "<html><title>502 Bad Gateway</title></html>"), None),
