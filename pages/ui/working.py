@@ -60,7 +60,7 @@ def hours(rows: Sequence[WeekHour], basis: str, scope: Scope) -> None:
         blocks.chart(
             figure, "activity_week", f"Heat map: {what} by weekday and hour; the table beside it has the numbers."
         )
-        st.caption(f"{display.md(what.capitalize())}. The darker in light, the brighter in dark, the more.")
+        st.caption(f"{display.md(what.capitalize())}. The stronger the colour, the more.")
     with right:
         styled, config = working_tables.week(rows, measure, basis, scope.first_weekday)
         blocks.table(styled, config, tables.key("activity_week_rows", scope, measure, basis), "By weekday and hour")
