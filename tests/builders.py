@@ -174,7 +174,7 @@ def step_finish(
     message_id: str = "msg_2a",
     session_id: str = "ses_1",
     *,
-    cost: float = 0.25,
+    cost: float | None = 0.25,
     stamp_ms: int | None = None,
 ) -> Doc:
     """Make the end of a step, which carries the usage of one request."""

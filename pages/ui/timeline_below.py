@@ -70,18 +70,19 @@ def _figures(live: Live) -> None:
     if found is None or detail is None:  # it was deleted from the index meanwhile
         st.text("There are no figures of this session.")
         return
+    copied = None if models else _copied(detail)
     left, right = st.columns(2, gap="medium")
     with left.container(border=True, height="stretch", key="timeline_context"):
         _context(found)
     with right.container(border=True, height="stretch", key="timeline_costs"):
-        _costs(found)
+        _costs(found, copied)
     left, middle, right = st.columns([4, 3, 5], gap="medium")
     with left.container(border=True, height="stretch"):
         _tokens(found, detail)
     with middle.container(border=True, height="stretch"):
         _time(found)
     with right.container(border=True, height="stretch"):
-        _models(live.session_id, models)
+        _models(live.session_id, models, copied)
     with st.container(border=True):
         _exchanges(found)
     left, right = st.columns(2, gap="medium")
@@ -110,11 +111,30 @@ def _context(found: SessionFigures) -> None:
     st.caption(timeline_tables.context(found))
 
 
-def _costs(found: SessionFigures) -> None:
-    """Draw what each exchange cost."""
+def _copied(detail: SessionDetail) -> str | None:
+    """Say what a session holds that asked no model itself: copies, if there are any."""
+    if not detail.fork_copies:
+        return None
+    cost = detail.inherited_cost_recorded_usd
+    amounts = f"{display.tokens(detail.inherited_total_tokens)} tokens, " + (
+        "no recorded cost" if cost is None else f"{display.usd(cost, 4)} recorded"
+    )
+    return (
+        f"Nothing but {display.counted(detail.fork_copies, 'copied answer')} of an older session ({amounts}), "
+        "counted there, not here."
+    )
+
+
+def _costs(found: SessionFigures, copied: str | None) -> None:
+    """Draw what each exchange cost.
+
+    Args:
+        found: The figures.
+        copied: Of `_copied`, where the session asked no model itself.
+    """
     _headed("Recorded cost per exchange, USD")
     if not any(row.cost_usd or row.delegated_cost_usd for row in found.exchanges):
-        st.text("No cost is recorded here: subscriptions and free models are recorded as 0.")
+        st.text(copied or "No cost is recorded here: subscriptions and free models are recorded as 0.")
         return
     _chart(
         timeline_charts.costs(found.exchanges), "costs", "Stacked bars of the cost per exchange; the table has them."
@@ -152,15 +172,21 @@ def _time(found: SessionFigures) -> None:
         st.caption(f"{display.counted(found.time.open_ended, 'answer or call', 'answers and calls')} without an end.")
 
 
-def _models(session_id: str, rows: Sequence[SessionModel]) -> None:
-    """Draw what each agent used on each model."""
+def _models(session_id: str, rows: Sequence[SessionModel], copied: str | None) -> None:
+    """Draw what each agent used on each model.
+
+    Args:
+        session_id: The session.
+        rows: What was used.
+        copied: Of `_copied`, where that is nothing.
+    """
     ask = data.source(sessions.session_models, session_id)
     exported = _Exported(
         lambda: exported_tables.session_models(ask(), session_id), "models", session_id, "By agent and model"
     )
     _headed("By agent and model", exported=exported if rows else None)
     if not rows:
-        st.text("No model was asked.")
+        st.text(copied or "No model was asked.")
         return
     styled, config = tables.session_models(rows)
     _table(styled, config, "timeline_models", "By agent and model")

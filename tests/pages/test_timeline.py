@@ -344,6 +344,24 @@ def test_timeline_fork_shows_what_it_inherited_and_the_way_back(open_app: OpenAp
     assert "1 fork copy" in texts(app)
 
 
+@pytest.mark.parametrize(("cost", "words"), [(0.25, "$0.2500 recorded"), (None, "no recorded cost")])
+def test_timeline_session_of_copies_alone_says_where_they_count(
+    cost: float | None, words: str, open_app: OpenApp
+) -> None:
+    """Its requests were sent, and cost something: in the session they come from."""
+    original = [user(), assistant(usage=tokens(input=10), cost=cost), step_finish("prt_1", tokens(input=10), cost=cost)]
+    docs = (session(), *original, session("ses_2", created=START_MS + 60_000), *copied(original, "ses_2", "_c"))
+
+    app = open_app(*docs, page="timeline", session="ses_2")
+
+    said = [text.value for text in app.text if "copied" in text.value]
+    assert (
+        said == [f"Nothing but 1 copied answer of an older session (10 tokens, {words}), counted there, not here."] * 2
+    )
+    assert "No model was asked" not in texts(app)
+    assert "No cost is recorded" not in texts(app)
+
+
 def test_timeline_child_leads_to_its_parent(open_app: OpenApp) -> None:
     """From a child session up, and to the list."""
     docs = (session(), assistant(), session("ses_2", parentID="ses_1"), user("msg_9", "ses_2"))
