@@ -29,7 +29,7 @@ if not total.sessions:
     st.stop()
 
 filters.warn_unknown()
-st.text(listing.summary(total, scope, fold), width="stretch")
+st.text(listing.summary(total, scope), width="stretch")
 links.why()
 with st.container(key="sessions_table"):
     listing.table(scope, fold, sort, total)

@@ -41,12 +41,14 @@ class SessionsTotal:
     Attributes:
         sessions: Rows of the list.
         matching: Sessions that match, child sessions counted one by one.
+        children: Those of them that are part of another one's row, whether that one matches itself or not.
         cost_recorded_usd: Of the messages that match. None if none was recorded.
         total_tokens: Of the messages that match.
     """
 
     sessions: int
     matching: int
+    children: int
     cost_recorded_usd: Decimal | None
     total_tokens: int
 
@@ -71,7 +73,7 @@ class SessionRow:
         session_cost_usd: Of all its messages, fork copies left out.
         session_tokens: Of all its messages, fork copies left out.
         inherited_tokens: Of the messages it copied when it was forked; in no other number.
-        children: Child sessions at any depth when folded, else direct ones.
+        children: Child sessions at any depth when folded, else direct ones; those that do not match, too.
         hit: Where the text was found, on one line. None without a text.
         hit_place: title, prompt or answer.
     """
@@ -275,11 +277,13 @@ _MEMBERS = f"""
 _TOTAL = f"""
     WITH {_MEMBERS},
     trees AS (
-        SELECT root_id, count(*) AS matching, sum(matching_cost_usd) AS cost_usd, sum(matching_tokens) AS tokens
+        SELECT root_id, count(*) AS matching, count(*) FILTER (NOT is_root) AS children,
+               sum(matching_cost_usd) AS cost_usd, sum(matching_tokens) AS tokens
         FROM members WHERE is_matching GROUP BY root_id
     )
     SELECT count(*)                               AS sessions,
            coalesce(sum(matching), 0)::BIGINT     AS matching,
+           coalesce(sum(children), 0)::BIGINT     AS children,
            sum(cost_usd)::DECIMAL(38, 12)         AS cost_recorded_usd,
            coalesce(sum(tokens), 0)::BIGINT       AS total_tokens
     FROM trees

@@ -45,12 +45,12 @@ def exported(scope: Scope, fold: bool, sort: str) -> Callable[[], Table]:
     return lambda: exported_tables.sessions(ask(), scope.tz)
 
 
-def summary(total: SessionsTotal, scope: Scope, fold: bool) -> str:
+def summary(total: SessionsTotal, scope: Scope) -> str:
     """Say how many sessions there are and what they add up to."""
     found = display.counted(total.sessions, "session")
-    folded = total.matching - total.sessions
-    if fold and folded > 0:
-        found += f" and {display.counted(folded, 'child session')} in them"
+    if total.children:
+        child = "matching child session" if scope.is_narrow else "child session"
+        found += f" and {display.counted(total.children, child)} in {'it' if total.sessions == 1 else 'them'}"
     matching = "matching messages: " if scope.is_by_message else ""
     cost, tokens = display.usd(total.cost_recorded_usd), display.tokens(total.total_tokens)
     return f"{found} · {matching}{cost} recorded, {tokens} tokens"

@@ -192,14 +192,20 @@ def sessions(rows: Sequence[SessionRow], scope: Scope, fold: bool) -> tuple[Styl
         "Prompts": number("Exchanges", "A user message and what answers it."),
         "Tools": number("Tool calls", f"All calls{with_children}."),
         "Errors": number("Errors", f"{ERRORS}{folded}"),
-        "Children": number("Children", "Sessions that this one delegated to."),
+        "Children": _children(scope, fold),
         "Notes": _chips_column(),
     }
     return styled(frame, formats), config
 
 
-def picker(rows: Sequence[SessionRow], scope: Scope) -> tuple[Styler, Config]:
-    """Lay out the sessions that one can look at on the Timeline: what tells them apart."""
+def picker(rows: Sequence[SessionRow], scope: Scope, fold: bool) -> tuple[Styler, Config]:
+    """Lay out the sessions that one can look at on the Timeline: what tells them apart.
+
+    Args:
+        rows: What to show.
+        scope: The filters.
+        fold: Whether child sessions are part of their root's row.
+    """
     frame = pd.DataFrame({"Title": [session_title(row.title, row.is_deleted) for row in rows]})
     if scope.text:
         frame["Found"] = [f"{row.hit_place}: {display.one_line(row.hit, 200)}" if row.hit else "" for row in rows]
@@ -234,7 +240,7 @@ def picker(rows: Sequence[SessionRow], scope: Scope) -> tuple[Styler, Config]:
         "Active": number("Active time", "From each prompt to the end of its answer; waiting in between is left out."),
         "Exchanges": number("Exchanges", "A user message and what answers it."),
         "Tools": number("Tools", "Tool calls."),
-        "Children": number("Children", "Sessions that this one delegated to."),
+        "Children": _children(scope, fold),
         "Errors": number("Errors", ERRORS),
         "Cost": number("Cost, recorded", "USD as OpenCode recorded it. A dash: none was recorded."),
     }
@@ -472,6 +478,12 @@ def _about(ms: float | None) -> str:
 def floats(numbers: Iterable[float | None]) -> pd.Series:
     """Make a column of numbers."""
     return pd.Series(list(numbers), dtype="float64")
+
+
+def _children(scope: Scope, fold: bool) -> "ColumnConfig":
+    """Describe the column that counts child sessions: filters do not change how many there are."""
+    which = "All sessions below this one, at any depth" if fold else "Sessions that this one delegated to itself"
+    return number("Children", f"{which}; also those that do not match the filters." if scope.is_narrow else f"{which}.")
 
 
 def _chips_column() -> "ColumnConfig":

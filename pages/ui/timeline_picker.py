@@ -91,7 +91,7 @@ def _list(scope: Scope, fold: bool, sort: str, found: int) -> None:
     page = _page((scope, fold, sort), pages)
     rows = data.load(sessions.session_rows, scope, fold, sort, PAGE_ROWS, (page - 1) * PAGE_ROWS)
     ids = [row.session_id for row in rows]
-    styled, config = tables.picker(rows, scope)
+    styled, config = tables.picker(rows, scope, fold)
     key = tables.key("picker_rows", scope, fold, sort, ids)
     folded = " A row holds its child sessions." if fold else ""
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):

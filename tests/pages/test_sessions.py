@@ -1,5 +1,6 @@
 """The Sessions page, without a browser."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -67,6 +68,33 @@ def test_sessions_switch_shows_child_sessions(open_app: OpenApp) -> None:
     assert (folded["Title"].tolist(), folded["Cost"].tolist(), folded["Children"].tolist()) == (["Root"], [3.0], [1])
     assert sorted(zip(each["Title"], each["Cost"], strict=True)) == [("Child", 2.0), ("Root", 1.0)]
     assert ["child"] in [list(notes) for notes in each["Notes"]]
+
+
+@pytest.mark.parametrize(
+    ("agents", "found"),
+    [
+        ([], "1 session and 2 child sessions in it ·"),
+        (["plan"], "1 session and 1 matching child session in it ·"),
+        (["build"], "1 session · matching"),
+    ],
+)
+def test_sessions_filter_counts_the_child_sessions_that_match(agents: list[str], found: str, open_app: OpenApp) -> None:
+    """Whether their root matches or not; the column counts all of them, and says so."""
+    docs = (
+        session("ses_1", title="Root"),
+        assistant("msg_1", "ses_1", agent="build", mode="build"),
+        session("ses_2", parentID="ses_1"),
+        assistant("msg_2", "ses_2", agent="plan", mode="plan"),
+        session("ses_3", parentID="ses_2"),
+        assistant("msg_3", "ses_3", agent="explore", mode="explore"),
+    )
+
+    app = open_app(*docs, page="sessions", range="all", agent=agents)
+
+    help_texts = [json.loads(table.proto.columns)["Children"]["help"] for table in app.dataframe]
+    assert found in texts(app)
+    assert app.dataframe[0].value["Children"].tolist() == [2]
+    assert [("do not match" in help_text) for help_text in help_texts] == [bool(agents)]
 
 
 def test_sessions_text_hit_is_shown_as_plain_text(open_app: OpenApp) -> None:
