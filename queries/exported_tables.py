@@ -10,6 +10,7 @@ from queries.costs import TIME_GROUPINGS, CostRow, per_session
 from queries.table_files import Kind, Table
 
 if TYPE_CHECKING:  # only rows are read: a report in the terminal runs none of these queries
+    from queries.activity import WeekHour
     from queries.errors import ErrorEvent
     from queries.indexing import DocumentProblem
     from queries.overview import Activity
@@ -20,6 +21,8 @@ _TOKENS: dict[str, Kind] = dict.fromkeys(
     ("input_tokens", "output_tokens", "reasoning_tokens", "cache_read_tokens", "cache_write_tokens", "total_tokens"),
     int,
 )
+
+_WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
 
 def costs(rows: Sequence[CostRow], by: str, basis: str, tz: str, names: Mapping[str, str]) -> Table:
@@ -84,7 +87,7 @@ def sessions(rows: "Sequence[SessionRow]", tz: str) -> Table:
     flags = ("is_child", "is_deleted", "is_archived", "is_missing_in_newer", "has_no_session_document")
     columns: dict[str, Kind] = {
         **dict.fromkeys(("session_id", "title", "agent", "model", "project_id", "project"), str),
-        "started_at": datetime,
+        **dict.fromkeys(("started_at", "last_active_at"), datetime),
         "tz": str,
         **dict.fromkeys(("active_ms", "exchanges", "tool_calls", "errors", "total_tokens"), int),
         "cost_recorded_usd": Decimal,
@@ -100,12 +103,39 @@ def sessions(rows: "Sequence[SessionRow]", tz: str) -> Table:
         [
             [
                 *(row.session_id, row.title, row.agent, row.model, row.project_id, row.project_name),
-                zoned(row.started_utc, zone),
+                *(zoned(row.started_utc, zone), zoned(row.last_active_utc, zone)),
                 *(tz, row.active_ms, row.exchanges, row.tool_calls, row.errors),
                 *(row.total_tokens, row.cost_recorded_usd, row.session_tokens, row.session_cost_usd),
                 *(row.inherited_tokens, row.children, row.fork_copies, row.is_child, row.is_deleted),
                 *(row.is_archived, row.is_missing_in_newer, row.is_placeholder),
                 f"{row.hit_place}: {row.hit}" if row.hit else None,
+            ]
+            for row in rows
+        ],
+        tz,
+    )
+
+
+def hours(rows: "Sequence[WeekHour]", tz: str) -> Table:
+    """Return the hours of the week.
+
+    Args:
+        rows: All of them.
+        tz: Zone of the clock.
+    """
+    columns: dict[str, Kind] = {
+        "weekday": str,
+        "hour": int,
+        "tz": str,
+        **dict.fromkeys(("messages", "total_tokens"), int),
+        **dict.fromkeys(("cost_recorded_usd", "cost_list_usd"), Decimal),
+    }
+    return Table(
+        columns,
+        [
+            [
+                *(_WEEKDAYS[row.weekday], row.hour, tz, row.messages, row.total_tokens),
+                *(row.cost_recorded_usd, row.cost_list_usd),
             ]
             for row in rows
         ],

@@ -179,6 +179,11 @@ class FileUse:
     failed_calls: int
     last_at: datetime | None
 
+    @property
+    def edits(self) -> int:
+        """Calls that wrote it, or tried to."""
+        return self.calls - self.reads
+
 
 def bin_start(place: int) -> float:
     """Return the shortest duration of a bin, in ms."""

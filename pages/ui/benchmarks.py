@@ -164,7 +164,7 @@ def table(rows: Sequence[Comparison], run: BenchmarkRun, before: str) -> str | N
         ask = data.source(benchmarks.comparisons, run.run_id, _BEFORE[before])
         tz = data.zone()
         export.offer(
-            lambda: export.rows_table(ask(), tz),
+            lambda: export.rows_table(ask(), tz, ("speedup",)),
             export.plain_stem(f"opencode-benchmark_{run.started_at:%Y-%m-%d}_{_BEFORE[before]}"),
             "benchmark_export",
             f"Every query, against {before}",

@@ -121,15 +121,15 @@ def files(rows: Sequence[FileUse], tz: str) -> tuple[Styler, Config]:
     frame = pd.DataFrame({"File": [display.one_line(row.path, 200) for row in rows]})
     frame["Calls"] = tables.ints(row.calls for row in rows)
     frame["Reads"] = tables.ints(row.reads for row in rows)
-    frame["Writes"] = tables.ints(row.calls - row.reads for row in rows)
+    frame["Edits"] = tables.ints(row.edits for row in rows)
     frame["Failed"] = tables.ints(row.failed_calls for row in rows)
     frame["Last"] = tables.times((row.last_at for row in rows), tz)
-    counts = ("Calls", "Reads", "Writes", "Failed")
+    counts = ("Calls", "Reads", "Edits", "Failed")
     config: Config = {
         "File": st.column_config.TextColumn(width=520),
         "Calls": tables.number("Calls", "Calls that named it."),
         "Reads": tables.number("Reads", "Calls that read it."),
-        "Writes": tables.number("Edits", "Calls that wrote it, or tried to."),
+        "Edits": tables.number("Edits", "Calls that wrote it, or tried to."),
         "Failed": tables.number("Failed", "Calls that failed."),
         "Last": st.column_config.DatetimeColumn("Last used", format=_TIME, width=135, help=f"In {display.md(tz)}."),
     }

@@ -132,7 +132,7 @@ def files(scope: Scope, name: str | None) -> None:
     meaning = "As the calls name them: one file may be there with a full path and with a short one."
     ask = data.source(tool_reports.file_uses, scope, name)
     with blocks.headed(display.md(title), meaning):
-        export.offer_rows(ask, scope, "files", "tools_files_export", title)
+        export.offer_rows(ask, scope, "files", "tools_files_export", title, ("edits",))
     if not rows:
         st.text("No call named a file.")
         return

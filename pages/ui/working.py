@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from pages.ui import blocks, data, display, export, tables, working_charts, working_tables
-from queries import activity, code_changes
+from queries import activity, code_changes, exported_tables
 from queries import speeds as model_speeds
 from queries.activity import WeekHour
 from queries.period import Scope
@@ -51,7 +51,12 @@ def hours(rows: Sequence[WeekHour], basis: str, scope: Scope) -> None:
     """
     ask = data.source(activity.week_hours, scope)
     with blocks.headed("By weekday and hour", _HOURS):
-        export.offer_rows(ask, scope, "hours", "activity_hours_export", "By weekday and hour")
+        export.offer(
+            lambda: exported_tables.hours(ask(), scope.tz),
+            export.file_stem("hours", scope),
+            "activity_hours_export",
+            "By weekday and hour",
+        )
     measure = _measure()
     left, right = st.columns([3, 2], gap="medium")
     with left:

@@ -1,15 +1,19 @@
 """Every table of every page can be exported, and its three files hold the same."""
 
-from collections.abc import Callable, Iterator
+import functools
+import math
+from collections.abc import Callable, Iterator, Sequence
 from datetime import date, datetime
+from decimal import Decimal
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 from streamlit.testing.v1.element_tree import Block
 
 from indexer.benchmarks import results
-from pages.ui import export
+from pages.ui import display, export, working_tables
 from queries.examples import EXAMPLES, Example
 from queries.period import Scope
 from queries.sessions import session_rows
@@ -21,6 +25,27 @@ from tests.pages.conftest import OpenApp, index, read
 
 RealPath = Callable[[str], Path]
 ZONE = "Asia/Kathmandu"
+# Columns on screen that no column of the export has as it is: they say several of them in one, draw a course that is an
+# export of its own, lay rows out otherwise, or tell what is in no index.
+_SAID_OTHERWISE = {
+    "activity_directories_export": {"Project"},
+    "activity_hours_export": {"Hour", *working_tables.WEEKDAYS},
+    "activity_projects_export": {"Project"},
+    "benchmark_export": {"Change"},
+    "costs_export": {"Trend"},
+    "errors_patterns_export": {"Retryable"},
+    "errors_spend_export": {"Cause"},
+    "errors_unread_export": {"State", "Size"},
+    "indexer_problems_export": {"State", "Size"},
+    "indexer_sources_export": {"Generation", "State", "Followed"},
+    "picker_export": {"Notes"},
+    "sessions_export": {"Notes"},
+    "timeline_numbers_export": {"", "Own", "Inherited", "With children"},
+    "timeline_time_export": {"Time", "Spent", "Share"},
+    "timeline_tree_export": {"Session", "Status", "Link"},
+    "timeline_waste_export": {"What"},
+    "tools_slowest_export": {"Failed"},
+}
 
 
 class Offered:
@@ -69,6 +94,45 @@ def is_of(cell: Cell, kind: Kind) -> bool:
     return cell is None or type(cell) is kind or (kind is float and type(cell) is int)
 
 
+def missing(shown: pd.DataFrame, table: Table) -> set[str]:
+    """Name the columns on screen whose values, row by row, no column of the export has."""
+    rows = table.rows[: len(shown)]
+    columns = [[comparable(row[place]) for row in rows] for place in range(len(table.columns))]
+    return {
+        str(name)
+        for name in shown.columns
+        if not any(map(functools.partial(is_alike, [comparable(cell) for cell in shown[name].tolist()]), columns))
+    }
+
+
+def comparable(cell: object) -> object:
+    """Return what a cell on screen and one of a file have in common: local time, the begin of a text, a number."""
+    match cell:
+        case bool() | None:
+            return cell is True or None
+        case int() | float() | Decimal():
+            return None if math.isnan(cell) else float(cell)
+        case datetime():
+            return None if pd.isna(cell) else cell.replace(tzinfo=None, microsecond=0)
+        case _:
+            words = display.one_line(str(cell), 20)
+            return None if words in ("", display.MISSING) else words
+
+
+def is_alike(shown: Sequence[object], exported: Sequence[object]) -> bool:
+    """Tell whether a column on screen is one of the export: a share may be a percentage, a dash a zero."""
+
+    def is_same(here: object, there: object, scale: int) -> bool:
+        """Compare two cells."""
+        if isinstance(here, float) and isinstance(there, float):
+            return math.isclose(here, there * scale)
+        return here == there or (here is None and there == 0)
+
+    return len(shown) == len(exported) and any(
+        all(is_same(here, there, scale) for here, there in zip(shown, exported, strict=True)) for scale in (1, 100)
+    )
+
+
 def check(app: AppTest, offered: Offered) -> None:
     """Check a page: an export of its own for every table, and the same in every file of every export."""
     assert not app.exception
@@ -76,6 +140,8 @@ def check(app: AppTest, offered: Offered) -> None:
     assert len(nearest) == len(app.dataframe) > 0
     assert [len(exports) for exports in nearest] == [1] * len(nearest)
     assert len({key for (key,) in nearest}) == len(nearest)
+    for shown, (key,) in zip(app.dataframe, nearest, strict=True):
+        assert missing(shown.value, offered.tables[key]()) <= _SAID_OTHERWISE.get(key, set()), key
     for key in exports_in(app.main):
         table = offered.tables[key]()
         assert table.rows, key

@@ -13,6 +13,7 @@ from streamlit.testing.v1 import AppTest
 
 from pages.ui import export
 from queries import costs, exported_tables, overview, sessions
+from queries.activity import WeekHour
 from queries.costs import CostRow
 from queries.failures import FailurePoint
 from queries.period import Period, Scope
@@ -259,3 +260,11 @@ def test_download_is_what_the_page_shows(real_path: Callable[[str], Path], monke
     assert not app.exception
     rows = read_back(app.text[0].value.encode(), "csv")
     assert sum(Decimal(row["cost_recorded_usd"] or 0) for row in rows) == whole.cost_recorded_usd
+
+
+def test_hours_weekday_and_zone_are_said() -> None:
+    """As words: which number Monday has differs from program to program, and an hour is one of some clock."""
+    table = exported_tables.hours([WeekHour(6, 23, 2, 10, Decimal("0.5"), None)], "Asia/Kathmandu")
+
+    assert list(table.columns)[:3] == ["weekday", "hour", "tz"]
+    assert table.rows == [["Sunday", 23, "Asia/Kathmandu", 2, 10, Decimal("0.5"), None]]
