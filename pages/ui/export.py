@@ -190,9 +190,9 @@ def _days(period: Period, first: datetime | None, last: datetime | None, tz: str
 
 
 def _plain(word: str) -> str:
-    """Keep what every file system takes."""
+    """Keep words that every file system takes, with one hyphen, or the point that was there, between two of them."""
     ascii_word = unicodedata.normalize("NFKD", word).encode("ascii", "ignore").decode("ascii")
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", ascii_word).strip("-.")
+    return re.sub(r"[^A-Za-z0-9_]+", lambda found: "." if found[0] == "." else "-", ascii_word).strip("-.")
 
 
 def _columns(of: Any) -> Iterator[tuple[str, Kind]]:

@@ -215,13 +215,26 @@ def test_safely_failure_becomes_a_file_that_says_so(error: Exception, of: FileFo
         (Scope(), "opencode-costs_by-model_2026-01-01_2026-01-31"),
         (
             Scope(models=("acme/növa 5",), text="../../etc/passwd", projects=("p" * 40,)),
-            "opencode-costs_by-model_2026-01-01_2026-01-31_model-acme-nova-5_project-pppppppp_text-..-..-etc-passwd",
+            "opencode-costs_by-model_2026-01-01_2026-01-31_model-acme-nova-5_project-pppppppp_text-etc-passwd",
         ),
     ],
 )
 def test_file_stem_says_what_is_in_it(scope: Scope, name: str) -> None:
     """Table, days and filters, in ASCII that every file system takes."""
     assert export.file_stem("costs_by-model", scope, datetime(2026, 1, 1), datetime(2026, 1, 31)) == name
+
+
+@pytest.mark.parametrize(
+    ("table", "name"),
+    [
+        ("errors_by-$.name", "opencode-errors_by-name"),
+        ('errors_by-$.data."odd -- name"', "opencode-errors_by-data-odd-name"),
+        ("costs_by-gpt-4.1", "opencode-costs_by-gpt-4.1"),
+    ],
+)
+def test_file_stem_signs_between_words_are_one_hyphen(table: str, name: str) -> None:
+    """Also where a table is named after a path; a version keeps its point."""
+    assert export.file_stem(table, Scope()) == name
 
 
 def test_file_stem_is_never_too_long() -> None:
