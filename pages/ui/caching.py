@@ -8,7 +8,7 @@ from pages.ui import blocks, cache_tables, charts, data, display, export, links,
 from queries import cache, cache_report, context_rent, costs
 from queries.cache import CacheRow, CacheTotals, Collapses
 from queries.cache_report import CacheReport
-from queries.context_rent import ContextRent
+from queries.context_rent import ContextRent, RentTotals
 from queries.period import Scope
 from queries.request_chain import CACHE_MINUTES, SMALLEST_PREFIX
 
@@ -148,12 +148,7 @@ def rents(scope: Scope, found: ContextRent) -> None:
     if not found.outputs:
         st.text("No tool output was read from a cache again.")
         return
-    totals = found.totals
-    st.text(
-        f"Estimate, at list prices: of {display.usd(totals.cache_read_list_usd, 4)} for cache reads, "
-        f"{display.usd(totals.estimated_rent_list_usd, 4)} re-read tool outputs; the remainder, "
-        f"{display.usd(totals.remainder_list_usd, 4)}, re-read prompts and answers."
-    )
+    st.text(_shared(found.totals))
     styled, config = cache_tables.tool_rents(found.tools)
     names = [row.tool_name for row in found.tools]
     blocks.table(styled, config, tables.key("cache_tool_rents_table", scope, names), "Context rent by tool")
@@ -163,3 +158,18 @@ def rents(scope: Scope, found: ContextRent) -> None:
     blocks.openable(styled, config, key, "Dearest tool outputs", lambda: links.open_row(places, key))
     more = f"The {LISTED} dearest; all are in the export. " if len(found.outputs) == LISTED else ""
     st.caption(f"{more}Rents are estimates, at list prices. Tick a row to see the call in its timeline.")
+
+
+def _shared(totals: RentTotals) -> str:
+    """Say how much of what was read from caches were tool outputs: of its cost, or of its tokens without a price."""
+    if totals.remainder_list_usd is None:
+        return (
+            f"No list price is known of these. Estimate: of {display.tokens(totals.cache_read_tokens)} tokens read "
+            f"from caches, {display.tokens(totals.estimated_rent_tokens)} were tool outputs, the others prompts and "
+            "answers."
+        )
+    return (
+        f"Estimate, at list prices: of {display.usd(totals.cache_read_list_usd, 4)} for cache reads, "
+        f"{display.usd(totals.estimated_rent_list_usd, 4)} re-read tool outputs; the remainder, "
+        f"{display.usd(totals.remainder_list_usd, 4)}, re-read prompts and answers."
+    )

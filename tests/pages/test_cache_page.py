@@ -68,6 +68,26 @@ def test_cache_unpriced_model_shows_dashes_and_its_tokens(open_app: OpenApp) -> 
     assert "No tool output was read from a cache again." in texts(app)
 
 
+def test_cache_rents_without_a_price_are_told_in_tokens(open_app: OpenApp) -> None:
+    """A sentence for a person, not one with dashes in the place of amounts."""
+    docs = (
+        session(),
+        user(),
+        request(1, write=1_000_000, modelID="gremlin"),
+        output("prt_1", 4_000, 1),
+        request(2, read=1_000_000, write=1_000, modelID="gremlin"),
+        request(3, read=1_001_000, modelID="gremlin"),
+    )
+
+    app = open_app(*docs, page="cache", range="all")
+
+    assert (
+        "No list price is known of these. Estimate: of 2.00M tokens read from caches, 1.00K were tool outputs, the "
+        "others prompts and answers."
+    ) in texts(app)
+    assert "of —" not in texts(app)
+
+
 def test_cache_hostile_names_stay_text(open_app: OpenApp) -> None:
     """Agents, models and titles come from elsewhere."""
     app = open_app(
