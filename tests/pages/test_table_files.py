@@ -42,6 +42,11 @@ def test_text_formula_in_a_text_cell_gets_a_quote(start: str) -> None:
         (Decimal("1E+3"), "1000"),
         (-5, "-5"),
         (0.1, "0.1"),
+        (0.1 + 0.2, "0.3"),
+        (1 / 3, "0.333333333333333"),
+        (9_007_199_254_740_992.0, "9007199254740992.0"),
+        (float("nan"), ""),
+        (float("-inf"), "-inf"),
         (None, ""),
         (True, "true"),
         (datetime(2026, 1, 2, 3, 4, 5, 678_900), "2026-01-02T03:04:05.678"),
@@ -123,6 +128,17 @@ def test_parquet_bytes_types_are_those_of_the_columns(rows: list[list[Cell]]) ->
         "at": pa.timestamp("us", ZONE),
         "day": pa.date32(),
     }
+
+
+def test_formats_fractions_are_the_same_in_each() -> None:
+    """Without the noise of binary arithmetic; what is no number is unknown."""
+    table = Table({"share": float}, [[0.1 + 0.2], [float("nan")]])
+
+    files = {each.label: each.write(table) for each in FORMATS}
+
+    assert files["CSV"] == BOM + b'share\n0.3\n""\n'
+    assert json.loads(files["JSON"]) == [{"share": 0.3}, {"share": None}]
+    assert pq.read_table(io.BytesIO(files["Parquet"]))["share"].to_pylist() == [0.3, None]
 
 
 def test_formats_odd_text_is_written_by_each() -> None:
