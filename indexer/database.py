@@ -38,6 +38,7 @@ from indexer.duckdb_file import (
     tables_of,
 )
 from indexer.exceptions import (
+    COMMAND,
     AnotherIndexerRuns,
     IndexBroken,
     IndexDamaged,
@@ -200,7 +201,7 @@ class Database:
         """
         path = absolute(path)
         if not (path.is_file() or _work_path(path).is_file()):
-            raise IndexMissing(f"No index at {path} yet. Build it with `python -m indexer bulk`.")
+            raise IndexMissing(f"No index at {path} yet. Build it with `{COMMAND} bulk`.")
         return cls._open(path, None, is_mended=False)
 
     @classmethod

@@ -7,6 +7,7 @@ import duckdb
 
 from indexer import failures, migrations, sql
 from indexer.exceptions import (
+    COMMAND,
     IndexBroken,
     IndexDamaged,
     IndexForeign,
@@ -92,7 +93,7 @@ def check_schema(con: duckdb.DuckDBPyConnection, path: Path, *, is_older_usable:
     if version < SCHEMA_VERSION and not is_older_usable:
         raise IndexOlder(
             f"The index at {path} has schema version {version}, older than this program's {SCHEMA_VERSION}. "
-            f"Bring it up to date with `python -m indexer migrate --db {shlex.quote(str(path))}`, or start the indexer."
+            f"Bring it up to date with `{COMMAND} migrate --db {shlex.quote(str(path))}`, or start the indexer."
         )
 
 
@@ -177,7 +178,7 @@ def not_openable(index: Path, error: duckdb.Error) -> IndexUnavailable:
 def damaged(index: Path, reason: object) -> IndexDamaged:
     """Say that an index is damaged, and what mends it."""
     return IndexDamaged(
-        f"The index at {index} is damaged ({reason}). Start the indexer, or run `python -m indexer bulk --db "
+        f"The index at {index} is damaged ({reason}). Start the indexer, or run `{COMMAND} bulk --db "
         f"{shlex.quote(str(index))}`: what is damaged is kept aside or published anew, and the sources are read again.",
         str(reason),
     )
@@ -185,4 +186,4 @@ def damaged(index: Path, reason: object) -> IndexDamaged:
 
 def rebuild_advice(path: Path) -> str:
     """Say how to get a fresh index."""
-    return f"Move {path} and {private_folder(path)} away and build it again with `python -m indexer bulk`."
+    return f"Move {path} and {private_folder(path)} away and build it again with `{COMMAND} bulk`."

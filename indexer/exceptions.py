@@ -1,5 +1,7 @@
 """What can make the index or its sources unusable. Each message says what, where, and what to do."""
 
+COMMAND = ".venv/bin/python -m indexer"  # in the project's folder, as `make` set it up: nothing has to be activated
+
 
 class IndexUnavailable(Exception):
     """The index cannot be used. The dashboard shows the message; the command line ends with exit code 1."""

@@ -21,7 +21,7 @@ import duckdb
 
 from indexer import settings
 from indexer.duckdb_file import SCHEMA, Settings, attach, check_schema
-from indexer.exceptions import IndexBroken, IndexDamaged, IndexMissing, IndexUnavailable, IndexUnwritable
+from indexer.exceptions import COMMAND, IndexBroken, IndexDamaged, IndexMissing, IndexUnavailable, IndexUnwritable
 from indexer.index_files import absolute, private_folder, size_of
 
 log = logging.getLogger(__name__)
@@ -302,7 +302,7 @@ def _locate(path: Path) -> tuple[Path, str]:
             continue  # swapped, and the old revision removed, in between
         except OSError as error:
             raise IndexBroken(f"The index at {path} cannot be reached: {error}. Only its owner may read it.") from error
-    raise IndexMissing(f"No index at {path} yet. Build it with `python -m indexer bulk`.")
+    raise IndexMissing(f"No index at {path} yet. Build it with `{COMMAND} bulk`.")
 
 
 def _key(file: Path, path: Path) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import duckdb
 
-from indexer.exceptions import IndexAltered
+from indexer.exceptions import COMMAND, IndexAltered
 
 FOLDER = Path(__file__).parent
 _FILE_NAME = re.compile(r"(\d{3})_(\w+)\.up\.sql")
@@ -149,5 +149,5 @@ def check_history(con: duckdb.DuckDBPyConnection, migrations: Sequence[Migration
 
 _ADVICE = (
     "Use the program that made it, or move the index and the folder beside it away and build it again with "
-    "`python -m indexer bulk`."
+    f"`{COMMAND} bulk`."
 )

@@ -7,15 +7,13 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import streamlit as st
 
-from pages.ui import benchmark_charts, charts, data, display, export, tables
+from pages.ui import benchmark_charts, charts, data, display, export, states, tables
 from queries import benchmarks
 from queries.benchmarks import GOAL_MS, BenchmarkRun, Comparison, MeasuredPlan
 
 if TYPE_CHECKING:
     from pandas.io.formats.style import Styler
 
-OWN = "python -m indexer benchmark"
-GENERATED = "python -m indexer benchmark --rows 100000"
 
 _EVERYWHERE = "all pages"
 _BEFORE = {"index scans off": benchmarks.NO_INDEX, "the story's schema": benchmarks.STORY}
@@ -50,9 +48,9 @@ def none_yet() -> None:
     with st.container(border=True, key="benchmark_none"):
         st.subheader("No benchmark yet", anchor=False)
         st.text("On your own data; the indexer may run meanwhile:")
-        st.code(OWN, language=None)
+        st.code(states.BENCHMARK, language=None)
         st.text("On made-up data of any size, in a temporary folder:")
-        st.code(GENERATED, language=None)
+        st.code(f"{states.BENCHMARK} --rows 100000", language=None)
         st.text(
             "Every query of these pages is timed as it is, without index scans, and on a plain schema. The results "
             "stay in this index, and appear here."

@@ -14,7 +14,20 @@ _SPECIAL = frozenset("\\`*_[]()!<>:$#|~")
 
 def md(text: str) -> str:
     """Escape untrusted text for a place that takes Markdown: no image, link or style survives."""
-    return "".join(f"\\{char}" if char in _SPECIAL else char for char in " ".join(text.split()))
+    return _escaped(" ".join(text.split()))
+
+
+def with_commands(text: str) -> str:
+    """Escape a text for a place that takes Markdown, but for the commands in it: they stand between backticks."""
+    pieces = " ".join(text.split()).split("`")
+    if len(pieces) % 2 == 0:  # one has no end
+        return md(text)
+    return "`".join(piece if place % 2 else _escaped(piece) for place, piece in enumerate(pieces))
+
+
+def _escaped(text: str) -> str:
+    """Escape what means something in Markdown."""
+    return "".join(f"\\{char}" if char in _SPECIAL else char for char in text)
 
 
 def usd(cost: Decimal | float | None, digits: int = 2) -> str:

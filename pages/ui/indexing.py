@@ -21,7 +21,6 @@ UNCHECKED = (
 )
 PAGE_ROWS = 100
 HISTORY_ROWS = 50
-RETRY = "python -m indexer bulk"
 
 _TICKS_S = {activity.BULK: 2, activity.REAL_TIME: 5}
 _TICK_AT_REST_S = 30
@@ -137,9 +136,9 @@ def _state(found: Indexing, does: str, said: Activity | None, now: datetime) -> 
             st.subheader(f":material/{icon}: {display.md(title)}", anchor=False, width="content")
             st.caption(_since(found, does, said, now), width="content")
         if does == activity.FAILED and found.message:
-            st.text(found.message)
+            st.markdown(display.with_commands(found.message))
         if said and said.problem and activity.is_at_work(does):
-            st.warning(display.md(said.problem), icon=":material/warning:")
+            st.warning(display.with_commands(said.problem), icon=":material/warning:")
             meaning = _HELD_UP
         st.text(meaning)
         if does == activity.BULK:
@@ -322,7 +321,8 @@ def _sources(heard: Activity | None, said: Activity | None) -> None:
         )
         for path, reason in _reasons(rows, followed):
             # Most reasons name the file themselves.
-            st.text(display.one_line(reason if path in reason else f"{path}: {reason}", 1_000))
+            said_whole = display.one_line(reason if path in reason else f"{path}: {reason}", 1_000)
+            st.markdown(display.with_commands(said_whole))
         if any(row.kind == "sqlite_v2" for row in rows):
             st.caption(f":material/info: {display.md(UNCHECKED)}")
         if said and (said.excluded_projects or said.excluded_sessions):
@@ -358,7 +358,7 @@ def _problems(found: Indexing, does: str, now: datetime) -> None:
         )
         if not activity.is_at_work(does):
             st.text("To read them again now:")
-            st.code(RETRY, language=None)
+            st.code(states.RETRY, language=None)
         pages = -(-total // PAGE_ROWS)
         page = _page(pages)
         rows = data.load(indexing.document_problems, PAGE_ROWS, (page - 1) * PAGE_ROWS)

@@ -9,7 +9,9 @@ from indexer import exceptions
 from pages.ui import activity, display
 from queries.health import IndexStatus, Source
 
-BUILD = "python -m indexer run"
+BUILD = f"{exceptions.COMMAND} run"
+RETRY = f"{exceptions.COMMAND} bulk"
+BENCHMARK = f"{exceptions.COMMAND} benchmark"
 
 _TITLES: dict[type[exceptions.IndexUnavailable], str] = {
     exceptions.IndexMissing: "No index yet",
@@ -51,7 +53,7 @@ def unavailable(error: exceptions.IndexUnavailable, is_usable: Callable[[], bool
     hint, command = _HINTS[kind]
     with st.container(border=True, key="unavailable"):
         st.title(_TITLES[kind], anchor=False)
-        st.text(str(error))
+        st.markdown(display.with_commands(str(error)))
         st.text(hint)
         if command:
             st.code(command, language=None)
@@ -96,9 +98,9 @@ def nothing_indexed(status: IndexStatus, does: str, sources: Sequence[Source], h
             st.text(
                 "The indexer looked and found no session. Use OpenCode once, or name the folder that holds its data:"
             )
-            st.code("python -m indexer run --data ~/.local/share/opencode", language=None)
+            st.code(f"{BUILD} --data ~/.local/share/opencode", language=None)
         for source in sources:
-            st.text(f"{source.path}: {source.reason or source.state}")
+            st.markdown(display.with_commands(f"{source.path}: {source.reason or source.state}"))
     _watch(has_changed)
 
 

@@ -359,7 +359,7 @@ def test_open_existing_damaged_names_the_command_and_touches_nothing(path: Path,
     copy_damaged(whole, path, damage)
     before = {file.name: file.read_bytes() for file in private_folder(path).glob("work*")}
 
-    with pytest.raises(IndexDamaged, match=r"is damaged \(.*`python -m indexer bulk --db .*analytics\.duckdb`"):
+    with pytest.raises(IndexDamaged, match=r"damaged \(.*`.venv/bin/python -m indexer bulk --db .*analytics\.duckdb`"):
         Database.open_existing(path)
 
     assert {file.name: file.read_bytes() for file in private_folder(path).glob("work*")} == before

@@ -863,7 +863,7 @@ def test_has_links_refused_says_no(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_reader_no_index_says_how_to_build_one(reader: IndexReader) -> None:
     """A missing index is a designed state."""
     for read in (reader.revision, reader.snapshot, reader.connection, reader.refresh):
-        with pytest.raises(IndexMissing, match=r"No index at .*\. Build it with `python -m indexer bulk`\."):
+        with pytest.raises(IndexMissing, match=r"No index at .*\. Build it with `.venv/bin/python -m indexer bulk`\."):
             read()
 
 

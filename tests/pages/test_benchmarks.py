@@ -45,8 +45,8 @@ def test_benchmarks_none_yet_gives_the_command(open_app: OpenApp, measured: Meas
     assert not app.exception
     assert app.title[0].value == "Benchmarks"
     assert [code.value for code in app.code] == [
-        "python -m indexer benchmark",
-        "python -m indexer benchmark --rows 100000",
+        ".venv/bin/python -m indexer benchmark",
+        ".venv/bin/python -m indexer benchmark --rows 100000",
     ]
 
 

@@ -102,6 +102,22 @@ def test_md_markup_is_escaped() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        (
+            "No index at /a_b yet. Build it with `x --db 'a_b'`.",
+            "No index at /a\\_b yet. Build it with `x --db 'a_b'`.",
+        ),
+        ("`run` or `bulk`", "`run` or `bulk`"),
+        ("![x](y) has no `end", "\\!\\[x\\]\\(y\\) has no \\`end"),
+    ],
+)
+def test_with_commands_what_is_between_backticks_is_code(text: str, written: str) -> None:
+    """And nothing else is markup, also where a backtick has no partner."""
+    assert display.with_commands(text) == written
+
+
 def test_one_line_long_and_bidirectional_text_is_tamed() -> None:
     """Direction marks go, a megabyte is cut."""
     assert display.one_line("a\u202eb\n c") == "ab c"

@@ -167,7 +167,7 @@ def test_indexer_that_follows_says_how_fast(open_app: OpenApp, tmp_path: Path, m
     sources = app.dataframe[0].value
     assert list(sources["Followed"]) == ["scanned now and then", "checked all the time"]
     assert list(sources["State"]) == ["read", "nothing there yet"]
-    assert f"{storage}: The limit of watched folders is too low." in texts(app)
+    assert display.md(f"{storage}: The limit of watched folders is too low.") in texts(app)
     assert not app.code
 
 
@@ -183,7 +183,7 @@ def test_indexer_that_was_killed_says_so_and_how_to_go_on(
 
     assert "Ended unexpectedly" in app.subheader[0].value
     assert "3m 2" in shown(app)
-    assert [code.value for code in app.code] == ["python -m indexer run"]
+    assert [code.value for code in app.code] == [".venv/bin/python -m indexer run"]
     assert set(headline(app)) == {"Everything compared", "Messages", "Bad documents", "Index file"}
     assert list(app.dataframe[0].value["Followed"]) == ["no"]
 
@@ -208,7 +208,7 @@ def test_indexer_that_failed_gives_the_reason(open_app: OpenApp, tmp_path: Path)
 
     assert "Failed" in app.subheader[0].value
     assert "The working file is damaged at byte 7." in texts(app)
-    assert [code.value for code in app.code] == ["python -m indexer run"]
+    assert [code.value for code in app.code] == [".venv/bin/python -m indexer run"]
 
 
 def test_indexer_disk_full_is_said_while_it_retries(open_app: OpenApp, tmp_path: Path) -> None:
@@ -320,7 +320,7 @@ def test_indexer_bad_documents_without_an_indexer_name_the_command(open_app: Ope
     app = open_app(*DOCS, damaged(part("prt_2", "text"), b"{"), page="indexer")
 
     assert not [button for button in app.button if button.key == "indexer_retry"]
-    assert [code.value for code in app.code] == ["python -m indexer run", "python -m indexer bulk"]
+    assert [code.value for code in app.code] == [".venv/bin/python -m indexer run", ".venv/bin/python -m indexer bulk"]
 
 
 def test_indexer_bad_documents_are_listed_as_plain_text(open_app: OpenApp) -> None:
@@ -360,7 +360,7 @@ def test_indexer_unreadable_source_gives_its_reason(open_app: OpenApp, tmp_path:
     app = open_app(path, page="indexer")
 
     assert "cannot be read" in list(app.dataframe[0].value["State"])
-    assert str(tmp_path / "gone") in texts(app) and "permissions" in texts(app)
+    assert display.md(str(tmp_path / "gone")) in texts(app) and "permissions" in texts(app)
 
 
 def test_indexer_of_an_empty_index_shows_where_it_looked(open_app: OpenApp, tmp_path: Path) -> None:

@@ -25,7 +25,9 @@ def test_pages_no_index_says_how_to_make_one(page: str, open_app: OpenApp, tmp_p
 
     assert not app.exception
     assert "No index yet" in texts(app) and "none.duckdb" in texts(app)
-    assert [code.value for code in app.code] == ["python -m indexer run"]
+    assert app.markdown[0].value.endswith("Build it with `.venv/bin/python -m indexer bulk`.")
+    assert not any("`" in text.value for text in app.text)
+    assert [code.value for code in app.code] == [".venv/bin/python -m indexer run"]
 
 
 def test_pages_settings_that_cannot_be_used_are_named_until_corrected(
@@ -282,7 +284,7 @@ def test_pages_first_pass_killed_before_anything_was_read_says_how_to_go_on(
     app = open_app(path)
 
     assert "Indexing was interrupted" in texts(app)
-    assert [code.value for code in app.code] == ["python -m indexer run"]
+    assert [code.value for code in app.code] == [".venv/bin/python -m indexer run"]
 
 
 @pytest.mark.parametrize(
