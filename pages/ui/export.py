@@ -3,7 +3,7 @@
 import logging
 import re
 import unicodedata
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -68,6 +68,7 @@ def offer_rows(
     key: str,
     what: str,
     derived: Sequence[str] = (),
+    called: Mapping[str, str] | None = None,
 ) -> None:
     """Offer rows as they are, of what the filters leave.
 
@@ -78,8 +79,9 @@ def offer_rows(
         key: As for `offer`.
         what: As for `offer`.
         derived: As for `rows_table`.
+        called: As for `rows_table`.
     """
-    offer(lambda: rows_table(ask(), scope.tz, derived), file_stem(table, scope), key, what)
+    offer(lambda: rows_table(ask(), scope.tz, derived, called), file_stem(table, scope), key, what)
 
 
 def safely(make: Callable[[], bytes], write: Callable[[Table], bytes] = csv_bytes) -> Callable[[], bytes]:
@@ -117,13 +119,19 @@ def _failure(message: str) -> Table:
     return Table({"error": str}, [[message]])
 
 
-def rows_table(rows: Sequence["DataclassInstance"], tz: str, derived: Sequence[str] = ()) -> Table:
+def rows_table(
+    rows: Sequence["DataclassInstance"],
+    tz: str,
+    derived: Sequence[str] = (),
+    called: Mapping[str, str] | None = None,
+) -> Table:
     """Return rows as they are: their fields are the columns, those of a dataclass inside them too.
 
     Args:
         rows: Of one dataclass. Times are naive UTC; several values of one field are divided by blanks.
         tz: Zone that times are written in.
         derived: Properties of the rows that are columns, too, after all fields.
+        called: Names of columns, where they are not those of the fields.
 
     Returns:
         The table; without a row it has no column.
@@ -132,6 +140,8 @@ def rows_table(rows: Sequence["DataclassInstance"], tz: str, derived: Sequence[s
         return Table({}, [], tz)
     zone, of = ZoneInfo(tz), type(rows[0])
     columns = {**dict(_columns(of)), **{name: _kind(_returned(of, name)) for name in derived}}
+    if called:
+        columns = {called.get(name, name): kind for name, kind in columns.items()}
     return Table(columns, [[*_cells(row, zone), *(getattr(row, name) for name in derived)] for row in rows], tz)
 
 

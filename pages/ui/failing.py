@@ -176,12 +176,12 @@ def _over_time(scope: Scope, choice: Choice, totals: FailureTotals) -> None:
         (totals.first_at, totals.last_at),
     )
     ask = data.source(failures.failure_series, by, step, scope, choice)
-    word = "cause" if by == "category" else by
+    word = failure_tables.word(by)
     title = f"Errors per {step}, by {word}"
     with blocks.headed(title):
         export.offer(
             lambda: export.course_table(ask(), step, scope.tz),
-            export.file_stem(f"errors-over-time_by-{by}", scope),
+            export.file_stem(f"errors-over-time_by-{word}", scope),
             "errors_course_export",
             title,
         )
@@ -201,7 +201,14 @@ def _spend(scope: Scope, choice: Choice, ended: Sequence[EndedSpend]) -> None:
     )
     with blocks.headed("What failed exchanges cost", meaning):
         if ended:
-            export.offer_rows(ask, scope, "failed-exchanges", "errors_spend_export", "What failed exchanges cost")
+            export.offer_rows(
+                ask,
+                scope,
+                "failed-exchanges",
+                "errors_spend_export",
+                "What failed exchanges cost",
+                called=failure_tables.WORDS,
+            )
     if not ended:
         st.text("No exchange ended in an error here.")
         return
@@ -217,11 +224,12 @@ def _breakdown(scope: Scope, choice: Choice) -> None:
             st.markdown("**Errors by**", width="content")
             by = _grouping("Errors by", "errors_by")
         ask = data.source(failures.failure_rows, by, scope, choice)
-        export.offer_rows(ask, scope, f"errors_by-{by}", "errors_groups_export", f"Errors by {by}", _RATES)
+        title = f"Errors by {failure_tables.word(by)}"
+        export.offer_rows(ask, scope, f"errors_by-{failure_tables.word(by)}", "errors_groups_export", title, _RATES)
     rows = data.load(failures.failure_rows, by, scope, choice)
     styled, config = failure_tables.groups(rows, by, scope.tz)
     key = tables.key("errors_groups_rows", by, scope, choice, [row.key for row in rows])
-    blocks.openable(styled, config, key, f"Errors by {by}", lambda: _pick(by, rows, key))
+    blocks.openable(styled, config, key, title, lambda: _pick(by, rows, key))
     st.caption(
         f"{_denominators(by)} Tick a row to {'see its calls' if by == 'tool' else 'look at it alone'}.",
     )
@@ -233,6 +241,7 @@ def _grouping(label: str, key: str) -> str:
         label,
         failures.GROUPINGS,
         default=failures.GROUPINGS[0],
+        format_func=failure_tables.word,
         required=True,
         key=key,
         label_visibility="collapsed",
@@ -278,7 +287,9 @@ def _patterns(scope: Scope, choice: Choice) -> FailurePattern | None:
     ask = data.source(failures.failure_patterns, scope, choice)
     meaning = "One line of what was reported; numbers, ids, paths and addresses are folded, so that equal errors meet."
     with blocks.headed("Messages", meaning):
-        export.offer_rows(ask, scope, "error-messages", "errors_patterns_export", "Messages")
+        export.offer_rows(
+            ask, scope, "error-messages", "errors_patterns_export", "Messages", called=failure_tables.WORDS
+        )
     if not rows:
         st.text("Nothing failed here.")
         return None
@@ -296,7 +307,7 @@ def _examples(scope: Scope, choice: Choice, of: FailurePattern | None) -> None:
     ask = data.source(failures.failure_examples, scope, choice, of)
     title = "Newest errors" if of is None else "Newest errors with this message"
     with blocks.headed(title):
-        export.offer_rows(ask, scope, "errors", "errors_examples_export", title)
+        export.offer_rows(ask, scope, "errors", "errors_examples_export", title, called=failure_tables.WORDS)
     if of is not None:
         st.text(f"{of.name}: {display.one_line(of.pattern, 300) or '(nothing reported)'}")
     if not rows:
@@ -378,7 +389,14 @@ def _recovered(scope: Scope, choice: Choice) -> None:
     ask = data.source(failures.recovered, scope, choice)
     with blocks.headed("Recovered errors", "They did not end their exchange: the agent went on; nothing is charged."):
         if rows:
-            export.offer_rows(ask, scope, "recovered-errors", "errors_recovered_export", "Recovered errors")
+            export.offer_rows(
+                ask,
+                scope,
+                "recovered-errors",
+                "errors_recovered_export",
+                "Recovered errors",
+                called=failure_tables.WORDS,
+            )
     if not rows:
         st.text("None: every error here ended its exchange.")
         return

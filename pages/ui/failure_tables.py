@@ -11,6 +11,7 @@ from pages.ui import display, tables
 from pages.ui.tables import Config
 from queries.failures import EndedSpend, FailureGroup, FailurePattern, FailureRow, Recovered
 
+WORDS = {"category": "cause"}  # what is called otherwise on screen than in the index and in addresses
 _TIME = "MMM D, YYYY HH:mm"
 _COST = "USD as OpenCode recorded it, of the whole exchanges. A dash: none was recorded."
 
@@ -26,7 +27,7 @@ def groups(rows: Sequence[FailureRow], by: str, tz: str) -> tuple[Styler, Config
     Returns:
         The table and how to show its columns; so do the functions below.
     """
-    heading = "Cause" if by == "category" else by.capitalize()
+    heading = word(by).capitalize()
     frame = pd.DataFrame({heading: [display.one_line(row.key) or "(answers)" for row in rows]})
     frame["Errors"] = tables.ints(row.errors for row in rows)
     frame["Share"] = tables.floats(row.share and row.share * 100 for row in rows)
@@ -60,6 +61,11 @@ def groups(rows: Sequence[FailureRow], by: str, tz: str) -> tuple[Styler, Config
         "Last": st.column_config.DatetimeColumn("Last seen", format=_TIME, width=135, help=f"In {display.md(tz)}."),
     }
     return tables.styled(frame, formats), config
+
+
+def word(by: str) -> str:
+    """Return what a grouping, or a column of an export, is called on screen."""
+    return WORDS.get(by, by)
 
 
 def patterns(rows: Sequence[FailurePattern], tz: str) -> tuple[Styler, Config]:

@@ -21,7 +21,7 @@ from queries.table_files import FORMATS, Cell, Kind, Table
 from tests import benchmark_runs
 from tests.builders import assistant, damaged, part, session, user, write_json_tree
 from tests.exports import as_csv
-from tests.pages.conftest import OpenApp, index, read
+from tests.pages.conftest import OpenApp, index, read, texts
 
 RealPath = Callable[[str], Path]
 ZONE = "Asia/Kathmandu"
@@ -209,6 +209,22 @@ def test_unreadable_documents_have_an_export(page: str, tab: str, open_app: Open
     app.run()
 
     check(app, offered)
+
+
+def test_errors_causes_are_called_so_on_screen_and_in_exports(
+    open_app: OpenApp, real_path: RealPath, offered: Offered
+) -> None:
+    """One word for one thing: `category` is that of the index and of addresses alone."""
+    app = open_app(real_path("sqlite"), page="errors", tz=ZONE, range="all")
+
+    headers = {key: list(make().columns) for key, make in offered.tables.items()}
+    shown = [option.content for group in app.get("button_group") for option in group.proto.options]
+    assert {key for key, names in headers.items() if "cause" in names} == {
+        *("errors_spend_export", "errors_patterns_export", "errors_examples_export", "errors_recovered_export")
+    }
+    assert not any("category" in names for names in headers.values())
+    assert "cause" in shown and "category" not in shown
+    assert "ategor" not in texts(app)
 
 
 def _of_query(query: str) -> None:
