@@ -193,7 +193,7 @@ def _figures(found: Indexing, heard: Activity | None, now: datetime) -> None:
         "Index file",
         display.size(published),
         f"{display.size(whole)} on disk in all",
-        "The first is what pages read. In all: with the indexer's own working copy and the revisions that pages may "
+        "The first is what pages read. In all: with the indexer's own working copy and older copies that pages may "
         "still have open.",
     )
 
@@ -229,7 +229,7 @@ def _speed(found: Indexing, heard: Activity, now: datetime) -> None:
         "Last written",
         display.ago(now - found.updated_at),
         _clock(found.updated_at, now),
-        f"When something was last written into the index: revision {display.count(found.revision)}. Times are in "
+        f"When something was last written into the index: data version {display.count(found.revision)}. Times are in "
         f"{display.md(data.zone())}.",
     )
 

@@ -54,7 +54,7 @@ def sources(rows: Sequence[SourceState], followed: Sequence[Followed], tz: str) 
     rows = [*rows, *(SourceState("", path, "absent", None, 0, 0, 0, None) for path in absent)]
     frame = pyarrow.table(
         {
-            "Generation": [GENERATIONS.get(row.kind, row.kind) for row in rows],
+            "Storage": [GENERATIONS.get(row.kind, row.kind) for row in rows],
             "State": [STATES.get(row.state, row.state) for row in rows],
             "Followed": [_how(row, followed) for row in rows],
             "Sessions": _ints(row.sessions for row in rows),
@@ -71,7 +71,7 @@ def sources(rows: Sequence[SourceState], followed: Sequence[Followed], tz: str) 
         for name in ("Sessions", "Messages", "Parts")
     }
     config: _Config = {
-        "Generation": st.column_config.TextColumn(width=200, help="How OpenCode stored it, and in which versions."),
+        "Storage": st.column_config.TextColumn(width=200, help="How OpenCode stored it, and in which versions."),
         "State": st.column_config.TextColumn(width=110),
         "Followed": st.column_config.TextColumn(
             width=150,

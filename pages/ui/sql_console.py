@@ -148,7 +148,9 @@ def _summary(found: Answer) -> str:
         limits.append(f"texts are shown up to {sql_tables.SHOWN_CHARS} characters")
     count = display.counted(rows.num_rows, "row")
     size = f"{count} ({'; '.join(limits)})" if limits else count
-    return f"{size} · {display.duration(found.duration_ms)} · revision {display.count(found.revision)} · times in UTC"
+    return (
+        f"{size} · {display.duration(found.duration_ms)} · data version {display.count(found.revision)} · times in UTC"
+    )
 
 
 def _chart(rows: pyarrow.Table, numbers: Sequence[str]) -> None:

@@ -37,7 +37,7 @@ _SAID_OTHERWISE = {
     "errors_spend_export": {"Cause"},
     "errors_unread_export": {"State", "Size"},
     "indexer_problems_export": {"State", "Size"},
-    "indexer_sources_export": {"Generation", "State", "Followed"},
+    "indexer_sources_export": {"Storage", "State", "Followed"},
     "picker_export": {"Notes"},
     "sessions_export": {"Notes"},
     "timeline_numbers_export": {"", "Own", "Inherited", "With children"},

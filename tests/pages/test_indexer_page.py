@@ -111,7 +111,7 @@ def test_indexer_after_a_pass_says_what_is_there(open_app: OpenApp, real_path: R
     assert any(str(metric.delta).endswith(" MB on disk in all") for metric in app.metric)
     assert "None: every document was read in full." in shown(app)
     sources, history = (table.value for table in app.dataframe)
-    assert list(sources["Generation"]) == ["JSON tree (before 1.2)"]
+    assert list(sources["Storage"]) == ["JSON tree (before 1.2)"]
     assert list(history["Phase"]) == ["stopped", "bulk"]
     assert not app.multiselect and not app.segmented_control
 
@@ -167,6 +167,7 @@ def test_indexer_that_follows_says_how_fast(open_app: OpenApp, tmp_path: Path, m
     sources = app.dataframe[0].value
     assert list(sources["Followed"]) == ["scanned now and then", "checked all the time"]
     assert list(sources["State"]) == ["read", "nothing there yet"]
+    assert any("written into the index: data version " in metric.help for metric in app.metric)
     assert display.md(f"{storage}: The limit of watched folders is too low.") in texts(app)
     assert not app.code
 

@@ -30,6 +30,21 @@ def test_pages_no_index_says_how_to_make_one(page: str, open_app: OpenApp, tmp_p
     assert [code.value for code in app.code] == [".venv/bin/python -m indexer run"]
 
 
+@pytest.mark.parametrize("page", ["costs", "ledger", "indexer", "sql"])
+def test_pages_words_of_the_program_are_not_shown(page: str, open_app: OpenApp) -> None:
+    """What a reader would have to look up in the source: versions of the data, and ways of storing it."""
+    app = open_app(*DOCS, page=page, range="all", query="SELECT 1")
+    for button in app.button:
+        if button.label == "Run":
+            button.click().run()
+
+    helps = " ".join(str(metric.help) for metric in app.metric)
+    headings = " ".join(str(name) for table in app.dataframe for name in table.value.columns)
+    shown = f"{texts(app)} {helps} {headings}".lower()
+    assert ("data version" in shown) == (page == "sql")
+    assert "revision" not in shown and "generation" not in shown
+
+
 def test_pages_settings_that_cannot_be_used_are_named_until_corrected(
     open_app: OpenApp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
