@@ -121,8 +121,12 @@ def collapsed(scope: Scope, found: Collapses) -> None:
     ask = data.source(cache.collapses, scope)
     title, by_cause = "Collapses of the cached prefix", "Collapses by likely cause"
     with blocks.headed(title, _COLLAPSE_MEANING):
-        export.offer_rows(lambda: ask().causes, scope, "cache-collapses_by-cause", "cache_causes_export", by_cause)
-        export.offer_rows(lambda: ask().dearest, scope, "cache-collapses", "cache_collapses_export", title)
+        export.offer_rows(
+            lambda: ask().causes, scope, "cache-collapses_by-cause", "cache_causes_export", by_cause, is_alone=False
+        )
+        export.offer_rows(
+            lambda: ask().dearest, scope, "cache-collapses", "cache_collapses_export", title, is_alone=False
+        )
     if not found.count:
         st.text("No request found its prefix gone.")
         return
@@ -142,9 +146,20 @@ def rents(scope: Scope, found: ContextRent) -> None:
     steps = data.source(context_rent.step_rents, scope)
     title = "Context rent: what tool outputs cost after they arrived"
     with blocks.headed(title, _RENT_MEANING):
-        export.offer_rows(lambda: ask().tools, scope, "context-rent_by-tool", "cache_tool_rents_export", "Rent by tool")
-        export.offer_rows(lambda: ask().outputs, scope, "context-rent", "cache_output_rents_export", "Rent by output")
-        export.offer_rows(steps, scope, "context-rent_by-request", "cache_step_rents_export", "Rent by request")
+        export.offer_rows(
+            lambda: ask().tools,
+            scope,
+            "context-rent_by-tool",
+            "cache_tool_rents_export",
+            "Rent by tool",
+            is_alone=False,
+        )
+        export.offer_rows(
+            lambda: ask().outputs, scope, "context-rent", "cache_output_rents_export", "Rent by output", is_alone=False
+        )
+        export.offer_rows(
+            steps, scope, "context-rent_by-request", "cache_step_rents_export", "Rent by request", is_alone=False
+        )
     if not found.outputs:
         st.text("No tool output was read from a cache again.")
         return

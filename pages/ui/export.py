@@ -32,7 +32,7 @@ _STEM_CHARACTERS = 112  # with the longest extension a name has 120
 _KINDS = (str, int, float, bool, Decimal, datetime)
 
 
-def offer(make: Callable[[], Table], stem: str, key: str, what: str) -> None:
+def offer(make: Callable[[], Table], stem: str, key: str, what: str, *, is_alone: bool = True) -> None:
     """Offer a table as a file of each format.
 
     Args:
@@ -40,9 +40,11 @@ def offer(make: Callable[[], Table], stem: str, key: str, what: str) -> None:
         stem: Name of the file without its extension, of `file_stem` or `plain_stem`.
         key: Streamlit's key; begins those of the buttons.
         what: What the table is: tells its export from the others of the page.
+        is_alone: Whether no other export stands beside it. Where one does, the name of the table is seen, too.
     """
     with st.popover(
-        f"Export *{display.md(what)}*",  # what is slanted is heard, not seen: see `frame`
+        # what is slanted is heard, not seen: see `frame`
+        f"Export *{display.md(what)}*" if is_alone else f"Export {display.md(what)}",
         icon=":material/download:",
         key=key,
         help=f"{display.md(what)}: every row, full precision",
@@ -69,6 +71,8 @@ def offer_rows(
     what: str,
     derived: Sequence[str] = (),
     called: Mapping[str, str] | None = None,
+    *,
+    is_alone: bool = True,
 ) -> None:
     """Offer rows as they are, of what the filters leave.
 
@@ -80,8 +84,9 @@ def offer_rows(
         what: As for `offer`.
         derived: As for `rows_table`.
         called: As for `rows_table`.
+        is_alone: As for `offer`.
     """
-    offer(lambda: rows_table(ask(), scope.tz, derived, called), file_stem(table, scope), key, what)
+    offer(lambda: rows_table(ask(), scope.tz, derived, called), file_stem(table, scope), key, what, is_alone=is_alone)
 
 
 def safely(make: Callable[[], bytes], write: Callable[[Table], bytes] = csv_bytes) -> Callable[[], bytes]:

@@ -1,6 +1,7 @@
 """The Cache page: headline, both breakdowns, collapses and rents with their ways to the timeline, nothing at all."""
 
 import pytest
+from streamlit.testing.v1.element_tree import Block
 
 from tests.builders import Doc, session, user
 from tests.pages.conftest import OpenApp, headline, texts
@@ -110,3 +111,17 @@ def test_cache_nothing_sent_is_said(open_app: OpenApp) -> None:
     assert not app.exception
     assert "No requests here" in texts(app)
     assert headline(app) == {}
+
+
+def test_cache_exports_that_stand_together_are_told_apart(open_app: OpenApp) -> None:
+    """By their labels: what is slanted is only heard."""
+    app = open_app(*DOCS, page="cache", range="all")
+
+    labels = [str(node.proto.popover.label) for node in app.main if isinstance(node, Block) and node.type == "popover"]
+    assert [label for label in labels if label.startswith("Export") and "*" not in label] == [
+        "Export Collapses by likely cause",
+        "Export Collapses of the cached prefix",
+        "Export Rent by tool",
+        "Export Rent by output",
+        "Export Rent by request",
+    ]

@@ -57,10 +57,10 @@ class Offered:
         self._real = export.offer
         monkeypatch.setattr(export, "offer", self._note)
 
-    def _note(self, make: Callable[[], Table], stem: str, key: str, what: str) -> None:
+    def _note(self, make: Callable[[], Table], stem: str, key: str, what: str, *, is_alone: bool = True) -> None:
         """Keep what makes the table."""
         self.tables[key] = make
-        self._real(make, stem, key, what)
+        self._real(make, stem, key, what, is_alone=is_alone)
 
 
 @pytest.fixture
