@@ -11,10 +11,7 @@ with frame.around():
     frame.style()
     access.require()
     data.check(may_be_empty=frame.is_about_index(page))
-    if frame.has_filters(page):
-        filters.bar(page)
-    else:
-        filters.keep()
+    filters.bar(page, is_shown=frame.has_filters(page))
     page.run()
 
 frame.settle()

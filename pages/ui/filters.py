@@ -14,12 +14,20 @@ DEFAULT_RANGE = "30d"
 KEYS = ("range", "from", "to", "agent", "model", "project", "q")
 
 
-def bar(page: st.Page) -> None:
-    """Draw the filter bar of a page. Its values are read with `scope`."""
+def bar(page: st.Page, *, is_shown: bool) -> None:
+    """Draw the filter bar of a page. Its values are read with `scope`.
+
+    Args:
+        page: The page.
+        is_shown: Whether it is to be seen. It is there on every page: of a bound widget that is not drawn, Streamlit
+            takes the value out of the address once the page has come, which is one more step for Back; where one leaves
+            before it did, it takes it out of that of the next page.
+    """
     names = data.load(health.names)
     _translate_projects(page, names)
     default = "all" if data.status().is_sample else DEFAULT_RANGE
-    with st.container(horizontal=True, vertical_alignment="center", gap="small", key="filters"):
+    key = "filters" if is_shown else "filters_unseen"
+    with st.container(horizontal=True, vertical_alignment="center", gap="small", key=key):
         st.segmented_control(
             "Range",
             period.PRESETS,
@@ -48,13 +56,6 @@ def bar(page: st.Page) -> None:
         )
         if _is_set():
             st.button("Clear", key="clear_filters", icon=":material/filter_alt_off:", type="tertiary", on_click=clear)
-
-
-def keep() -> None:
-    """Remember the filters on a page without the bar: Streamlit forgets the value of a widget that is not drawn."""
-    for key in KEYS:
-        if key in st.session_state:
-            st.session_state[key] = st.session_state[key]
 
 
 def scope() -> Scope:

@@ -46,6 +46,7 @@ _STYLE = """
 .st-key-timeline_kpis [data-testid="stMetricValue"] { font-size: 1.4rem; }
 .st-key-query textarea { font-family: var(--st-code-font, monospace); }
 [data-testid="stMetricValue"] { font-variant-numeric: tabular-nums; }
+[data-testid="stLayoutWrapper"]:has(> .st-key-filters_unseen) { display: none; }
 /* Every export is called by its table, for those who do not see that it stands beside it. */
 [data-testid="stPopoverButton"] em { position: absolute; width: 1px; height: 1px; overflow: hidden;
   clip-path: inset(50%); white-space: nowrap; }

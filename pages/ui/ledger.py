@@ -53,8 +53,8 @@ def heading(scope: Scope) -> bool:
             key="ledger_all",
             icon=":material/arrow_back:",
             type="tertiary",
-            on_click=st.query_params.from_dict,
-            args=({},),
+            on_click=st.query_params.update,
+            args=({"session": [], _LINE: []},),  # in no address then, in one step
         )
     return found is not None
 

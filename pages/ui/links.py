@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 import streamlit as st
 
-from pages.ui import frame, tables
+from pages.ui import filters, frame, tables
 
 _GO_TO, _GO_TO_PAGE = "timeline_go_to", "page_go_to"
 # `st.switch_page` leaves an address behind that Back comes to: that of this page, without its filters but with the
@@ -18,7 +18,8 @@ export default function ({ data }) {
   if (data.token === done) return;
   done = data.token;
   const path = window.location.pathname.replace(/[^/]*$/, "timeline");
-  window.history.pushState({}, "", path + data.search);
+  const kept = [...new URLSearchParams(window.location.search)].filter(([name]) => data.filters.includes(name));
+  window.history.pushState({}, "", `${path}?${new URLSearchParams([...new URLSearchParams(data.search), ...kept])}`);
   window.dispatchEvent(new PopStateEvent("popstate", { state: {} }));
 }
 """
@@ -60,7 +61,10 @@ def go() -> None:
         case Path() as page, dict() as parameters:
             st.switch_page(page, query_params=parameters)
     if there := st.session_state.pop(_GO_TO, None):
-        _follow(data={"search": f"?{urlencode(there)}", "token": secrets.token_hex(8)}, key="timeline_link")
+        _follow(
+            data={"search": f"?{urlencode(there)}", "filters": filters.KEYS, "token": secrets.token_hex(8)},
+            key="timeline_link",
+        )
 
 
 def way(label: str, icon: str, key: str, session_id: str | None) -> None:
@@ -74,10 +78,15 @@ def way(label: str, icon: str, key: str, session_id: str | None) -> None:
         key: Streamlit's key.
         session_id: Where it leads. None: to the list of sessions.
     """
-    there = address(session_id) if session_id else {}
-    st.button(
-        label, key=key, icon=f":material/{icon}:", type="tertiary", on_click=st.query_params.from_dict, args=(there,)
-    )
+    st.button(label, key=key, icon=f":material/{icon}:", type="tertiary", on_click=show, args=(session_id,))
+
+
+def show(session_id: str | None) -> None:
+    """Show another session on the page itself, or none, from a callback. The filters stay in the address.
+
+    An empty list is in no address; to delete what is in it would be a step of Back for each.
+    """
+    st.query_params.update({"session": session_id or [], "exchange": [], "part": []})
 
 
 def why(session_id: str | None = None) -> None:

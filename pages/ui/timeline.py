@@ -160,7 +160,7 @@ def _detail(asked: Opened, interval: float) -> None:
 def _address(live: Live, asked: Opened, opened: Opened) -> None:
     """Let the address bar name what is open; of what it asked for itself, as little as it did."""
     number, part = live.numbers.get(opened["exchange"] or ""), opened["part"]
-    if opened == asked and not part and "exchange" not in st.query_params:
+    if opened == asked and not part and not st.query_params.get("exchange"):
         number = None
     timeline_bridge.address(live.session_id, number, part)
 

@@ -22,13 +22,16 @@ export default function ({ data }) {
   document.querySelector(".st-key-trace_panes")?.scrollIntoView({ block: "start" });
 }
 """
-# Replaced, not pushed: Back leaves the session rather than going through everything that was opened in it.
+# Replaced, not pushed: Back leaves the session rather than going through everything that was opened in it. What else
+# the address holds are the filters.
 _ADDRESS_JS = """
 export default function ({ data }) {
   const { pathname, search } = window.location;
-  if (!pathname.endsWith("/timeline") || search === data.search) return;
-  if (new URLSearchParams(search).get("session") !== data.session) return;
-  window.history.replaceState(window.history.state, "", pathname + data.search);
+  const said = new URLSearchParams(search);
+  if (!pathname.endsWith("/timeline") || said.get("session") !== data.session) return;
+  const kept = [...said].filter(([name]) => !["session", "exchange", "part"].includes(name));
+  const next = `?${new URLSearchParams([...new URLSearchParams(data.search), ...kept])}`;
+  if (next !== search) window.history.replaceState(window.history.state, "", pathname + next);
 }
 """
 _jump = st.components.v2.component("timeline_jump", js=_JUMP_JS)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from pages.ui import data, display, export, listing, tables
+from pages.ui import data, display, export, links, listing, tables
 from queries import health, sessions
 from queries.period import Scope
 
@@ -120,7 +120,7 @@ def _by_id(session_id: str) -> None:
         st.text("This is the id of a session:")
         st.code(session_id, language=None)
         st.button(
-            "Open it", key="picker_open_id", icon=":material/view_timeline:", on_click=open_session, args=(session_id,)
+            "Open it", key="picker_open_id", icon=":material/view_timeline:", on_click=links.show, args=(session_id,)
         )
 
 
@@ -135,16 +135,11 @@ def _nothing(scope: Scope) -> None:
         st.button("Clear", key="picker_clear", icon=":material/filter_alt_off:", on_click=_clear)
 
 
-def open_session(session_id: str) -> None:
-    """Open a session, from a callback; Back returns to what was looked at before."""
-    st.query_params.from_dict({"session": session_id})
-
-
 def _open_row(ids: Sequence[str], table_key: str) -> None:
-    """Open the session of the ticked row, from a callback."""
+    """Open the session of the ticked row, from a callback; Back returns to what was looked at before."""
     number = tables.selected(table_key)
     if number is not None and number < len(ids):
-        open_session(ids[number])
+        links.show(ids[number])
 
 
 def _clear() -> None:

@@ -10,9 +10,9 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, expect
 
-from pages.ui import display
+from pages.ui import display, filters
 from tests.browser import running
 from tests.browser.received import exact_sum
 from tests.browser.visit import Visit, visiting
@@ -30,6 +30,16 @@ def _numbers(visit: Visit) -> tuple[str, str, Decimal]:
     """Return what Costs shows: both headlines and the sum of the table."""
     table = visit.table("costs_rows")  # first: it waits until the page has settled
     return visit.metric(HEADLINE), visit.metric("Tokens"), exact_sum(table["Cost"])
+
+
+def _query(visit: Visit) -> dict[str, list[str]]:
+    """Return the parameters of the address."""
+    return parse_qs(urlsplit(visit.page.url).query)
+
+
+def _filters(visit: Visit) -> dict[str, list[str]]:
+    """Return what the address says of the filters."""
+    return {name: values for name, values in _query(visit).items() if name in filters.KEYS}
 
 
 def test_filter_chosen_by_hand_survives_reload_and_sharing(visit: Visit, browser: Browser, base: str) -> None:
@@ -55,6 +65,35 @@ def test_filter_chosen_by_hand_survives_reload_and_sharing(visit: Visit, browser
     assert filtered != unfiltered
     assert (reloaded, shared) == (filtered, filtered)
     assert parse_qs(urlsplit(address).query) == {"range": ["all"], "by": ["model"], "agent": ["plan"]}
+
+
+@pytest.mark.parametrize("name", ["SQL", "Indexer", "Timeline"])
+def test_back_from_a_page_without_filters_is_one_step_to_the_same_filters(visit: Visit, name: str) -> None:
+    """The filters are not seen there, but they are in its address; what Back shows outlives a reload."""
+    visit.open("/costs?by=model")
+    visit.page.get_by_role("radio", name="90d").click()
+    visit.page.wait_for_url(re.compile("range=90d"))
+    visit.settle()
+    visit.page.get_by_role("combobox", name="Agents").click()
+    visit.received.forget()
+    visit.page.get_by_role("option", name="plan", exact=True).click()
+    visit.page.wait_for_url(re.compile("agent=plan"))
+    visit.page.keyboard.press("Escape")
+    chosen, before = {"range": ["90d"], "agent": ["plan"]}, _numbers(visit)
+    visit.page.get_by_role("link", name=name, exact=True).click()
+    visit.page.get_by_role("heading", name=name, exact=True).wait_for()
+    visit.settle()
+    there = _query(visit)
+    expect(visit.page.locator(".st-key-filters_unseen")).to_be_hidden()
+
+    visit.received.forget()
+    visit.page.go_back()
+    after, said = _numbers(visit), _filters(visit)
+    visit.received.forget()
+    visit.page.reload()
+
+    assert _numbers(visit) == after == before
+    assert _filters(visit) == said == there == chosen
 
 
 def test_back_from_sessions_shows_costs_with_the_same_filter(visit: Visit) -> None:

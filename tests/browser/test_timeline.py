@@ -119,7 +119,7 @@ def test_sessions_row_opens_the_timeline_and_back_returns(visit: Visit) -> None:
     before = visit.table("sessions_rows")["Tokens"]
 
     visit.tick("sessions_table")
-    visit.page.wait_for_url(re.compile(r"/timeline\?session=ses_\w+$"))
+    visit.page.wait_for_url(re.compile(r"/timeline\?session=ses_\w+&range=all&agent=plan$"))
     ready(visit)
     visit.received.forget()
     visit.page.go_back()
@@ -212,6 +212,31 @@ def test_timeline_child_goes_up_and_back(visit: Visit, id_of: Callable[[str], st
 
     expect(heading(visit)).to_have_text("Timeline")
     assert visit.page.url.endswith("/timeline")
+
+
+def test_timeline_every_way_keeps_the_filters_in_the_address(visit: Visit) -> None:
+    """What is opened, a reload, the way to the list, Back: a page with the filter bar has them as they were."""
+    visit.open("/sessions?range=all&agent=plan")
+    visit.tick("sessions_table")
+    ready(visit)
+    opened = re.compile(r"/timeline\?session=ses_\w+&exchange=2&range=all&agent=plan$")
+    visit.page.get_by_role("treegrid").focus()
+    visit.page.keyboard.press("]")
+    expect(visit.page).to_have_url(opened)
+    visit.page.reload()
+    ready(visit)
+    expect(visit.page).to_have_url(opened)
+
+    visit.page.get_by_role("button", name="All sessions").click()
+    expect(heading(visit)).to_have_text("Timeline")
+    expect(visit.page).to_have_url(re.compile(r"/timeline\?range=all&agent=plan$"))
+    visit.page.go_back()
+    expect(visit.page).to_have_url(opened)
+    ready(visit)
+    visit.page.go_back()
+
+    expect(heading(visit)).to_have_text("Sessions")
+    expect(visit.page).to_have_url(re.compile(r"/sessions\?range=all&agent=plan$"))
 
 
 def test_timeline_finding_jumps_to_its_place_and_reload_stays_there(visit: Visit, id_of: Callable[[str], str]) -> None:

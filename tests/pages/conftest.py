@@ -100,6 +100,11 @@ def texts(app: AppTest) -> str:
     return "\n".join(str(text) for text in [*found, *(box.value for box in (*app.info, *app.warning, *app.code))])
 
 
+def has_filter_bar(app: AppTest) -> bool:
+    """Tell whether the filter bar is there to be seen; its values are kept on every page."""
+    return any(str(getattr(block.proto, "id", "")).endswith("-filters") for block in app.main)
+
+
 def turn_page(app: AppTest, number: int) -> AppTest:
     """Go to another page of a table."""
     widget: Any = app.get("pagination")[0]

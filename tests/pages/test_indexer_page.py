@@ -31,7 +31,7 @@ from tests.builders import (
     write_json_tree,
     write_session_messages,
 )
-from tests.pages.conftest import OpenApp, change, headline, index, texts, turn_page
+from tests.pages.conftest import OpenApp, change, has_filter_bar, headline, index, texts, turn_page
 from tests.queries.test_indexing import RUNNING, START
 
 RealPath = Callable[[str], Path]
@@ -113,7 +113,7 @@ def test_indexer_after_a_pass_says_what_is_there(open_app: OpenApp, real_path: R
     sources, history = (table.value for table in app.dataframe)
     assert list(sources["Storage"]) == ["JSON tree (before 1.2)"]
     assert list(history["Phase"]) == ["stopped", "bulk"]
-    assert not app.multiselect and not app.segmented_control
+    assert not has_filter_bar(app)
 
 
 @pytest.mark.parametrize(

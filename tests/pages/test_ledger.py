@@ -10,7 +10,7 @@ from streamlit.testing.v1 import AppTest
 
 from queries.ledger_lines import LINES
 from tests.builders import assistant, session, user, write_sqlite
-from tests.pages.conftest import OpenApp, change, headline, index, texts
+from tests.pages.conftest import OpenApp, change, has_filter_bar, headline, index, texts
 from tests.queries.test_ledger import DOCS
 
 DIFFERS, AGREES = ["✗ differs"], ["✓ agree"]
@@ -86,7 +86,7 @@ def test_ledger_of_one_session_has_no_filter_bar(open_app: OpenApp, healthy: Pat
     assert not app.exception
     assert headline(app)["Cost, recorded (USD)"] == "$0.25"
     assert "Title of ses_2" in texts(app)
-    assert not app.multiselect
+    assert not has_filter_bar(app)
 
 
 def test_ledger_everything_instead_of_a_session(open_app: OpenApp, healthy: Path) -> None:
@@ -97,7 +97,7 @@ def test_ledger_everything_instead_of_a_session(open_app: OpenApp, healthy: Path
 
     assert not app.exception
     assert "session" not in app.query_params
-    assert app.multiselect
+    assert has_filter_bar(app)
 
 
 def test_ledger_unknown_session_is_said(open_app: OpenApp, healthy: Path) -> None:
