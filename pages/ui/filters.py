@@ -12,6 +12,28 @@ from queries.period import Scope
 DEFAULT_RANGE = "30d"
 # Names in the URL: a contract.
 KEYS = ("range", "from", "to", "agent", "model", "project", "q")
+_RANGE_BEFORE = "range_before"  # the range that dates took the place of
+# Streamlit makes a step of Back of every single value that code sets, as by a click on a row; one set by hand is none.
+# A filter is no step either way. And of a link with a range and dates, Streamlit leaves the range, which does not hold.
+_ADDRESS_JS = """
+let ours = null;
+export default function ({ data }) {
+  const said = new URL(window.location.href);
+  for (const name of data.absent) said.searchParams.delete(name);
+  if (said.href !== window.location.href) window.history.replaceState(window.history.state, "", said);
+  if (window.history.pushState === ours) return;
+  const push = window.history.pushState;
+  const beside = ({ pathname, searchParams }) =>
+    JSON.stringify([pathname, [...searchParams].filter(([name]) => !data.filters.includes(name)).sort()]);
+  ours = function (state, title, address) {
+    const here = window.location.href;
+    const isFilter = beside(new URL(address ?? here, here)) === beside(new URL(here));
+    return (isFilter ? this.replaceState : push).call(this, state, title, address);
+  };
+  window.history.pushState = ours;
+}
+"""
+_address = st.components.v2.component("filter_address", js=_ADDRESS_JS)
 
 
 def bar(page: st.Page, *, is_shown: bool) -> None:
@@ -25,22 +47,9 @@ def bar(page: st.Page, *, is_shown: bool) -> None:
     """
     names = data.load(health.names)
     _translate_projects(page, names)
-    default = "all" if data.status().is_sample else DEFAULT_RANGE
     key = "filters" if is_shown else "filters_unseen"
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key=key):
-        st.segmented_control(
-            "Range",
-            period.PRESETS,
-            default=default,
-            required=True,
-            key="range",
-            bind="query-params",
-            label_visibility="collapsed",
-        )
-        with st.popover(_dates_label(), icon=":material/calendar_month:", key="dates", width=150):
-            st.date_input("From", None, key="from", bind="query-params", format="YYYY-MM-DD")
-            st.date_input("To, included", None, key="to", bind="query-params", format="YYYY-MM-DD")
-            st.caption("Dates win over the range on the left. Empty both to go back to it.")
+        _time("all" if data.status().is_sample else DEFAULT_RANGE)
         choice("Agents", "agent", names.agents)
         choice("Models", "model", names.models)
         choice("Projects", "project", _project_options(names))
@@ -52,17 +61,68 @@ def bar(page: st.Page, *, is_shown: bool) -> None:
             placeholder="Search titles, prompts, answers",
             label_visibility="collapsed",
             bind="query-params",
-            width=250,
+            width=220,
         )
         if _is_set():
             st.button("Clear", key="clear_filters", icon=":material/filter_alt_off:", type="tertiary", on_click=clear)
+    with st.container(key="filter_address"):
+        _address(data={"filters": KEYS, "absent": ["range"] if any(_dates()) else []}, key="filter_address_bridge")
+
+
+def _time(default: str) -> None:
+    """Draw the choice of a range, or of dates: one of the two.
+
+    Args:
+        default: The range where neither is chosen.
+    """
+    dates = _dates()
+    known = st.session_state.get("range", default)
+    if any(dates) and known:
+        st.session_state[_RANGE_BEFORE], st.session_state["range"] = known, None
+    elif not any(dates) and not known:
+        st.session_state["range"] = st.session_state.get(_RANGE_BEFORE, default)
+    st.segmented_control(
+        "Range",
+        period.PRESETS,
+        default=None if any(dates) else default,
+        required=True,
+        key="range",
+        bind="query-params",
+        label_visibility="collapsed",
+        on_change=_take_off_dates,
+    )
+    # Not in a popover: what is in a closed one is not on the page, and falls out of the address on the way to another.
+    with st.container(horizontal=True, vertical_alignment="center", gap="xsmall", width="content", key="dates"):
+        _date("From", "from")
+        st.caption("to", width="content")
+        _date("To, included", "to")
+    if _dates() != dates:
+        st.rerun()  # they came from the address, by a link or by Back: known only once they are drawn
+
+
+def _date(label: str, key: str) -> None:
+    """Draw the choice of a date.
+
+    Args:
+        label: What it is; for those who do not see the page.
+        key: Its name in the URL.
+    """
+    st.date_input(
+        label,
+        None,
+        key=key,
+        bind="query-params",
+        format="YYYY-MM-DD",
+        label_visibility="collapsed",
+        width=142,
+    )
 
 
 def scope() -> Scope:
     """Return what the filter bar says."""
     tz = data.zone()
-    first, last = st.session_state.get("from"), st.session_state.get("to")
-    if isinstance(first, date) or isinstance(last, date):
+    first, last = _dates()
+    if first or last:
         chosen = period.days(first, last, tz)
     else:
         name = st.session_state.get("range") or DEFAULT_RANGE
@@ -81,8 +141,7 @@ def scope() -> Scope:
 
 def range_words(now: Scope) -> str:
     """Write the chosen period in words."""
-    name = st.session_state.get("range")
-    if not st.session_state.get("from") and not st.session_state.get("to") and name == "24h":
+    if st.session_state.get("range") == "24h":
         return "last 24 hours"
     return display.span(now.period, now.tz)
 
@@ -101,13 +160,13 @@ def clear() -> None:
     """Take all filters off but the range, from a callback. Dates are one, too."""
     st.session_state["agent"] = st.session_state["model"] = st.session_state["project"] = []
     st.session_state["q"] = ""
-    st.session_state["from"] = st.session_state["to"] = None
+    _take_off_dates()
 
 
 def show_all() -> None:
     """Look at all time, from a callback."""
     st.session_state["range"] = "all"
-    st.session_state["from"] = st.session_state["to"] = None
+    _take_off_dates()
 
 
 def nothing_matches(what: str) -> None:
@@ -154,7 +213,7 @@ def choice(label: str, key: str, known: Sequence[str]) -> None:
         bind="query-params",
         placeholder=f"All {label.lower()}",
         label_visibility="collapsed",
-        width=190,
+        width=160,
         wrap=False,
         select_all=False,
     )
@@ -168,6 +227,16 @@ def warn_unknown() -> None:
         for name in _chosen(key):
             if name not in known:
                 st.caption(f"No data for {key} {display.md(name)}")
+
+
+def _dates() -> tuple[date | None, date | None]:
+    """Return the chosen dates, as far as they are known yet."""
+    return st.session_state.get("from"), st.session_state.get("to")
+
+
+def _take_off_dates() -> None:
+    """Take the dates off, from a callback."""
+    st.session_state["from"] = st.session_state["to"] = None
 
 
 def _remove(unknown: Sequence[tuple[str, str]]) -> None:
@@ -203,11 +272,3 @@ def _chosen(key: str) -> tuple[str, ...]:
 def _is_set() -> bool:
     """Tell whether any filter beside the range is set."""
     return any(st.session_state.get(key) for key in KEYS if key != "range")
-
-
-def _dates_label() -> str:
-    """Name the chosen dates on the button that opens them."""
-    first, last = st.session_state.get("from"), st.session_state.get("to")
-    if not first and not last:
-        return "Dates"
-    return f"{first:%m-%d} – {last:%m-%d}" if first and last else f"from {first:%m-%d}" if first else f"to {last:%m-%d}"

@@ -96,6 +96,34 @@ def test_back_from_a_page_without_filters_is_one_step_to_the_same_filters(visit:
     assert _filters(visit) == said == there == chosen
 
 
+def test_dates_or_range_the_address_says_which_without_steps_for_back(visit: Visit) -> None:
+    """A range takes the dates out of the address, dates the range; other pages and Back have what was chosen."""
+    visit.open("/costs?range=90d&from=2026-11-03&to=2026-11-20")
+    expect(visit.page).to_have_url(re.compile(r"/costs\?from=2026-11-03&to=2026-11-20$"))
+    steps = visit.page.evaluate("history.length")
+
+    visit.page.get_by_role("radio", name="7d").click()
+    expect(visit.page).to_have_url(re.compile(r"/costs\?range=7d$"))
+    expect(visit.page.get_by_role("radio", name="7d")).to_be_checked()
+    visit.settle()
+    visit.page.locator(".st-key-from").get_by_role("button", name="Choose date").click()
+    visit.page.get_by_role("grid").get_by_role("button").first.click()
+    expect(visit.page).to_have_url(re.compile(r"/costs\?from=\d{4}-\d\d-\d\d$"))
+    expect(visit.page.get_by_role("radiogroup", name="Range").get_by_role("radio", checked=True)).to_have_count(0)
+    visit.settle()
+    chosen = _query(visit)
+    visit.page.get_by_role("link", name="SQL", exact=True).click()
+    visit.page.get_by_role("heading", name="SQL", exact=True).wait_for()
+    visit.settle()
+    there = _query(visit), visit.page.evaluate("history.length")
+    visit.page.go_back()
+    visit.page.get_by_role("heading", name="Costs").wait_for()
+    visit.settle()
+
+    assert there == (chosen, steps + 1)
+    assert _query(visit) == chosen
+
+
 def test_back_from_sessions_shows_costs_with_the_same_filter(visit: Visit) -> None:
     """The menu keeps the filter, and so does the browser's Back."""
     visit.open("/costs?range=all&agent=plan")

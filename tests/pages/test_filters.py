@@ -1,0 +1,49 @@
+"""The filter bar: a range or dates, one of the two."""
+
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from tests.pages.conftest import OpenApp, texts
+
+RealPath = Callable[[str], Path]
+
+FIRST, LAST = "2026-11-03", "2026-11-20"
+
+
+def test_filters_link_with_range_and_dates_holds_the_dates(open_app: OpenApp, real_path: RealPath) -> None:
+    """No range is lit beside dates, which is what the page says, too."""
+    app = open_app(real_path("json"), range="90d", **{"from": FIRST, "to": LAST})
+
+    assert not app.exception
+    assert app.segmented_control(key="range").value is None
+    assert [box.value for box in app.date_input] == [date(2026, 11, 3), date(2026, 11, 20)]
+    assert "Nov 3, 2026 to Nov 20, 2026" in texts(app)
+
+
+@pytest.mark.parametrize("name", ["7d", "30d", "all"])
+def test_filters_range_chosen_takes_the_dates_off(name: str, open_app: OpenApp, real_path: RealPath) -> None:
+    """A click on a range does what it says: also on the default, and on the one that was chosen before."""
+    app = open_app(real_path("json"), range="all", **{"from": FIRST})
+
+    app.segmented_control(key="range").set_value(name).run()
+
+    assert not app.exception
+    assert app.segmented_control(key="range").value == name
+    assert [box.value for box in app.date_input] == [None, None]
+    assert "from Nov 3, 2026" not in texts(app)
+
+
+def test_filters_dates_emptied_bring_the_range_back(open_app: OpenApp, real_path: RealPath) -> None:
+    """Dates take the place of the range for as long as there is one."""
+    app = open_app(real_path("json"), range="90d")
+    chosen = []
+
+    for key, value in (("from", date(2026, 11, 3)), ("to", date(2026, 11, 20)), ("from", None), ("to", None)):
+        app.date_input(key=key).set_value(value).run()
+        chosen.append(app.segmented_control(key="range").value)
+
+    assert not app.exception
+    assert chosen == [None, None, None, "90d"]
