@@ -12,7 +12,10 @@ from queries.period import Scope
 DEFAULT_RANGE = "30d"
 # Names in the URL: a contract.
 KEYS = ("range", "from", "to", "agent", "model", "project", "q")
+# What can be chosen. Streamlit's own first day is ten years ago, and it drops what is not in between without a word.
+_FIRST_DAY, _LAST_DAY = date(1970, 1, 1), date(2099, 12, 31)
 _RANGE_BEFORE = "range_before"  # the range that dates took the place of
+_REFUSED = "filters_refused"
 # Streamlit makes a step of Back of every single value that code sets, as by a click on a row; one set by hand is none.
 # A filter is no step either way. And of a link with a range and dates, Streamlit leaves the range, which does not hold.
 _ADDRESS_JS = """
@@ -65,6 +68,11 @@ def bar(page: st.Page, *, is_shown: bool) -> None:
         )
         if _is_set():
             st.button("Clear", key="clear_filters", icon=":material/filter_alt_off:", type="tertiary", on_click=clear)
+    if (refused := st.session_state.pop(_REFUSED)) and is_shown:
+        st.caption(
+            f"The address asks for {display.md(', '.join(refused))}, which is left out: a range is one of "
+            f"{', '.join(period.PRESETS)}, a date from {_FIRST_DAY} to {_LAST_DAY}."
+        )
     with st.container(key="filter_address"):
         _address(data={"filters": KEYS, "absent": ["range"] if any(_dates()) else []}, key="filter_address_bridge")
 
@@ -75,6 +83,7 @@ def _time(default: str) -> None:
     Args:
         default: The range where neither is chosen.
     """
+    asked = {key: st.query_params.get(key) for key in ("range", "from", "to") if key not in st.session_state}
     dates = _dates()
     known = st.session_state.get("range", default)
     if any(dates) and known:
@@ -96,6 +105,8 @@ def _time(default: str) -> None:
         _date("From", "from")
         st.caption("to", width="content")
         _date("To, included", "to")
+    refused = [f"{key}={value}" for key, value in asked.items() if value and value != str(st.session_state[key])]
+    st.session_state.setdefault(_REFUSED, []).extend(refused)
     if _dates() != dates:
         st.rerun()  # they came from the address, by a link or by Back: known only once they are drawn
 
@@ -110,6 +121,8 @@ def _date(label: str, key: str) -> None:
     st.date_input(
         label,
         None,
+        min_value=_FIRST_DAY,
+        max_value=_LAST_DAY,
         key=key,
         bind="query-params",
         format="YYYY-MM-DD",

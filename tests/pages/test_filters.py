@@ -11,6 +11,7 @@ from tests.pages.conftest import OpenApp, texts
 RealPath = Callable[[str], Path]
 
 FIRST, LAST = "2026-11-03", "2026-11-20"
+LEFT_OUT = "which is left out"
 
 
 def test_filters_link_with_range_and_dates_holds_the_dates(open_app: OpenApp, real_path: RealPath) -> None:
@@ -47,3 +48,33 @@ def test_filters_dates_emptied_bring_the_range_back(open_app: OpenApp, real_path
 
     assert not app.exception
     assert chosen == [None, None, None, "90d"]
+
+
+def test_filters_dates_long_before_the_data_hold(open_app: OpenApp, real_path: RealPath) -> None:
+    """What a link asks for counts, however long ago."""
+    app = open_app(real_path("json"), **{"from": "1990-01-01"})
+
+    assert not app.exception
+    assert app.date_input(key="from").value == date(1990, 1, 1)
+    assert "from Jan 1, 1990" in texts(app)
+    assert LEFT_OUT not in texts(app)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [{"from": "1890-01-01"}, {"from": "yesterday", "to": LAST}, {"to": "2026-02-30"}, {"range": "1000y"}],
+    ids=["too early", "no date", "no such day", "no such range"],
+)
+def test_filters_what_cannot_be_chosen_is_said_once(
+    url: dict[str, str], open_app: OpenApp, real_path: RealPath
+) -> None:
+    """A link that asks for it shows something else; the address does not ask for it any more."""
+    key, value = next(iter(url.items()))
+
+    app = open_app(real_path("json"), **url)
+    said = texts(app)
+
+    assert not app.exception
+    assert f"The address asks for {key}={value}, {LEFT_OUT}" in said.replace("\\", "")
+    assert key not in app.query_params
+    assert LEFT_OUT not in texts(app.run())
