@@ -45,7 +45,7 @@ def draw(head: SessionHead) -> None:
     with st.container(
         horizontal=True, horizontal_alignment="distribute", vertical_alignment="center", key="timeline_top"
     ):
-        with st.container(horizontal=True, gap="medium", width="content"):
+        with st.container(horizontal=True, vertical_alignment="center", gap="medium", width="content"):
             _ways(head)
         with st.container(width="content"):
             timeline_take.draw(head)

@@ -214,6 +214,19 @@ def test_timeline_child_goes_up_and_back(visit: Visit, id_of: Callable[[str], st
     assert visit.page.url.endswith("/timeline")
 
 
+def test_timeline_ways_stand_on_one_line(visit: Visit, id_of: Callable[[str], str]) -> None:
+    """Buttons and links have other heights; what they say is at the same one."""
+    visit.open(f"/timeline?session={id_of(RELEASE)}")
+    ready(visit)
+
+    middles = visit.page.locator(".st-key-timeline_top :is(button, a) p").evaluate_all(
+        "each => each.map(e => e.getBoundingClientRect()).map(box => (box.top + box.bottom) / 2)"
+    )
+
+    assert len(middles) > 2
+    assert max(middles) - min(middles) < 2
+
+
 def test_timeline_every_way_keeps_the_filters_in_the_address(visit: Visit) -> None:
     """What is opened, a reload, the way to the list, Back: a page with the filter bar has them as they were."""
     visit.open("/sessions?range=all&agent=plan")
