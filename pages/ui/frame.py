@@ -46,6 +46,8 @@ _STYLE = """
 .st-key-timeline_kpis [data-testid="stMetricValue"] { font-size: 1.4rem; }
 .st-key-query textarea { font-family: var(--st-code-font, monospace); }
 [data-testid="stMetricValue"] { font-variant-numeric: tabular-nums; }
+/* What a figure is, and how much, is never cut off. */
+[data-testid="stMetric"] :is([data-testid="stMarkdownContainer"], p) { white-space: normal; overflow-wrap: anywhere; }
 [data-testid="stLayoutWrapper"]:has(> :is(.st-key-filters_unseen, .st-key-filter_address)) { display: none; }
 /* Every export is called by its table, for those who do not see that it stands beside it. */
 [data-testid="stPopoverButton"] em { position: absolute; width: 1px; height: 1px; overflow: hidden;
@@ -55,6 +57,7 @@ _STYLE = """
     flex: 1 1 calc(50% - .5rem) !important; min-width: calc(50% - .5rem) !important; }
   :is(.st-key-filters, .st-key-picker_filters) > :first-child,
   .st-key-filters > :has(> .st-key-dates) { flex-basis: 100% !important; }
+  .st-key-kpis [data-testid="stMetricValue"] { font-size: 1.4rem; }
   .st-key-kpis [data-testid="stColumn"] { flex: 1 1 calc(50% - .5rem) !important; min-width: calc(50% - .5rem); }
   .st-key-timeline_kpis [data-testid="stColumn"] { flex: 1 1 calc(33% - .5rem) !important; min-width: 30%; }
 }
