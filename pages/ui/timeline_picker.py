@@ -13,12 +13,21 @@ _TEXT, _AGENTS, _MODELS, _PROJECTS = "pick_text", "pick_agents", "pick_models", 
 _SORT, _CHILDREN, _PAGE, _PAGE_OF = "pick_sort", "pick_children", "pick_page", "pick_page_of"
 _WIDGETS = (_TEXT, _AGENTS, _MODELS, _PROJECTS, _SORT, _CHILDREN, _PAGE)
 _KEPT = "pick_kept"
+_OF_BAR = {_TEXT: "q", _AGENTS: "agent", _MODELS: "model", _PROJECTS: "project"}  # what the filter bar has, too
+_BAR = "pick_bar"
 # The order that one most often looks for a session by comes first.
 _SORTS = ("last active", *(sort for sort in sessions.SORTS if sort != "last active"))
 
 
 def draw() -> None:
-    """Draw the search, the filters and what they leave. Ticking a row opens the session."""
+    """Draw the search, the filters and what they leave. Ticking a row opens the session.
+
+    They begin with what the filter bar says, and follow it where that has changed since.
+    """
+    bar = {key: st.session_state.get(name) for key, name in _OF_BAR.items()}
+    if st.session_state.get(_BAR) != bar:
+        st.session_state[_BAR] = bar
+        st.session_state.update(bar)
     for key, value in st.session_state.pop(_KEPT, {}).items():
         st.session_state.setdefault(key, value)
     scope, fold, sort = _chosen()
@@ -65,17 +74,17 @@ def _chosen() -> tuple[Scope, bool, str]:
         tz=data.zone(),
         agents=tuple(agents),
         models=tuple(models),
-        projects=tuple(projects[label] for label in chosen),
+        projects=tuple(projects.get(label, label) for label in chosen),
         text=(text or "").strip(),
     )
     return scope, not children, str(sort or _SORTS[0])
 
 
 def _choice(label: str, key: str, known: Sequence[str]) -> list[str]:
-    """Draw one multiple choice."""
+    """Draw one multiple choice. What the filter bar asks for stays, also where the data does not know it."""
     return st.multiselect(
         label,
-        known,
+        list(dict.fromkeys([*known, *st.session_state.get(key, [])])),
         key=key,
         placeholder=f"All {label.lower()}",
         label_visibility="collapsed",

@@ -167,6 +167,24 @@ def test_picker_search_is_kept_while_a_session_is_shown(open_app: OpenApp) -> No
     assert app.text_input(key="pick_text").value == "ses_2"
 
 
+def test_picker_after_a_session_has_the_filters_of_the_page_before(open_app: OpenApp, real_path: RealPath) -> None:
+    """From a filtered page to a session, and from there to all: the filters hold, until others do."""
+    app = open_app(real_path("json"), page="sessions", range="all", agent=["plan", "nobody"], q="release")
+    app.switch_page("pages/timeline.py")
+    app.query_params["session"] = id_of(real_path("json"), RELEASE)
+    app.run()
+
+    app.button(key="timeline_all").click().run()
+    taken = app.multiselect(key="pick_agents").value, app.text_input(key="pick_text").value
+    app.multiselect(key="pick_agents").set_value(["build"]).run()
+    app.run()
+
+    assert not app.exception
+    assert taken == (["plan", "nobody"], "release")
+    assert app.multiselect(key="pick_agents").value == ["build"]
+    assert app.multiselect(key="agent").value == ["plan", "nobody"]
+
+
 def test_timeline_unknown_session_says_so(open_app: OpenApp, real_path: RealPath) -> None:
     """A stale link is no error, whatever it holds."""
     app = open_app(real_path("json"), page="timeline", session="ses_gone<b>![x](http://example.com)")
