@@ -84,31 +84,31 @@ def _time(default: str) -> None:
         default: The range where neither is chosen.
     """
     asked = {key: st.query_params.get(key) for key in ("range", "from", "to") if key not in st.session_state}
-    dates = _dates()
-    known = st.session_state.get("range", default)
-    if any(dates) and known:
+    place = st.container(width="content")
+    # Not in a popover: what is in a closed one is not on the page, and falls out of the address on the way to another.
+    with st.container(horizontal=True, vertical_alignment="center", gap="xsmall", width="content", key="dates"):
+        _date("From", "from")
+        st.caption("to", width="content")
+        _date("To, included", "to")
+    has_dates, known = any(_dates()), st.session_state.get("range", default)
+    if has_dates and known:
         st.session_state[_RANGE_BEFORE], st.session_state["range"] = known, None
-    elif not any(dates) and not known:
+    elif not has_dates and not known:
         st.session_state["range"] = st.session_state.get(_RANGE_BEFORE, default)
-    st.segmented_control(
+    place.segmented_control(
         "Range",
         period.PRESETS,
-        default=None if any(dates) else default,
+        default=None if has_dates else default,
         required=True,
         key="range",
         bind="query-params",
         label_visibility="collapsed",
         on_change=_take_off_dates,
     )
-    # Not in a popover: what is in a closed one is not on the page, and falls out of the address on the way to another.
-    with st.container(horizontal=True, vertical_alignment="center", gap="xsmall", width="content", key="dates"):
-        _date("From", "from")
-        st.caption("to", width="content")
-        _date("To, included", "to")
     refused = [f"{key}={value}" for key, value in asked.items() if value and value != str(st.session_state[key])]
     st.session_state.setdefault(_REFUSED, []).extend(refused)
-    if _dates() != dates:
-        st.rerun()  # they came from the address, by a link or by Back: known only once they are drawn
+    if has_dates and st.session_state["range"]:
+        st.rerun()  # a link names both; of a first run it counts more than what was set here
 
 
 def _date(label: str, key: str) -> None:

@@ -124,6 +124,31 @@ def test_dates_or_range_the_address_says_which_without_steps_for_back(visit: Vis
     assert _query(visit) == chosen
 
 
+def test_back_to_dates_shows_all_that_stood_there(visit: Visit) -> None:
+    """An entry with dates, after others without: also the other filters and the page's own choice are as they were."""
+    visit.open("/costs?from=2026-11-01&agent=plan")
+    before, entry = _numbers(visit), _query(visit)
+    visit.page.get_by_role("link", name="Sessions", exact=True).click()
+    visit.page.get_by_role("heading", name="Sessions").wait_for()
+    visit.settle()
+    visit.page.get_by_role("radio", name="90d").click()
+    visit.page.get_by_role("button", name="Clear", exact=True).click()
+    expect(visit.page).to_have_url(re.compile(r"/sessions\?range=90d$"))
+    visit.page.get_by_role("link", name="Costs", exact=True).click()
+    visit.page.get_by_role("heading", name="Costs").wait_for()
+    visit.group_by("model")
+
+    visit.page.go_back()
+    visit.page.get_by_role("heading", name="Sessions").wait_for()
+    visit.settle()
+    visit.received.forget()
+    visit.page.go_back()
+
+    assert _numbers(visit) == before
+    assert _query(visit) == entry == {"from": ["2026-11-01"], "agent": ["plan"]}
+    expect(visit.page.get_by_role("radiogroup", name="Costs by").get_by_role("radio", name="day")).to_be_checked()
+
+
 def test_back_from_sessions_shows_costs_with_the_same_filter(visit: Visit) -> None:
     """The menu keeps the filter, and so does the browser's Back."""
     visit.open("/costs?range=all&agent=plan")
