@@ -100,7 +100,7 @@ def apply(
     """
     done = _apply(database, storages, changes, may_postpone, on_batch)
     # a part that has moved to another message may be found there before it is missed where it was
-    if released := released_twins(database.con, database.hot):
+    if done.is_visible and (released := released_twins(database.con, database.hot)):
         done.add(_apply(database, storages, Changes(messages=dict.fromkeys(released)), may_postpone, on_batch))
     return done
 
@@ -473,16 +473,19 @@ class _Update:
             if candidate.message is None and chosen.message is not None:
                 otherwise = ELSEWHERE
             self._note(batch, storage, message_id, candidate.failures, otherwise)
+        twins = self._known.twins.get(message_id, ())
         if is_kept:
+            self._keep_twins(batch, twins)
             return
+        if message_id in self._known.released:  # also where they were left out of a storage that is gone by now
+            batch.mended += ((row.source_id, row.owner_id) for row in twins)
         if chosen.message is not None:
             best = MessageCopy.of(chosen.message)
             if known is not None and not is_deleted:
                 is_elsewhere = known.source_id not in self._usable_ids
                 is_same = best.content_hash == known.content_hash and best.seq == known.seq
                 if is_same and best.source_id == known.source_id and message_id not in self._known.released:
-                    twins = self._known.twins.get(message_id, ())
-                    batch.failures += (replace(row, last_seen_at=self._started) for row in twins)
+                    self._keep_twins(batch, twins)
                     return
                 if is_elsewhere and newest_message([known, best]) == 0:
                     if is_same:
@@ -494,6 +497,10 @@ class _Update:
             if known is not None and chosen.message is not None and chosen.message.generation != known.generation:
                 batch.superseded.append(message_id)
         self._add_parts(batch, copies[0].source_id, message_id, chosen)
+
+    def _keep_twins(self, batch: Batch, twins: Iterable[DocumentRow]) -> None:
+        """Leave in the ledger, from which looking at their message takes all, which of its parts were left out."""
+        batch.failures += (replace(row, last_seen_at=self._started) for row in twins)
 
     def _add_orphans(self, batch: Batch, message_id: str, parsed: Sequence[tuple[Storage, ParsedMessage]]) -> None:
         """Add what is left of a message that no storage has: the parts that lie there still, or nothing."""

@@ -18,8 +18,9 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from indexer import bulk_loader, storages
+from indexer import bulk_loader, storages, update
 from indexer.batch import Batch, write_batch
+from indexer.changes import Changes
 from indexer.database import Database
 from indexer.documents import Document, Generation, MessageDocuments
 from indexer.exceptions import SourceUnusable
@@ -31,6 +32,7 @@ from indexer.rows import EpochMs
 from indexer.session_messages import parse_session_message
 from indexer.sources import sqlite_file
 from indexer.sources.json_tree import JsonTree
+from indexer.storages import find_sources, open_storages
 from indexer.totals import Totals, read_totals
 from tests.builders import (
     START_MS,
@@ -550,6 +552,49 @@ def test_bulk_part_that_its_message_lost_counts_in_the_other(
         assert con.execute("SELECT part_id, message_id FROM parts WHERE deleted_at IS NULL").fetchall() == [
             ("prt_good", "msg_3a")
         ]
+        assert ledger(con) == {}
+
+
+def test_bulk_part_left_out_of_a_folder_that_is_gone_is_settled_once(build_index: BuildIndex, tmp_path: Path) -> None:
+    """The folder was renamed since: what was noted of it goes with the part, and nothing is due for ever."""
+    usage = tokens(7, 0, total=7)
+    docs = [*good(), assistant("msg_3a", usage=usage, created=START_MS + 9), step_finish("prt_good", usage, "msg_3a")]
+    before = write_json_tree(tmp_path / "before", docs)
+    build_index(before)
+    renamed = before.rename(tmp_path / "renamed")
+    build_index(renamed)
+    (renamed / "storage" / "part" / "msg_2a" / "prt_good.json").unlink()
+    index = build_index(renamed)
+
+    with Database.open(index) as database:
+        storages = open_storages(database, find_sources([renamed]), [renamed])
+        done = update.apply(database, storages, Changes(messages={"msg_3a": "ses_1"}), may_postpone=True)
+
+    assert done.written == 0
+    with opened(index) as con:
+        assert con.execute("SELECT message_id FROM parts WHERE deleted_at IS NULL").fetchall() == [("msg_3a",)]
+        assert ledger(con) == {}
+
+
+def test_bulk_part_left_out_is_not_forgotten_while_another_is_damaged(build_index: BuildIndex, tmp_path: Path) -> None:
+    """The version from before is kept then, and with it the note that one of its parts counts elsewhere."""
+    usage = tokens(7, 0, total=7)
+    docs = [*good(), assistant("msg_3a", usage=usage, created=START_MS + 9), step_finish("prt_good", usage, "msg_3a")]
+    data_dir = write_json_tree(tmp_path / "data", [*docs, part("prt_text", "text", "msg_3a", text="Hi")])
+    build_index(data_dir)
+    parts = data_dir / "storage" / "part"
+    text = (parts / "msg_3a" / "prt_text.json").read_bytes()
+    (parts / "msg_3a" / "prt_text.json").write_bytes(b"{")
+    build_index(data_dir)
+    (parts / "msg_3a" / "prt_text.json").write_bytes(text)
+    build_index(data_dir)
+    (parts / "msg_2a" / "prt_good.json").unlink()
+
+    index = build_index(data_dir)
+
+    with opened(index) as con:
+        living = con.execute("SELECT part_id, message_id FROM parts WHERE deleted_at IS NULL ORDER BY 1").fetchall()
+        assert living == [("prt_good", "msg_3a"), ("prt_text", "msg_3a")]
         assert ledger(con) == {}
 
 
