@@ -1,7 +1,4 @@
-"""A table as a file: CSV for spreadsheets, Parquet for databases and notebooks, JSON for programs.
-
-Money, counts and times are exact. Of other fractions, as shares, the noise of binary arithmetic is left out.
-"""
+"""A table as a file: CSV for spreadsheets, Parquet for databases and notebooks, JSON for programs; never rounded."""
 
 import io
 import json
@@ -20,7 +17,6 @@ Cell = str | int | float | bool | Decimal | datetime | date | None
 Kind = type[str] | type[int] | type[float] | type[bool] | type[Decimal] | type[datetime] | type[date]
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
-_SURE_DIGITS = 15  # that a binary fraction of 64 bits keeps of every decimal
 _TO_BE_QUOTED = re.compile('[",\r\n]')
 
 
@@ -62,9 +58,8 @@ def text(cell: Cell) -> str:
         case str():
             clean = _encodable(cell)
             return f"'{clean}" if clean.startswith(_FORMULA) else clean
-        case float():
-            fraction = _fraction(cell)
-            return "" if fraction is None else repr(fraction)
+        case float() if math.isnan(cell):
+            return ""
         case _:
             return repr(cell)
 
@@ -145,8 +140,8 @@ def _arrow(cell: Cell) -> Cell:
     match cell:
         case str():
             return _encodable(cell)
-        case float():
-            return _fraction(cell)
+        case float() if math.isnan(cell):
+            return None
         case _:
             return cell
 
@@ -156,19 +151,12 @@ def _json(cell: Cell) -> str | int | float | None:
     match cell:
         case Decimal() | date():
             return _exact(cell)
-        case float():
-            return _fraction(cell) if math.isfinite(cell) else None
+        case float() if not math.isfinite(cell):
+            return None
         case str():
             return _encodable(cell)
         case _:
             return cell
-
-
-def _fraction(cell: float) -> float | None:
-    """Return a fraction as decimals know it: 0.1 + 0.2 is 0.3, and what is no number is unknown."""
-    if math.isnan(cell):
-        return None
-    return float(f"{cell:.{_SURE_DIGITS}g}") if math.isfinite(cell) and not cell.is_integer() else cell
 
 
 def _exact(cell: Decimal | date) -> str:
