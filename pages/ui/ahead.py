@@ -56,9 +56,10 @@ class Ahead:
         started = self._clock()
         try:
             for question in questions:
-                question()
-        except duckdb.Error as error:  # the page that asks the same says what is wrong
-            log.info("not answered ahead: %s", error)
+                try:
+                    question()
+                except duckdb.Error as error:  # the page that asks the same says what is wrong
+                    log.info("not answered ahead: %s", error)
         finally:
             now = self._clock()
             with self._lock:

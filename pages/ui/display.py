@@ -20,7 +20,7 @@ def md(text: str) -> str:
 def with_commands(text: str) -> str:
     """Escape a text for a place that takes Markdown, but for the commands in it: they stand between backticks."""
     pieces = " ".join(text.split()).split("`")
-    if len(pieces) % 2 == 0:  # one has no end
+    if len(pieces) % 2 == 0 or "``" in text:  # one has no end, or Markdown pairs them another way
         return md(text)
     return "`".join(piece if place % 2 else _escaped(piece) for place, piece in enumerate(pieces))
 

@@ -68,7 +68,7 @@ def bar(page: st.Page, *, is_shown: bool) -> None:
         )
         if _is_set():
             st.button("Clear", key="clear_filters", icon=":material/filter_alt_off:", type="tertiary", on_click=clear)
-    if (refused := st.session_state.pop(_REFUSED)) and is_shown:
+    if is_shown and (refused := st.session_state.pop(_REFUSED)):
         st.caption(
             f"The address asks for {display.md(', '.join(refused))}, which is left out: a range is one of "
             f"{', '.join(period.PRESETS)}, a date from {_FIRST_DAY} to {_LAST_DAY}."

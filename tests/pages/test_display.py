@@ -111,6 +111,7 @@ def test_md_markup_is_escaped() -> None:
         ),
         ("`run` or `bulk`", "`run` or `bulk`"),
         ("![x](y) has no `end", "\\!\\[x\\]\\(y\\) has no \\`end"),
+        ("``` ![x](y) `", "\\`\\`\\` \\!\\[x\\]\\(y\\) \\`"),  # no pair of single ones, though their number is even
     ],
 )
 def test_with_commands_what_is_between_backticks_is_code(text: str, written: str) -> None:
