@@ -210,7 +210,7 @@ _ABORTED = """
     context canceled | context cancelled | execution cancelled | execution interrupted | dismissed this question |
     user dismissed | dismissed by | question rejected | keyboard interrupt | user stopped | stopped by the user |
     task was aborted | call was aborted | session was aborted | call cancelled | call canceled | question dismissed |
-    was dismissed | turn interrupted
+    was dismissed | provider turn interrupted
 """
 _ABORTED_ALONE = frozenset({"aborted", "cancelled", "canceled", "interrupted", "aborterror", "abort"})
 
