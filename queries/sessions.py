@@ -40,14 +40,12 @@ class SessionsTotal:
 
     Attributes:
         sessions: Rows of the list.
-        matching: Sessions that match, child sessions counted one by one.
-        children: Those of them that are part of another one's row, whether that one matches itself or not.
+        children: Matching sessions that are part of another one's row, whether that one matches itself or not.
         cost_recorded_usd: Of the messages that match. None if none was recorded.
         total_tokens: Of the messages that match.
     """
 
     sessions: int
-    matching: int
     children: int
     cost_recorded_usd: Decimal | None
     total_tokens: int
@@ -277,12 +275,11 @@ _MEMBERS = f"""
 _TOTAL = f"""
     WITH {_MEMBERS},
     trees AS (
-        SELECT root_id, count(*) AS matching, count(*) FILTER (NOT is_root) AS children,
+        SELECT root_id, count(*) FILTER (NOT is_root) AS children,
                sum(matching_cost_usd) AS cost_usd, sum(matching_tokens) AS tokens
         FROM members WHERE is_matching GROUP BY root_id
     )
     SELECT count(*)                               AS sessions,
-           coalesce(sum(matching), 0)::BIGINT     AS matching,
            coalesce(sum(children), 0)::BIGINT     AS children,
            sum(cost_usd)::DECIMAL(38, 12)         AS cost_recorded_usd,
            coalesce(sum(tokens), 0)::BIGINT       AS total_tokens

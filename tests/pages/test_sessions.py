@@ -24,7 +24,7 @@ def test_sessions_default_lists_roots_newest_first(open_app: OpenApp, real_path:
 
     assert not app.exception
     assert app.title[0].value == "Sessions"
-    assert f"{total.sessions} sessions and {total.matching - total.sessions} child sessions in them" in texts(app)
+    assert f"{total.sessions} sessions and {total.children} child sessions in them" in texts(app)
     assert app.dataframe[0].value["Tokens"].tolist() == [row.total_tokens for row in newest]
 
 

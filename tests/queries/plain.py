@@ -313,7 +313,6 @@ _MATCHING = f"""
 SESSIONS_TOTAL = f"""
     WITH RECURSIVE {_MATCHING}
     SELECT count(DISTINCT root_id)                         AS sessions,
-           count(*)                                        AS matching,
            count(*) FILTER (session_id <> root_id)         AS children,
            sum(cost_recorded_usd)::DECIMAL(38, 12)         AS cost_recorded_usd,
            coalesce(sum(total_tokens), 0)::BIGINT          AS total_tokens

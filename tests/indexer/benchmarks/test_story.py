@@ -152,7 +152,7 @@ def test_sessions_total_plain_query_gives_the_same_sums(
 
     assert row == {
         "sessions": expected.sessions,
-        "matching": Decimal(expected.matching),
+        "matching": Decimal(expected.sessions + expected.children),
         "cost_recorded_usd": expected.cost_recorded_usd,
         "total_tokens": expected.total_tokens,
     }
