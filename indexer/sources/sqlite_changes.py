@@ -375,11 +375,39 @@ class _Files:
     def _checkpoint_state(self) -> bytes:
         """Read what changes with a checkpoint: salts and progress, in the log's index (sqlite.org/walformat.html)."""
         try:
-            with open(self._shm, "rb") as file:
-                head = file.read(136)
+            descriptor = _held_open(self._shm)
+            os.lseek(descriptor, 0, os.SEEK_SET)
+            head = os.read(descriptor, 136)
         except OSError:  # there is no log
             return b""
         return head[32:40] + head[96:100] + head[128:132]
+
+
+def _held_open(path: str) -> int:
+    """Return a descriptor of a file that SQLite has locks on; it stays open for as long as the file is there.
+
+    To close any descriptor of a file takes away all locks that the process has on it (POSIX). Without SQLite's own, the
+    next program that opens the database takes itself for the first one, and cuts off the log's index, which SQLite has
+    mapped here: the process would end by SIGBUS (sqlite.org/howtocorrupt.html, 2.2).
+    """
+    for known, descriptor in [*_DESCRIPTORS.items()]:
+        if _identity(known) != _identity(descriptor):  # nobody opens that one any more
+            os.close(_DESCRIPTORS.pop(known))
+    if path not in _DESCRIPTORS:
+        _DESCRIPTORS[path] = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+    return _DESCRIPTORS[path]
+
+
+_DESCRIPTORS: dict[str, int] = {}
+
+
+def _identity(file: str | int) -> tuple[int, int] | None:
+    """Tell files apart, by path or descriptor; None if there is none."""
+    try:
+        status = os.stat(file)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _stamp(path: str | Path) -> tuple[int, ...] | None:

@@ -3,6 +3,8 @@
 import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -732,3 +734,42 @@ def test_poll_copy_of_a_read_only_folder_follows_the_original(database: Path, mo
 
     assert found == [Changes(), Changes(), EVERYTHING, Changes(), EVERYTHING]
     assert set(Path(tempfile.gettempdir()).glob("opencode-analytics-*")) == before
+
+
+# --- SQLite's own locks
+
+_TAKES_ITSELF_FOR_THE_FIRST = """
+import fcntl, sys
+with open(sys.argv[1], "r+b") as index_of_the_log:
+    fcntl.lockf(index_of_the_log, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, 128)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="locks belong to descriptors there")
+def test_poll_leaves_sqlites_lock_on_the_index_of_the_log(store: Store) -> None:
+    """Whoever opens the database could lock it for himself, and would cut off what is mapped here: SIGBUS."""
+    store.write(session("ses_2"))
+    store.changes.poll()
+    store.client.close()  # its lock goes with it, and so does the log, if nobody else has it open
+    index_of_the_log = store.path.with_name(f"{store.path.name}-shm")
+
+    first = subprocess.run(
+        [sys.executable, "-c", _TAKES_ITSELF_FOR_THE_FIRST, str(index_of_the_log)], capture_output=True, check=False
+    )
+
+    assert b"BlockingIOError" in first.stderr
+    store.changes.close()
+
+
+def test_poll_databases_that_are_gone_are_let_go_of(tmp_path: Path) -> None:
+    """Of each, one file is held open no longer than it is there."""
+    held = []
+    for number in range(3):
+        store = Store(write_sqlite(tmp_path / str(number), [session()]) / "opencode.db")
+        store.changes.poll()
+        store.changes.close()
+        store.client.close()
+        held.append(len(sqlite_changes._DESCRIPTORS))
+        shutil.rmtree(tmp_path / str(number))
+
+    assert len(set(held)) == 1
