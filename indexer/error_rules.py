@@ -522,10 +522,14 @@ _SUBAGENT = re.compile(r"\s*(?:Error: )?Subagent failed(?: \([^)]{0,200}\))?:\s*
 _UNREPAIRED_CALL = re.compile(r"\s*(?:Model tried to call unavailable tool|Invalid input for tool)\b", re.IGNORECASE)
 _NOTE_TAGS = ("<bash_metadata>", "<shell_metadata>")
 _TIME_LIMIT_NOTE = re.compile(
-    r"\bterminated command after exceeding timeout|\bcommand (?:timed out|exceeded (?:its|the) (?:timeout|time limit))",
+    r"\bterminated comm+and after exceeding timeout|"  # 1.0 has one m too many
+    r"\bcommand (?:timed out|exceeded (?:its|the) (?:timeout|time limit))",
     re.I,
 )
-_ABORT_NOTE = re.compile(r"\buser aborted the command|\bcommand (?:was )?(?:aborted|cancell?ed) by (?:the )?user", re.I)
+_ABORT_NOTE = re.compile(
+    r"\buser aborted the command|\(command was aborted\)|\bcommand (?:was )?(?:aborted|cancell?ed) by (?:the )?user",
+    re.I,
+)
 
 _REASONS = (
     "bad request|unauthorized|payment required|forbidden|not found|method not allowed|not acceptable|proxy auth|"

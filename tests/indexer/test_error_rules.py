@@ -304,6 +304,11 @@ def test_classify_command_with_exit_code_is_command_failed(output: str, exit_cod
             "<shell_metadata>\nshell tool terminated command after exceeding timeout 1 ms. Retry\n</shell_metadata>",
             "timeout",
         ),
+        (
+            "<bash_metadata>\nbash tool terminated commmand after exceeding timeout 700 ms\n</bash_metadata>",  # 1.0
+            "timeout",
+        ),
+        ("x\n\n(Command was aborted)", "aborted"),  # 1.0
         ("<bash_metadata>\nUser aborted the command\n</bash_metadata>", "aborted"),
         ("compiling\n\nUser aborted the command", "aborted"),
         ("request timed out\n<shell_metadata>\nUser aborted the command\n</shell_metadata>", "aborted"),
