@@ -298,8 +298,7 @@ def _folders(data: list[Path] | None) -> list[Path]:
     """List the data folders; end with a message where there is no storage at all."""
     folders = settings.data_dirs(data or ())
     if not any(settings.has_source(folder) for folder in folders):
-        names = ", ".join(map(str, folders))
-        log.error("No OpenCode data in %s. Name OpenCode's data folder with --data or OPENCODE_DATA_DIR.", names)
+        log.error("%s", settings.no_source(folders))
         raise SystemExit(UNUSABLE)
     return folders
 

@@ -431,10 +431,9 @@ def _check_disk(place: Place) -> list[Check]:
 def _check_folders(place: Place) -> Check:
     """Check whether there is anything to build an index from."""
     folders = place.data_dirs or tuple(settings.data_dirs())
-    names = ", ".join(map(str, folders))
     if any(settings.has_source(folder) for folder in folders):
-        return Check("sources", OK, f"OpenCode's data is in {names}")
-    return Check("sources", PROBLEM, f"No OpenCode data in {names}. Name its folder with --data or OPENCODE_DATA_DIR.")
+        return Check("sources", OK, f"OpenCode's data is in {', '.join(map(str, folders))}")
+    return Check("sources", PROBLEM, settings.no_source(folders))
 
 
 def _check_sources(place: Place, reader: IndexReader, sample: int | None) -> list[Check]:

@@ -146,7 +146,9 @@ def look(folder: Path) -> Finding:
             return Finding(folder, State.ABSENT, "there is no such folder")
         os.listdir(folder)  # raises where looking is forbidden, or where it is no folder
         if not settings.has_source(folder):
-            return Finding(folder, State.ABSENT, "it has neither opencode*.db nor storage/")
+            old = settings.old_layout(folder)
+            detail = f"it has neither opencode*.db nor storage/{f'. {old}' if old else ''}"
+            return Finding(folder, State.ABSENT, detail.removesuffix("."))
         databases = settings.database_files(folder)
         for database in databases:
             with database.open("rb") as file:

@@ -191,6 +191,28 @@ def opencode_models() -> Path:
     return _cache_home() / "opencode" / "models.json"
 
 
+def no_source(data_dirs: Sequence[Path]) -> str:
+    """Say that folders hold no OpenCode storage, what is there instead, and what to do.
+
+    Args:
+        data_dirs: OpenCode data folders for each of which `has_source` is false; they need not exist.
+    """
+    old = "".join(f" {old_layout(folder)}" for folder in data_dirs if old_layout(folder))
+    names = ", ".join(map(str, data_dirs))
+    return f"No OpenCode data in {names}.{old} Name OpenCode's data folder with --data or OPENCODE_DATA_DIR."
+
+
+def old_layout(data_dir: Path) -> str:
+    """Name the storage of an OpenCode that is too old to be read; empty where there is none.
+
+    Args:
+        data_dir: An OpenCode data folder; it need not exist.
+    """
+    if not any(data_dir.glob("project/*/storage/session")):
+        return ""
+    return f"What is in {data_dir / 'project'} was written by OpenCode 0.5 or older, whose layout is not known here."
+
+
 def has_source(data_dir: Path) -> bool:
     """Tell whether a folder holds any OpenCode storage, readable or not.
 

@@ -85,6 +85,19 @@ def test_database_files_absolute_one_belongs_to_the_default_folder(
     assert settings.database_files(tmp_path / "other") == []
 
 
+def test_no_source_names_what_is_there_and_too_old(tmp_path: Path) -> None:
+    """The layout of OpenCode 0.5; an empty folder is only named."""
+    (tmp_path / "old" / "project" / "global" / "storage" / "session" / "info").mkdir(parents=True)
+    folders = [tmp_path / "old", tmp_path / "missing"]
+
+    said = settings.no_source(folders)
+
+    assert said == (
+        f"No OpenCode data in {folders[0]}, {folders[1]}. What is in {folders[0] / 'project'} was written by OpenCode "
+        "0.5 or older, whose layout is not known here. Name OpenCode's data folder with --data or OPENCODE_DATA_DIR."
+    )
+
+
 def test_has_source_tells_any_storage_even_one_that_cannot_be_read(tmp_path: Path) -> None:
     """A broken link has an error worth more than "no data"."""
     for name in ("tree", "rows", "broken", "empty"):
