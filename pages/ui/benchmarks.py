@@ -48,9 +48,9 @@ def none_yet() -> None:
     with st.container(border=True, key="benchmark_none"):
         st.subheader("No benchmark yet", anchor=False)
         st.text("On your own data; the indexer may run meanwhile:")
-        st.code(states.BENCHMARK, language=None)
+        st.code(states.BENCHMARK, language=None, wrap_lines=True)
         st.text("On made-up data of any size, in a temporary folder:")
-        st.code(f"{states.BENCHMARK} --rows 100000", language=None)
+        st.code(f"{states.BENCHMARK} --rows 100000", language=None, wrap_lines=True)
         st.text(
             "Every query of these pages is timed as it is, without index scans, and on a plain schema. The results "
             "stay in this index, and appear here."

@@ -148,7 +148,7 @@ def _state(found: Indexing, does: str, said: Activity | None, now: datetime) -> 
         elif not activity.is_at_work(does):
             if found.last_full_pass_at is None and found.documents_total:
                 st.progress(_share(found), text=_done(found))
-            st.code(states.BUILD, language=None)
+            st.code(states.BUILD, language=None, wrap_lines=True)
 
 
 def _since(found: Indexing, does: str, said: Activity | None, now: datetime) -> str:
@@ -358,7 +358,7 @@ def _problems(found: Indexing, does: str, now: datetime) -> None:
         )
         if not activity.is_at_work(does):
             st.text("To read them again now:")
-            st.code(states.RETRY, language=None)
+            st.code(states.RETRY, language=None, wrap_lines=True)
         pages = -(-total // PAGE_ROWS)
         page = _page(pages)
         rows = data.load(indexing.document_problems, PAGE_ROWS, (page - 1) * PAGE_ROWS)

@@ -56,7 +56,7 @@ def unavailable(error: exceptions.IndexUnavailable, is_usable: Callable[[], bool
         st.markdown(display.with_commands(str(error)))
         st.text(hint)
         if command:
-            st.code(command, language=None)
+            st.code(command, language=None, wrap_lines=True)
     _watch(is_usable)
 
 
@@ -92,13 +92,13 @@ def nothing_indexed(status: IndexStatus, does: str, sources: Sequence[Source], h
         elif status.is_partial:
             st.title("Indexing was interrupted", anchor=False)
             st.text("Nothing was read yet. This goes on where it stopped:")
-            st.code(BUILD, language=None)
+            st.code(BUILD, language=None, wrap_lines=True)
         else:
             st.title("No OpenCode data found", anchor=False)
             st.text(
                 "The indexer looked and found no session. Use OpenCode once, or name the folder that holds its data:"
             )
-            st.code(f"{BUILD} --data ~/.local/share/opencode", language=None)
+            st.code(f"{BUILD} --data ~/.local/share/opencode", language=None, wrap_lines=True)
         for source in sources:
             st.markdown(display.with_commands(f"{source.path}: {source.reason or source.state}"))
     _watch(has_changed)
