@@ -351,8 +351,7 @@ class _Files:
     def _have_others_inodes(self) -> bool:
         """Tell whether the log, or its index, is another file than the one that is open. Both may appear later."""
         for path in (self._wal, self._shm):
-            stamp = _stamp(path)
-            found = stamp[:2] if stamp else ()
+            found = _inode(path)
             if found != self._inodes.setdefault(path, found):
                 if self._inodes[path]:
                     return True
@@ -383,6 +382,9 @@ class _Files:
         return head[32:40] + head[96:100] + head[128:132]
 
 
+_DESCRIPTORS: dict[str, int] = {}  # by path
+
+
 def _held_open(path: str) -> int:
     """Return a descriptor of a file that SQLite has locks on; it stays open for as long as the file is there.
 
@@ -391,29 +393,23 @@ def _held_open(path: str) -> int:
     mapped here: the process would end by SIGBUS (sqlite.org/howtocorrupt.html, 2.2).
     """
     for known, descriptor in [*_DESCRIPTORS.items()]:
-        if _identity(known) != _identity(descriptor):  # nobody opens that one any more
+        if _inode(known) != _inode(descriptor):  # nobody opens that one any more
             os.close(_DESCRIPTORS.pop(known))
     if path not in _DESCRIPTORS:
         _DESCRIPTORS[path] = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
     return _DESCRIPTORS[path]
 
 
-_DESCRIPTORS: dict[str, int] = {}
+def _inode(file: str | Path | int) -> tuple[int, ...]:
+    """Tell files apart, by path or descriptor: device and inode; nothing if there is none."""
+    stamp = _stamp(file)
+    return stamp[:2] if stamp else ()
 
 
-def _identity(file: str | int) -> tuple[int, int] | None:
-    """Tell files apart, by path or descriptor; None if there is none."""
-    try:
-        status = os.stat(file)
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
-
-
-def _stamp(path: str | Path) -> tuple[int, ...] | None:
+def _stamp(file: str | Path | int) -> tuple[int, ...] | None:
     """Return device, inode, size and modification time of a file; None if there is none."""
     try:
-        status = os.stat(path)
+        status = os.stat(file)
     except OSError:
         return None
     return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
