@@ -150,7 +150,7 @@ def _columns(message: MessageRow, request: MessageRow | PartRow) -> tuple[object
     counters = [getattr(request, f"{name}_tokens") or 0 for name in _COUNTERS]
     sent = counters[0] + counters[4] + counters[5]
     minute = None if at is None else at % _DAY_MS // _MINUTE_MS
-    is_blank = not any(counters)
+    is_blank = not _has_tokens(request)
     return message.message_id, message.provider_id, message.model_id, at, minute, sent, is_blank, *counters
 
 
