@@ -146,9 +146,8 @@ def look(folder: Path) -> Finding:
             return Finding(folder, State.ABSENT, "there is no such folder")
         os.listdir(folder)  # raises where looking is forbidden, or where it is no folder
         if not settings.has_source(folder):
-            old = settings.old_layout(folder)
-            detail = f"it has neither opencode*.db nor storage/{f'. {old}' if old else ''}"
-            return Finding(folder, State.ABSENT, detail.removesuffix("."))
+            detail = ("it has neither opencode*.db nor storage/", settings.old_layout(folder).removesuffix("."))
+            return Finding(folder, State.ABSENT, ". ".join(filter(None, detail)))
         databases = settings.database_files(folder)
         for database in databases:
             with database.open("rb") as file:

@@ -197,9 +197,9 @@ def no_source(data_dirs: Sequence[Path]) -> str:
     Args:
         data_dirs: OpenCode data folders for each of which `has_source` is false; they need not exist.
     """
-    old = "".join(f" {old_layout(folder)}" for folder in data_dirs if old_layout(folder))
-    names = ", ".join(map(str, data_dirs))
-    return f"No OpenCode data in {names}.{old} Name OpenCode's data folder with --data or OPENCODE_DATA_DIR."
+    old = filter(None, map(old_layout, data_dirs))
+    advice = "Name OpenCode's data folder with --data or OPENCODE_DATA_DIR."
+    return " ".join([f"No OpenCode data in {', '.join(map(str, data_dirs))}.", *old, advice])
 
 
 def old_layout(data_dir: Path) -> str:
