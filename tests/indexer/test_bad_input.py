@@ -89,6 +89,16 @@ def good() -> list[Doc]:
     return [project(), session(), user(), assistant(usage=usage), step_finish("prt_good", usage)]
 
 
+def with_twin() -> list[Doc]:
+    """The same with a second answer of 7 tokens, whose one part has the id of the first answer's."""
+    usage = tokens(7, 0, total=7)
+    return [
+        *good(),
+        assistant("msg_3a", usage=usage, created=START_MS + 9),
+        step_finish("prt_good", usage, "msg_3a"),
+    ]
+
+
 def ledger(con: duckdb.DuckDBPyConnection) -> Ledger:
     """Read the documents that failed: key to state and reason."""
     rows = con.execute("SELECT key, state, reason FROM documents ORDER BY key").fetchall()
@@ -518,9 +528,7 @@ def test_bulk_message_in_two_session_folders_counts_once(open_index: OpenIndex) 
 
 def test_bulk_part_in_two_messages_counts_once(build_index: BuildIndex, tmp_path: Path) -> None:
     """The numbers of both messages count; the row exists once, and a second look does not forget why."""
-    usage = tokens(7, 0, total=7)
-    docs = [*good(), assistant("msg_3a", usage=usage, created=START_MS + 9), step_finish("prt_good", usage, "msg_3a")]
-    data_dir = write_json_tree(tmp_path / "data", docs)
+    data_dir = write_json_tree(tmp_path / "data", with_twin())
     build_index(data_dir)
 
     index = build_index(data_dir)
@@ -537,9 +545,7 @@ def test_bulk_part_that_its_message_lost_counts_in_the_other(
     is_message_gone: bool, build_index: BuildIndex, tmp_path: Path
 ) -> None:
     """It was left out there only as long as the first one had it, though nothing of the other one changed."""
-    usage = tokens(7, 0, total=7)
-    docs = [*good(), assistant("msg_3a", usage=usage, created=START_MS + 9), step_finish("prt_good", usage, "msg_3a")]
-    data_dir = write_json_tree(tmp_path / "data", docs)
+    data_dir = write_json_tree(tmp_path / "data", with_twin())
     build_index(data_dir)
     storage = data_dir / "storage"
     (storage / "part" / "msg_2a" / "prt_good.json").unlink()
@@ -557,9 +563,7 @@ def test_bulk_part_that_its_message_lost_counts_in_the_other(
 
 def test_bulk_part_left_out_of_a_folder_that_is_gone_is_settled_once(build_index: BuildIndex, tmp_path: Path) -> None:
     """The folder was renamed since: what was noted of it goes with the part, and nothing is due for ever."""
-    usage = tokens(7, 0, total=7)
-    docs = [*good(), assistant("msg_3a", usage=usage, created=START_MS + 9), step_finish("prt_good", usage, "msg_3a")]
-    before = write_json_tree(tmp_path / "before", docs)
+    before = write_json_tree(tmp_path / "before", with_twin())
     build_index(before)
     renamed = before.rename(tmp_path / "renamed")
     build_index(renamed)
@@ -578,9 +582,8 @@ def test_bulk_part_left_out_of_a_folder_that_is_gone_is_settled_once(build_index
 
 def test_bulk_part_left_out_is_not_forgotten_while_another_is_damaged(build_index: BuildIndex, tmp_path: Path) -> None:
     """The version from before is kept then, and with it the note that one of its parts counts elsewhere."""
-    usage = tokens(7, 0, total=7)
-    docs = [*good(), assistant("msg_3a", usage=usage, created=START_MS + 9), step_finish("prt_good", usage, "msg_3a")]
-    data_dir = write_json_tree(tmp_path / "data", [*docs, part("prt_text", "text", "msg_3a", text="Hi")])
+    text_part = part("prt_text", "text", "msg_3a", text="Hi")
+    data_dir = write_json_tree(tmp_path / "data", [*with_twin(), text_part])
     build_index(data_dir)
     parts = data_dir / "storage" / "part"
     text = (parts / "msg_3a" / "prt_text.json").read_bytes()
