@@ -14,7 +14,6 @@ from queries.benchmarks import GOAL_MS, BenchmarkRun, Comparison, MeasuredPlan
 if TYPE_CHECKING:
     from pandas.io.formats.style import Styler
 
-
 _EVERYWHERE = "all pages"
 _BEFORE = {"index scans off": benchmarks.NO_INDEX, "the story's schema": benchmarks.STORY}
 _MEANINGS = {

@@ -224,8 +224,9 @@ def _breakdown(scope: Scope, choice: Choice) -> None:
             st.markdown("**Errors by**", width="content")
             by = _grouping("Errors by", "errors_by")
         ask = data.source(failures.failure_rows, by, scope, choice)
-        title = f"Errors by {failure_tables.word(by)}"
-        export.offer_rows(ask, scope, f"errors_by-{failure_tables.word(by)}", "errors_groups_export", title, _RATES)
+        word = failure_tables.word(by)
+        title = f"Errors by {word}"
+        export.offer_rows(ask, scope, f"errors_by-{word}", "errors_groups_export", title, _RATES)
     rows = data.load(failures.failure_rows, by, scope, choice)
     styled, config = failure_tables.groups(rows, by, scope.tz)
     key = tables.key("errors_groups_rows", by, scope, choice, [row.key for row in rows])
