@@ -5,7 +5,7 @@ in the third generation by `seq`; ids only break ties. Inside a message the orde
 are shown and never sorted by, as old clients stamp a text when it ends.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import NamedTuple, TypeVar
 
@@ -25,6 +25,7 @@ _ROW_KINDS = {
 }
 _PLAIN_KINDS = ("text", "reasoning", "retry", "compaction", "file", "patch")
 _STEPS = ("step-start", "step-finish")
+_NOTES = {"patch", "retry", "snapshot"}  # parts that tell of files and failed attempts, not of a reply
 
 
 class Message(NamedTuple):
@@ -40,6 +41,7 @@ class Message(NamedTuple):
     model_id: str | None
     created_at: EpochMs | None
     completed_at: EpochMs | None
+    finish: str | None
     error_name: str | None
     error_category: str | None
     has_usage: bool
@@ -338,7 +340,7 @@ def _error_trace(exchange_id: str, message: Message, position: int) -> Trace:
 def exchange_of(
     exchange_id: str,
     members: Sequence[Message],
-    prompt_parts: Iterable[Part],
+    parts: Mapping[str, Sequence[Part]],
     traces: Sequence[Trace],
     number: int,
 ) -> Exchange:
@@ -347,7 +349,7 @@ def exchange_of(
     Args:
         exchange_id: Its id.
         members: Its messages, in order.
-        prompt_parts: Parts of its user message.
+        parts: Those of its messages, by message.
         traces: Its events.
         number: Which one of its session it is, from 1.
     """
@@ -362,8 +364,8 @@ def exchange_of(
         exchange_id=exchange_id,
         session_id=members[0].session_id,
         number=number,
-        kind="none" if prompt is None else _prompt_kind(prompt_parts),
-        status=_status(answers),
+        kind="none" if prompt is None else _prompt_kind(parts.get(prompt.message_id, ())),
+        status=_status(answers, parts),
         user_message_id=None if prompt is None else prompt.message_id,
         started_at=min((message.created_at for message in members if message.created_at is not None), default=None),
         ended_at=max((time for pair in times for time in pair if time is not None), default=None),
@@ -399,15 +401,40 @@ def _prompt_kind(parts: Iterable[Part]) -> str:
     return "continuation" if texts and not is_typed else "prompt"
 
 
-def _status(answers: Sequence[Message]) -> str:
-    """Say how an exchange ended, from the messages of the assistant."""
+def _status(answers: Sequence[Message], parts: Mapping[str, Sequence[Part]]) -> str:
+    """Say how an exchange ended, from the messages of the assistant and their parts."""
     if not answers:
         return "unanswered"
-    if answers[-1].error_name in ABORTED:
+    last = answers[-1]
+    if last.error_name in ABORTED:
         return "aborted"
-    if answers[-1].error_name:
+    if last.error_name:
         return "failed"
-    return "unfinished" if answers[-1].completed_at is None else "answered"
+    if last.completed_at is None:
+        return "unfinished"
+    if _has_ended(last, parts.get(last.message_id, ())):
+        return "answered"
+    has_reply = any(_has_reply(message, parts.get(message.message_id, ())) for message in answers)
+    return "unfinished" if has_reply else "unanswered"
+
+
+def _has_ended(message: Message, parts: Iterable[Part]) -> bool:
+    """Tell whether the request of an answer that was closed without an error came to its end.
+
+    OpenCode closes an answer in the same way where the user stops it while it waits to try again, and where the prompt
+    was too long, before it compacts: then there is neither a `finish` nor usage, and no step, or none that ended.
+    Old clients record no `finish`, a user's own shell command has none and no steps.
+    """
+    if message.finish is not None or message.total_tokens:
+        return True
+    types = {part.part_type for part in parts} - _NOTES
+    return "step-finish" in types or (bool(types) and "step-start" not in types)
+
+
+def _has_reply(message: Message, parts: Iterable[Part]) -> bool:
+    """Tell whether anything of a reply is stored, were it its beginning."""
+    types = {part.part_type for part in parts} - _NOTES
+    return message.finish is not None or message.total_tokens != 0 or bool(types - {"step-start"})
 
 
 def first_known(values: Iterable[_Value | None]) -> _Value | None:

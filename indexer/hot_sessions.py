@@ -212,7 +212,7 @@ class SessionState:
         """Derive one exchange."""
         traces = [trace for message in messages for trace in self._traces[message.message_id]]
         parts = [part for message in messages for part in self._parts.get(message.message_id, ())]
-        exchange = exchange_of(exchange_id, messages, self._parts.get(exchange_id, ()), traces, number)
+        exchange = exchange_of(exchange_id, messages, self._parts, traces, number)
         return _Derived(
             messages,
             exchange,

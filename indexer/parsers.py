@@ -34,9 +34,9 @@ from indexer.json_values import (
 from indexer.rows import EpochMs, MessageRow, PartBodyRow, PartRow, ProjectRow, SessionRow
 from indexer.tool_targets import target_of
 
-# To be raised whenever the same document gives another row. The next full pass then writes every message, session and
-# project anew from its source; rows whose source is gone stay as they are.
-PARSER_VERSION = 5
+# To be raised whenever the same document gives another row, or the same rows another exchange or event. The next full
+# pass then writes every message, session and project anew from its source; rows whose source is gone stay as they are.
+PARSER_VERSION = 6
 
 ERROR_TAIL_CHARACTERS = 2_000  # of a failed command's output, kept as its message
 

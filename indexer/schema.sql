@@ -297,7 +297,7 @@ CREATE TABLE exchanges (
     session_id        VARCHAR NOT NULL,
     number            INTEGER NOT NULL,
     kind              VARCHAR NOT NULL,      -- prompt, command, shell, compaction, continuation; none: no user message
-    status            VARCHAR NOT NULL,      -- answered, failed, aborted, unfinished, unanswered
+    status            VARCHAR NOT NULL,      -- answered, failed, aborted, unfinished, unanswered: docs/metrics.md
     user_message_id   VARCHAR,
     started_at        TIMESTAMP,
     ended_at          TIMESTAMP,             -- latest time recorded in it

@@ -140,6 +140,27 @@ def test_bulk_third_generation_answer_that_the_user_cut_short_is_no_failure(
 
 
 @pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        ({"finish": None}, "unanswered"),
+        ({"finish": None, "usage": tokens()}, "unanswered"),
+        ({"finish": "stop"}, "answered"),  # a model may say nothing
+        ({"finish": None, "usage": tokens(7, 5)}, "answered"),
+        ({"finish": None, "content": [{"type": "text", "text": "Done"}]}, "answered"),
+        ({"finish": None, "time": {"created": START_MS}}, "unfinished"),
+    ],
+)
+def test_bulk_third_generation_answer_that_holds_nothing_is_none(
+    data: Json, status: str, open_index: OpenIndex, tmp_path: Path
+) -> None:
+    """Its row is an event, but nothing of a reply."""
+    docs = [project(), session(version="2.0.1"), row("msg_1", "user", 1, text="Hi"), answer("msg_2", 2, **data)]
+    con = open_index(write_session_messages(tmp_path / "data", docs))
+
+    assert con.execute("SELECT status FROM exchanges").fetchall() == [(status,)]
+
+
+@pytest.mark.parametrize(
     ("call", "error_data"),
     [
         (tool("completed", structured={"exit": 0}), None),

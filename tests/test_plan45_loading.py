@@ -11,7 +11,19 @@ import pytest
 
 from indexer.published import IndexReader
 from indexer.session_trees import root_of, tree_of
-from tests.builders import START_MS, Doc, assistant, part, session, step_finish, tokens, user, write_json_tree
+from tests.builders import (
+    START_MS,
+    Doc,
+    assistant,
+    part,
+    project,
+    session,
+    step_finish,
+    tokens,
+    user,
+    write_json_tree,
+    write_sqlite,
+)
 from tests.conftest import BuildIndex, OpenIndex
 
 DataSet = Callable[[str], Path]
@@ -253,6 +265,124 @@ def test_rebuild_status_is_how_the_exchange_ended(answers: list[Doc], status: st
     con = open_index(session(), user(), *answers)
 
     assert exchanges(con) == [("msg_1u", 1, "prompt", status)]
+
+
+def closed(message_id: str = "msg_2a", *, created: int = START_MS + 1_000, **fields: Any) -> Doc:
+    """Make an answer as OpenCode closes it where it is stopped in a wait: no `finish`, no error, nothing used."""
+    doc = assistant(message_id, created=created, **{"usage": tokens(), "cost": 0, **fields})
+    del doc.body["finish"]
+    return doc
+
+
+RUN = {"status": "completed", "input": {"command": "ls"}, "output": "", "metadata": {"exit": 0}}
+LATER: Json = {"created": START_MS + 7_000, "completed": START_MS + 8_000}
+
+
+@pytest.mark.parametrize("write", [write_json_tree, write_sqlite])
+@pytest.mark.parametrize(
+    ("answers", "status"),
+    [
+        ([closed()], "unanswered"),
+        ([closed(), closed("msg_3a", **LATER)], "unanswered"),
+        ([closed(), part("prt_1", "step-start"), part("prt_2", "step-start")], "unanswered"),
+        (
+            [
+                closed(),
+                part("prt_1", "retry", attempt=1),
+                part("prt_2", "snapshot", snapshot="abc"),
+                part("prt_3", "patch", hash="abc", files=["/a"]),
+            ],
+            "unanswered",
+        ),
+        ([closed(), part("prt_1", "step-start"), part("prt_2", "text", text="half an ans")], "unfinished"),
+        ([closed(), part("prt_1", "step-start"), part("prt_2", "reasoning", text="Hm")], "unfinished"),
+        ([assistant(finish="tool-calls"), closed("msg_3a", **LATER)], "unfinished"),
+        (
+            [closed(), part("prt_1", "tool", tool="bash", callID="c", state=RUN), closed("msg_3a", **LATER)],
+            "unfinished",
+        ),
+        ([closed(completed=None)], "unfinished"),
+        ([closed(error={"name": "MessageAbortedError", "data": {}})], "aborted"),
+        ([closed(error={"name": "APIError", "data": {}})], "failed"),
+        ([closed(), assistant("msg_3a", **LATER)], "answered"),
+        ([closed(), part("prt_1", "tool", tool="bash", callID="c", state=RUN)], "answered"),
+        ([closed(), part("prt_1", "text", text="Done")], "answered"),
+        ([closed(), part("prt_1", "step-start"), step_finish("prt_2", tokens())], "answered"),
+        ([closed(usage=tokens(7, 5, total=12))], "answered"),
+    ],
+)
+def test_rebuild_status_answer_closed_before_its_request_ended_is_no_answer(
+    answers: list[Doc],
+    status: str,
+    write: Callable[[Path, list[Doc]], Path],
+    open_index: OpenIndex,
+    tmp_path: Path,
+) -> None:
+    """Unanswered if nothing came; a user's command and the answers of old clients, which have no `finish`, are."""
+    con = open_index(write(tmp_path / "data", [project(), session(), user(), *answers]))
+
+    assert exchanges(con) == [("msg_1u", 1, "prompt", status)]
+
+
+# What OpenCode 1.18.34 left of three prompts that its user stopped while it waited to try again: after an answer of
+# 500, after one of 429 to the second request, and after an error in the middle of a stream.
+STOPPED_IN_A_WAIT = """
+message ses_1 msg_1u msg_1u {"role":"user","time":{"created":1796037027288},"agent":"build"}
+part    ses_1 msg_1u prt_11 {"type":"text","text":"500"}
+message ses_1 msg_1a msg_1a {"parentID":"msg_1u","role":"assistant","mode":"build","agent":"build","cost":0,\
+"tokens":{"input":0,"output":0,"reasoning":0,"cache":{"read":0,"write":0}},"modelID":"nova-large",\
+"providerID":"acme","time":{"created":1796037027437,"completed":1796037033111}}
+message ses_2 msg_2u msg_2u {"role":"user","time":{"created":1796037033171},"agent":"build"}
+part    ses_2 msg_2u prt_21 {"type":"text","text":"429 after a tool"}
+message ses_2 msg_2a msg_2a {"parentID":"msg_2u","role":"assistant","mode":"build","agent":"build","cost":0.036564,\
+"tokens":{"total":8584,"input":7683,"output":901,"reasoning":0,"cache":{"write":0,"read":0}},\
+"modelID":"nova-large","providerID":"acme","time":{"created":1796037033184,"completed":1796037035630},\
+"finish":"tool-calls"}
+part    ses_2 msg_2a prt_22 {"snapshot":"f7723bd2","type":"step-start"}
+part    ses_2 msg_2a prt_23 {"type":"tool","tool":"bash","callID":"call_1","state":{"status":"completed",\
+"input":{"command":"echo w"},"output":"w","metadata":{"output":"w","exit":0,"truncated":false},"title":"echo w",\
+"time":{"start":1796037034192,"end":1796037034900}}}
+part    ses_2 msg_2a prt_24 {"reason":"tool-calls","snapshot":"f7723bd2","type":"step-finish",\
+"tokens":{"total":8584,"input":7683,"output":901,"reasoning":0,"cache":{"write":0,"read":0}},"cost":0.036564}
+message ses_2 msg_2b msg_2b {"parentID":"msg_2u","role":"assistant","mode":"build","agent":"build","cost":0,\
+"tokens":{"input":0,"output":0,"reasoning":0,"cache":{"read":0,"write":0}},"modelID":"nova-large",\
+"providerID":"acme","time":{"created":1796037035820,"completed":1796037037223}}
+message ses_3 msg_3u msg_3u {"role":"user","time":{"created":1796037042506},"agent":"build"}
+part    ses_3 msg_3u prt_31 {"type":"text","text":"an error in the stream"}
+message ses_3 msg_3a msg_3a {"parentID":"msg_3u","role":"assistant","mode":"build","agent":"build","cost":0,\
+"tokens":{"input":0,"output":0,"reasoning":0,"cache":{"read":0,"write":0}},"modelID":"nova-large",\
+"providerID":"acme","time":{"created":1796037042549,"completed":1796037047899}}
+part    ses_3 msg_3a prt_32 {"snapshot":"f7723bd2","type":"step-start"}
+part    ses_3 msg_3a prt_33 {"type":"text","text":"","time":{"start":1796037042871}}
+part    ses_3 msg_3a prt_34 {"snapshot":"f7723bd2","type":"step-start"}
+part    ses_3 msg_3a prt_35 {"type":"text","text":"half an answer","time":{"start":1796037045647,"end":1796037047896}}
+"""
+
+
+def stored_rows(text: str) -> list[Doc]:
+    """Read rows: table, session, message, id and data, each on a line that ends without a backslash."""
+    lines = text.replace("\\\n", "").strip().splitlines()
+    rows = [line.split(maxsplit=4) for line in lines]
+    return [
+        Doc(kind, key, session_id, message_id, {"id": key, "sessionID": session_id, **json.loads(data)})
+        for kind, session_id, message_id, key, data in rows
+    ]
+
+
+def test_bulk_prompts_stopped_while_the_client_waited_to_try_again_have_no_answer(
+    open_index: OpenIndex, tmp_path: Path
+) -> None:
+    """The client closes such an answer as it closes a good one, without an error."""
+    sessions = [session(f"ses_{number}", version="1.18.34") for number in (1, 2, 3)]
+    data_dir = write_sqlite(tmp_path / "data", [project(), *sessions, *stored_rows(STOPPED_IN_A_WAIT)])
+
+    con = open_index(data_dir)
+
+    assert exchanges(con) == [
+        ("msg_1u", 1, "prompt", "unanswered"),
+        ("msg_2u", 1, "prompt", "unfinished"),
+        ("msg_3u", 1, "prompt", "unfinished"),
+    ]
 
 
 def test_rebuild_answers_go_to_the_prompt_they_name_whatever_their_time(open_index: OpenIndex) -> None:

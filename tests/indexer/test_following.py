@@ -158,6 +158,23 @@ def test_follow_new_session_is_shown_while_it_is_answered(write: Write, data_dir
     live.agrees()
 
 
+@BOTH
+def test_follow_answer_that_was_stopped_in_a_wait_is_none(write: Write, data_dir: Path, follow: Follow) -> None:
+    """It is unfinished as long as the client waits; a part that comes later is seen, though its message stays."""
+    write(data_dir, [project(), *conversation("ses_0", 0), session("ses_1"), user("msg_8", "ses_1")])
+    live = follow(data_dir)
+    waiting: dict[str, Any] = {"usage": tokens(), "cost": 0, "finish": None, "parent": "msg_8"}
+
+    write(data_dir, [assistant("msg_9", "ses_1", completed=None, **waiting)])
+    live.sees("FROM exchanges WHERE session_id = 'ses_1' AND status = 'unfinished'")
+    write(data_dir, [assistant("msg_9", "ses_1", **waiting)])
+    live.sees("FROM exchanges WHERE session_id = 'ses_1' AND status = 'unanswered'")
+    write(data_dir, [part("prt_9", "text", "msg_9", "ses_1", text="After all.")])
+    live.sees("FROM exchanges WHERE session_id = 'ses_1' AND status = 'answered'")
+
+    live.agrees()
+
+
 def test_follow_session_message_rows_are_shown_while_they_grow(data_dir: Path, follow: Follow) -> None:
     """The parts of an answer are inside its row, which is rewritten; rows can be deleted, too."""
     write_session_messages(data_dir, [project(), session("ses_0"), row("msg_0", "user", 0, "ses_0", text="?")])

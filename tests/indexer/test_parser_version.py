@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from indexer import bulk_loader, parsers
+from indexer import bulk_loader, exchanges, parsers
 from indexer.database import Database
 from indexer.publish import Publisher
 from tests.builders import START_MS, Doc, assistant, part, session, tokens, user, write_json_tree
@@ -100,3 +100,21 @@ def test_bulk_newer_parser_reads_a_copy_in_another_folder(
     build_index(write_json_tree(tmp_path / "after", docs))
 
     assert read(index, TITLES) == [(f"ses_{number}", f"tool of {number}") for number in range(8)]
+
+
+def test_bulk_newer_parser_says_anew_how_exchanges_ended(
+    build_index: BuildIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Up to version 5 an answer that was closed without a reply passed for one."""
+    silent = assistant("msg_2a", usage=tokens(), cost=0, finish=None)
+    data_dir = write_json_tree(tmp_path / "opencode", [session(), user(), silent])
+    how = "SELECT status FROM exchanges"
+    with monkeypatch.context() as old:
+        be_old(old)
+        old.setattr(exchanges, "_has_ended", lambda message, parts: True)
+        index = build_index(data_dir)
+    before = read(index, how)
+
+    build_index(data_dir)
+
+    assert (before, read(index, how)) == ([("answered",)], [("unanswered",)])
