@@ -278,6 +278,7 @@ def parse_session(
     ]
     summary, tokens = mapping(loaded, "summary"), mapping(loaded, "tokens")
     cache = mapping(tokens, "cache")
+    folder = () if document.project_id is None else (document.project_id,)
     row = SessionRow(
         session_id=clean(document.document_id),
         # the folder, not the field: older releases moved session files between projects without rewriting them
@@ -304,7 +305,8 @@ def parse_session(
         is_missing_in_newer=is_missing_in_newer,
         source_id=source_id,
         generation=generation,
-        content_hash=_stamped(fingerprint([document.body or b""], generation, is_missing_in_newer)),
+        # of a file also its folder, which is not in the content; a row has its project there
+        content_hash=_stamped(fingerprint([document.body or b""], generation, is_missing_in_newer, *folder)),
     )
     return ParsedSession(row, partial(document, doubts))
 

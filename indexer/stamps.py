@@ -1,12 +1,13 @@
 """Stamps: what documents look like from outside, so that unchanged ones are found without reading them.
 
-The stamp of a file is made of its size, modification time and inode; that of a row of its update time and place. The
-stamp of a message covers its parts. Two writes within the resolution of the clock look the same, so what changed only
-just now has no stamp: it is looked at again.
+The stamp of a file is made of its size, modification time and inode, and of its folder if that tells what it belongs
+to; that of a row of its update time and place. The stamp of a message covers its parts. Two writes within the
+resolution of the clock look the same, so what changed only just now has no stamp: it is looked at again.
 """
 
 import os
 import time
+import zlib
 from collections.abc import Iterable
 
 # How long after a change its stamp says nothing. File systems count in steps of up to 2 s.
@@ -14,9 +15,15 @@ UNSETTLED_MS = 2_000
 _BITS = 64
 
 
-def of_file(status: os.stat_result) -> int:
-    """Return what a file looks like."""
-    return hash((status.st_size, status.st_mtime_ns, status.st_ino))  # of numbers only: the same in every process
+def of_file(status: os.stat_result, folder: str = "") -> int:
+    """Return what a file looks like.
+
+    Args:
+        status: Of the file.
+        folder: Name of its folder, if the document is another one elsewhere: who moves a file changes nothing in it.
+    """
+    # of numbers only: the same in every process
+    return hash((status.st_size, status.st_mtime_ns, status.st_ino, zlib.crc32(os.fsencode(folder))))
 
 
 def combined(stamps: Iterable[int]) -> int:

@@ -16,6 +16,7 @@ from tests.builders import (
     answer,
     assistant,
     part,
+    project,
     row,
     session,
     step_finish,
@@ -26,6 +27,7 @@ from tests.builders import (
     write_sqlite,
 )
 from tests.conftest import BuildIndex
+from tests.following import move_back
 from tests.test_exactness import content_of, totals_of
 
 Write = Callable[[Path], object]
@@ -140,6 +142,26 @@ def test_load_message_that_changes_its_session_takes_a_deleted_part_along(
     con = IndexReader(index).connection()
     traces = con.execute("SELECT trace_id, session_id FROM exchange_traces ORDER BY ALL").fetchall()
     assert traces == [("prt_1", "ses_2"), ("prt_2", "ses_2")]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [("session/a/ses_1.json", "session/b/ses_1.json"), ("message/ses_1/msg_2a.json", "message/ses_2/msg_2a.json")],
+    ids=["session to another project", "message to another session"],
+)
+def test_load_file_that_moves_unchanged_is_where_it_lies_now(
+    before: str, after: str, build_index: BuildIndex, tmp_path: Path
+) -> None:
+    """Older releases moved session files like this when a folder became a repository; size and times stay."""
+    docs = [project("a"), project("b"), session(project_id="a"), session("ses_2", project_id="b"), user()]
+    docs += [user("msg_2u", "ses_2"), assistant(usage=tokens(3, 1, total=4))]
+    data_dir = write_json_tree(tmp_path / "data", docs)
+    storage = data_dir / "storage"
+    move_back(storage / before)
+    build_index(data_dir, name="updated.duckdb")
+    (storage / before).rename(storage / after)
+
+    assert_as_fresh(build_index, data_dir)
 
 
 @pytest.mark.parametrize("max_rows", [1, 5_000])

@@ -204,7 +204,7 @@ class JsonTree:
         problems: list[Document] = []
         if every is None:
             trouble = Inventory()
-            every = [_stamp(entry.stat) for entry in self._entries(trouble, "part", message_id)]
+            every = [_stamp(entry.stat, "") for entry in self._entries(trouble, "part", message_id)]
             problems = trouble.problems
         has_parts = bool(every or problems)
         if message_id in found.messages:
@@ -289,7 +289,8 @@ class JsonTree:
             file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
             try:
                 status = os.fstat(file)
-                stamp = _settled_stamp(status)  # before the content: a later write looks different
+                # before the content: a later write looks different
+                stamp = _settled_stamp(status, _owner(kind, path))
                 body = _content(file, status.st_size)
             finally:
                 os.close(file)
@@ -349,22 +350,27 @@ def _plain_stamps(path: str) -> list[int | None] | None:
     return found
 
 
-def _stamp(status_of: Callable[[], os.stat_result]) -> int | None:
+def _stamp(status_of: Callable[[], os.stat_result], owner: str) -> int | None:
     """Return what a file looks like; None if that does not tell whether it changes right now."""
     try:
-        return _settled_stamp(status_of())
+        return _settled_stamp(status_of(), owner)
     except OSError:
         return None
 
 
-def _settled_stamp(status: os.stat_result) -> int | None:
+def _settled_stamp(status: os.stat_result, owner: str) -> int | None:
     """Return what a file looks like; None if it may change again without looking different."""
-    return stamps.of_file(status) if stamps.is_settled(status.st_mtime_ns // 1_000_000) else None
+    return stamps.of_file(status, owner) if stamps.is_settled(status.st_mtime_ns // 1_000_000) else None
+
+
+def _owner(kind: str, path: str) -> str:
+    """Return the folder of a document where it tells what the document belongs to, its id being the same elsewhere."""
+    return os.path.basename(os.path.dirname(path)) if kind in ("session", "message") else ""
 
 
 def _add_stamp(found: Inventory, kind: str, document_id: str, entry: os.DirEntry[str]) -> None:
     """Note what the file of a document looks like."""
-    stamp = _stamp(entry.stat)
+    stamp = _stamp(entry.stat, _owner(kind, entry.path))
     if stamp is not None:
         found.stamps[kind][document_id] = stamp
 
