@@ -66,7 +66,7 @@ def alternatives(
     Returns:
         One row per model, cheapest first, then by name; unknown costs last.
     """
-    values = {**narrow.values(scope), "models": list(models), "prices": [asdict(price) for price in prices]}
+    values = {**narrow.values(scope), "others": list(models), "prices": [asdict(price) for price in prices]}
     return fetch_rows(con, narrow.narrowed(_ALTERNATIVES, scope), values, Alternative)
 
 
@@ -104,7 +104,7 @@ _ALTERNATIVES = f"""
         SELECT model, sum(cost_list_usd)::DECIMAL(38, 12) AS cost_list_usd, count(*) AS met FROM priced GROUP BY model
     )
     SELECT model, cost_list_usd, requests, requests - coalesce(met, 0) AS unpriced_requests
-    FROM (SELECT DISTINCT unnest($models::VARCHAR[]) AS model) CROSS JOIN (SELECT count(*) AS requests FROM asked)
+    FROM (SELECT DISTINCT unnest($others::VARCHAR[]) AS model) CROSS JOIN (SELECT count(*) AS requests FROM asked)
     LEFT JOIN summed USING (model)
     ORDER BY cost_list_usd NULLS LAST, model
 """

@@ -55,6 +55,20 @@ def test_alternatives_price_each_request_by_its_time_and_size(open_index: OpenIn
     assert found == [Alternative("x/y", Decimal("0.03") + Decimal("0.1"), 2, 0)]
 
 
+def test_alternatives_of_filtered_models_are_of_their_requests(open_index: OpenIndex) -> None:
+    """The models of the filter say which requests; the others, what they are priced as."""
+    con = open_index(
+        session(),
+        user(),
+        assistant(usage=usage(3_000, 0)),
+        assistant("msg_3a", created=START_MS + 9_000, completed=None, usage=usage(1_000, 0), modelID="other"),
+    )
+
+    found = alternatives(con, ["x/y", "acme/other"], [price(), price("acme/other", "2")], Scope(models=("acme/nova",)))
+
+    assert found == [Alternative("x/y", Decimal("0.003"), 1, 0), Alternative("acme/other", Decimal("0.006"), 1, 0)]
+
+
 def test_alternatives_undone_answer_of_the_json_tree_counts(tmp_path: Path, build_index: BuildIndex) -> None:
     """It was asked, and paid for: its steps lie there still, without their message."""
     docs = [session(), user(), assistant(usage=usage()), step_finish("prt_1", usage(1_000, 0))]
