@@ -51,6 +51,11 @@ class Alternative:
     requests: int
     unpriced_requests: int
 
+    @property
+    def is_complete(self) -> bool:
+        """Tell whether every request has a price, so that the cost is that of all."""
+        return self.unpriced_requests == 0
+
 
 def alternatives(
     con: duckdb.DuckDBPyConnection, models: Sequence[str], prices: Sequence[ListPrice], scope: Scope

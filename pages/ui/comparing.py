@@ -22,7 +22,8 @@ class ComparedModel:
 
     Attributes:
         cost_list_usd: None if no price of it is known.
-        difference_usd: To what the requests cost at the list prices of their own models. None if either is unknown.
+        difference_usd: To what the requests cost at the list prices of their own models. None if either is unknown, or
+            known of some requests only.
         input_usd_per_million: Newest price, of short requests. So with the others.
     """
 
@@ -93,20 +94,27 @@ def figures(totals: CostTotals, found: list[Alternative]) -> None:
         border=True,
         help="The requests at the list prices of the models they went to. Requests of unpriced models are not in it.",
     )
-    best = next((each for each in found if each.cost_list_usd is not None), None)
+    best = next((each for each in found if each.cost_list_usd is not None and each.is_complete), None)
     cheapest.metric(
         f"Cheapest: {display.md(best.model)}" if best else "Cheapest",
         display.usd(best.cost_list_usd if best else None),
         border=True,
-        help="All requests at the list prices of the cheapest of the chosen models.",
+        help="All requests at the list prices of the cheapest of the chosen models. One without a price for some of "
+        "them is left out.",
     )
 
 
 def chart(found: list[Alternative], totals: CostTotals) -> None:
     """Draw the models as bars, beside what the requests cost on their own models."""
-    bars = [(each.model, each.model, float(each.cost_list_usd)) for each in found if each.cost_list_usd is not None]
+    bars = [
+        (each.model, _bar_name(each.model, is_complete=each.is_complete), float(each.cost_list_usd))
+        for each in found
+        if each.cost_list_usd is not None
+    ]
     if totals.cost_list_usd is not None:
-        bars.append(("own", "own models", float(totals.cost_list_usd)))
+        bars.append(
+            ("own", _bar_name("own models", is_complete=not totals.unpriced_messages), float(totals.cost_list_usd))
+        )
     if not bars:
         st.text("No list price is known of these models. You can add prices in the settings file.")
         return
@@ -120,6 +128,11 @@ def chart(found: list[Alternative], totals: CostTotals) -> None:
             alt="Bars of what the same tokens cost on each model. The table below has the numbers.",
             theme="streamlit",
         )
+
+
+def _bar_name(name: str, *, is_complete: bool) -> str:
+    """Name a bar; one that lacks requests is not to be compared with the others."""
+    return name if is_complete else f"{name} (in part)"
 
 
 def table(found: list[Alternative], totals: CostTotals, scope: Scope) -> None:
@@ -143,7 +156,8 @@ def table(found: list[Alternative], totals: CostTotals, scope: Scope) -> None:
         "Cost": tables.number("Cost at list prices", "All requests of the filters at this model's prices, USD."),
         "Difference": tables.number(
             "Against own models",
-            "To what the requests cost at list prices of their own models, USD. A dash: one of these is unknown.",
+            "To what the requests cost at list prices of their own models, USD. A dash: one of these is unknown, or "
+            "known of some requests only.",
         ),
         "Unpriced": tables.number("Requests without price", "Of times for which no price of this model is known."),
         **{
@@ -166,7 +180,8 @@ def _row(found: Alternative, totals: CostTotals) -> ComparedModel:
     """Put a model beside what the requests cost on their own models."""
     newest = _newest(data.list_prices(found.model))
     difference = None
-    if found.cost_list_usd is not None and totals.cost_list_usd is not None and not totals.unpriced_messages:
+    is_complete = found.is_complete and not totals.unpriced_messages
+    if found.cost_list_usd is not None and totals.cost_list_usd is not None and is_complete:
         difference = found.cost_list_usd - totals.cost_list_usd
     return ComparedModel(
         model=found.model,
