@@ -1,5 +1,6 @@
 """What to look at: the part of the index that the filter bar chose, and how days are cut."""
 
+import zoneinfo
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING
@@ -7,6 +8,11 @@ from zoneinfo import ZoneInfo
 
 if TYPE_CHECKING:  # a report in the terminal is quicker without
     import pyarrow
+
+# Days are cut by DuckDB, which brings its own rules of time zones. Those of the system may be years older: where a
+# country changed its clock since, a period would begin an hour beside its first day. The package's are as new.
+zoneinfo.reset_tzpath(to=())
+ZoneInfo.clear_cache()
 
 PRESETS = ("24h", "7d", "30d", "90d", "all")
 _QUARTER = timedelta(minutes=15)  # what the index adds usage up by: every offset of a time zone is a multiple of it

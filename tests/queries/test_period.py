@@ -1,7 +1,9 @@
 """Days are local: cut at midnight there, also where a clock change makes them 23 or 25 hours long."""
 
+import zoneinfo
 from datetime import date, datetime, timedelta
 
+import duckdb
 import pytest
 
 from queries.period import Period, Scope, days, local_day, local_midnight, preset
@@ -27,6 +29,22 @@ def test_days_clock_change_gives_day_of_that_length(day: date, tz: str, hours: f
 
     assert period.start and period.end
     assert period.end - period.start == timedelta(hours=hours)
+
+
+def test_local_midnight_every_zone_is_where_duckdb_begins_the_day() -> None:
+    """The system's own rules may be older than DuckDB's: 2026 changed the clocks of Vancouver and Casablanca."""
+    zones = sorted(zoneinfo.available_timezones() - {"localtime"})
+    middles = [date(year, month, 15) for year in (2025, 2026, 2027) for month in range(1, 13)]
+    with duckdb.connect() as con:
+        rows = con.execute(
+            """
+            SELECT tz, day::DATE, timezone('UTC', timezone(tz, day::TIMESTAMP))
+            FROM (SELECT unnest($zones::VARCHAR[]) AS tz), (SELECT unnest($days::DATE[]) AS day)
+            """,
+            {"zones": zones, "days": middles},
+        ).fetchall()
+
+    assert [(tz, day) for tz, day, begins_at in rows if local_midnight(day, tz) != begins_at] == []
 
 
 def test_scope_how_weeks_and_days_are_cut_narrows_nothing() -> None:
