@@ -186,7 +186,7 @@ def recorded(of_sessions: str = "TRUE") -> str:
           ON m.session_id = e.session_id AND m.message_id = e.user_message_id
         LEFT JOIN edited ON edited.session_id = e.session_id AND edited.exchange_id = e.exchange_id
     ),
-    said AS (
+    noted AS (
         SELECT session_id, bool_or(files_changed IS NOT NULL) AS is_told, bool_or(is_own AND is_silent) AS is_silent,
                coalesce(sum(additions) FILTER (is_own), 0)     AS additions,
                coalesce(sum(deletions) FILTER (is_own), 0)     AS deletions,
@@ -194,16 +194,16 @@ def recorded(of_sessions: str = "TRUE") -> str:
         FROM prompts GROUP BY session_id
     ),
     judged AS (
-        SELECT s.session_id, coalesce(said.is_told, false) AS is_told,
-               CASE WHEN said.is_told THEN said.is_silent
+        SELECT s.session_id, coalesce(noted.is_told, false) AS is_told,
+               CASE WHEN noted.is_told THEN noted.is_silent
                     ELSE s.additions IS NULL
                          OR (s.additions = 0 AND s.deletions = 0 AND s.files_changed = 0
                              AND s.session_id IN (SELECT session_id FROM edited))
                END AS is_unrecorded,
-               if(said.is_told, said.additions, s.additions)         AS additions,
-               if(said.is_told, said.deletions, s.deletions)         AS deletions,
-               if(said.is_told, said.files_changed, s.files_changed) AS files_changed
-        FROM (SELECT * FROM sessions WHERE {of_sessions}) s LEFT JOIN said ON said.session_id = s.session_id
+               if(noted.is_told, noted.additions, s.additions)         AS additions,
+               if(noted.is_told, noted.deletions, s.deletions)         AS deletions,
+               if(noted.is_told, noted.files_changed, s.files_changed) AS files_changed
+        FROM (SELECT * FROM sessions WHERE {of_sessions}) s LEFT JOIN noted ON noted.session_id = s.session_id
     ),
     recorded AS (
         SELECT session_id, is_told, is_unrecorded,

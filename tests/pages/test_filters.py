@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.pages.conftest import OpenApp, texts
+from tests.builders import PROJECT, assistant, part, project, session, tokens, user
+from tests.pages.conftest import ROOT, OpenApp, texts
 
 RealPath = Callable[[str], Path]
 
@@ -78,3 +79,24 @@ def test_filters_what_cannot_be_chosen_is_said_once(
     assert f"The address asks for {key}={value}, {LEFT_OUT}" in said.replace("\\", "")
     assert key not in app.query_params
     assert LEFT_OUT not in texts(app.run())
+
+
+@pytest.mark.parametrize("page", sorted(path.stem for path in (ROOT / "pages").glob("[a-z]*.py")))
+def test_pages_filters_that_all_match_show_what_they_leave(page: str, open_app: OpenApp) -> None:
+    """Filters that match nothing end most pages early: what asks with them is what comes after."""
+    docs = [
+        project(),
+        session(title="Mend the lamp"),
+        user(summary={"diffs": [{"file": "lamp.py", "additions": 2, "deletions": 1}]}),
+        assistant(usage=tokens(3_000, 100, cache_read=2_000)),
+        part("prt_1", "text", text="It shines."),
+        part("prt_2", "tool", tool="edit", callID="c", state={"status": "error", "input": {}, "error": "No such text"}),
+    ]
+    chosen = {"agent": "build", "model": "acme/nova", "project": PROJECT}
+
+    for q in ("LAMP", "shines"):
+        app = open_app(*docs, page=page, range="all", q=q, **chosen)
+
+        assert not app.exception
+        assert "No data for" not in texts(app)
+        assert "Clear filters" not in [button.label for button in app.button]

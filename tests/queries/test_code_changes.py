@@ -97,6 +97,17 @@ def test_directory_changes_places_of_one_repository_are_told_apart(open_index: O
     ]
 
 
+@pytest.mark.parametrize("text", ["lamp", "SHINES"])
+def test_code_changes_text_filter_leaves_the_sessions_that_hold_it(text: str, open_index: OpenIndex) -> None:
+    """In the title or in what was said."""
+    said = part("prt_1", "text", "msg_ses_au", "ses_a", text="It shines.")
+    con = open_index(project(), *worked("ses_a", 10, 2, 3, title="Mend the lamp"), said, *worked("ses_b", 5))
+
+    found = directory_changes(con, Scope(text=text))
+
+    assert [(row.sessions, row.additions) for row in found] == [(1, 10)]
+
+
 @pytest.mark.parametrize(
     ("name", "copy", "tree"),
     [
