@@ -1,6 +1,7 @@
 """First generation: `storage/{project,session,message,part}/`, one JSON file a row (OpenCode before 1.2)."""
 
 import os
+import stat
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +22,8 @@ FEW_MESSAGES = 10
 READERS = 4
 _WAITED_S = 0.02  # a process that others push aside for a moment does not wait for a disk
 _WAITS = 3.0  # times the processor time that reading took
+
+_TO_READ = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)  # a pipe would wait for its writer
 
 _Read = Callable[[str, str | None], MessageDocuments | None]  # of a message and its session
 
@@ -283,12 +286,14 @@ class JsonTree:
         found.problems.append(Document(kind, clean(document_id), key, None, problem))
 
     def _read(self, kind: str, document_id: str, path: str, project_id: str | None = None) -> Document | None:
-        """Read one file; None if it is gone, a document without a body if it cannot be read."""
+        """Read one file; None if it is gone or no file, a document without a body if it cannot be read."""
         key = path[self._key_start :]
         try:
-            file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+            file = os.open(path, _TO_READ)
             try:
                 status = os.fstat(file)
+                if not stat.S_ISREG(status.st_mode):
+                    return None  # named by an event; a list tells what it is
                 # before the content: a later write looks different
                 stamp = _settled_stamp(status, _owner(kind, path))
                 body = _content(file, status.st_size)

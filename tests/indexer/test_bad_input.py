@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -602,6 +603,23 @@ def test_bulk_part_left_out_is_not_forgotten_while_another_is_damaged(build_inde
 
 
 # --- files and folders that are not what they should be
+
+
+def test_messages_named_pipe_and_folder_are_none(tmp_path: Path) -> None:
+    """An event names what came, whatever it is: to open a pipe would wait for ever, and with it the indexer."""
+    data_dir = write_json_tree(tmp_path / "opencode", [session(), user()])
+    messages = data_dir / "storage" / "message" / "ses_1"
+    os.mkfifo(messages / "msg_pipe.json")
+    (messages / "msg_dir.json").mkdir()
+    named = dict.fromkeys(("msg_1u", "msg_pipe", "msg_dir"), "ses_1")
+
+    with ThreadPoolExecutor() as pool:
+        reading = pool.submit(JsonTree(data_dir).messages, named, 1)
+        is_done = not wait([reading], timeout=5).not_done
+        os.close(os.open(messages / "msg_pipe.json", os.O_RDWR | os.O_NONBLOCK))  # lets it go on
+
+    assert is_done
+    assert [found.message_id for found in reading.result()] == ["msg_1u"]
 
 
 def test_bulk_strange_files_and_folders_are_listed(open_index: OpenIndex, tmp_path: Path) -> None:
