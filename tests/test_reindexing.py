@@ -126,6 +126,23 @@ def test_load_message_that_changes_its_session_is_in_one_exchange(build_index: B
     assert_as_fresh(build_index, data_dir)
 
 
+def test_load_later_file_of_another_session_counts_whatever_the_row_does(
+    build_index: BuildIndex, tmp_path: Path
+) -> None:
+    """A change of the row names its own session, in which the tree does not have the message."""
+    rows = [session("ses_b"), assistant("msg_2", "ses_b", completed=START_MS + 5_000, usage=tokens(1, 1, total=2))]
+    file = assistant("msg_2", "ses_a", completed=START_MS + 9_000, usage=tokens(7, 1, total=8))
+    text = part("prt_1", "text", "msg_2", "ses_a", text="Hi")
+    data_dir = write_json_tree(write_sqlite(tmp_path / "data", rows), [session("ses_a"), file, text])
+    for path in (data_dir / "storage").rglob("*.json"):
+        move_back(path)
+    build_index(data_dir, name="updated.duckdb")
+    with closing(sqlite3.connect(data_dir / "opencode.db", isolation_level=None)) as client:
+        client.execute("UPDATE message SET time_updated = time_updated + 1, data = replace(data, 'stop', 'length')")
+
+    assert_as_fresh(build_index, data_dir)
+
+
 def test_load_message_that_changes_its_session_takes_a_deleted_part_along(
     build_index: BuildIndex, tmp_path: Path
 ) -> None:

@@ -135,8 +135,10 @@ class JsonTree:
         if session_id is None:
             session_id = self._find_session(message_id)
         if session_id:
-            message = self._read("message", message_id, self._folder("message", session_id, message_id + SUFFIX))
+            message = self._read_message(message_id, session_id)
         files = sorted(self._files(trouble, "part", message_id))
+        if session_id and message is None and files and (found := self._find_session(message_id)):
+            session_id, message = found, self._read_message(message_id, found)  # another storage has it elsewhere
         parts = [part for part_id, path in files if (part := self._read("part", part_id, path))]
         if not (message or parts or trouble.problems):
             return None
@@ -152,6 +154,10 @@ class JsonTree:
             (*parts, *trouble.problems),
             stamp=stamps.combined(document.stamp or 0 for document in every) if is_known else None,
         )
+
+    def _read_message(self, message_id: str, session_id: str) -> Document | None:
+        """Read the file of a message."""
+        return self._read("message", message_id, self._folder("message", session_id, message_id + SUFFIX))
 
     def _find_session(self, message_id: str) -> str | None:
         """Look in which session a message is; of two the smaller id counts."""
