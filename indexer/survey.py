@@ -93,6 +93,7 @@ def survey(indexed: Indexed, storages: Sequence[Storage], *, is_trusting: bool, 
     _add_wrong_flags(found.changes, inventories, indexed)
     if with_failed:
         _add_failed(found.changes, indexed.failed, inventories)
+    _name_folders(found.changes, inventories)
     found.sessions = len({session_id for _, inventory in inventories for session_id in inventory.sessions})
     found.messages = len({message_id for _, inventory in inventories for message_id in inventory.messages})
     return found
@@ -266,6 +267,14 @@ def _add_wrong_flags(changes: Changes, inventories: Sequence[tuple[Storage, Inve
             is_missing = is_beside and not any(message_id in other.messages for other in newer)
             if indexed.messages.get(message_id) == (storage.source_id, not is_missing):
                 changes.messages[message_id] = session_id
+
+
+def _name_folders(changes: Changes, inventories: Sequence[tuple[Storage, Inventory]]) -> None:
+    """Name the session in which a tree has a message, whatever a database says: it alone needs that to find it."""
+    for storage, inventory in inventories:
+        if storage.source.kind == JsonTree.kind:
+            for message_id in changes.messages.keys() & inventory.messages.keys():
+                changes.messages[message_id] = inventory.messages[message_id]
 
 
 def _add_failed(

@@ -126,14 +126,15 @@ def test_load_message_that_changes_its_session_is_in_one_exchange(build_index: B
     assert_as_fresh(build_index, data_dir)
 
 
+@pytest.mark.parametrize("texts", [["Hi"], []], ids=["with a part", "without"])
 def test_load_later_file_of_another_session_counts_whatever_the_row_does(
-    build_index: BuildIndex, tmp_path: Path
+    texts: list[str], build_index: BuildIndex, tmp_path: Path
 ) -> None:
     """A change of the row names its own session, in which the tree does not have the message."""
     rows = [session("ses_b"), assistant("msg_2", "ses_b", completed=START_MS + 5_000, usage=tokens(1, 1, total=2))]
     file = assistant("msg_2", "ses_a", completed=START_MS + 9_000, usage=tokens(7, 1, total=8))
-    text = part("prt_1", "text", "msg_2", "ses_a", text="Hi")
-    data_dir = write_json_tree(write_sqlite(tmp_path / "data", rows), [session("ses_a"), file, text])
+    parts = [part("prt_1", "text", "msg_2", "ses_a", text=text) for text in texts]
+    data_dir = write_json_tree(write_sqlite(tmp_path / "data", rows), [session("ses_a"), file, *parts])
     for path in (data_dir / "storage").rglob("*.json"):
         move_back(path)
     build_index(data_dir, name="updated.duckdb")
