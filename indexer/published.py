@@ -374,9 +374,12 @@ def _open_file(file: Path, path: Path, key: str, spills: bool) -> Snapshot:
     try:
         con = attach(file, path, "READ_ONLY", READER_SETTINGS | {"temp_directory": str(spill) if spills else ""})
     except (IndexDamaged, IndexUnwritable) as error:  # what the writer does about its own file
-        raise IndexBroken(
-            f"The index at {path} cannot be opened ({error.__cause__}). Start the indexer: it publishes it anew."
-        ) from error
+        remedy = (
+            "Start the indexer: it publishes it anew."
+            if folder.is_dir()
+            else "No indexer made it: move it away, or choose another file with --db."
+        )
+        raise IndexBroken(f"The index at {path} cannot be opened ({error.__cause__}). {remedy}") from error
     try:
         check_schema(con, path)
         # Not possible before ATTACH. From here on no query reaches another file, or raises its own limits.

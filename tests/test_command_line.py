@@ -219,3 +219,15 @@ def status(db: Path) -> dict[str, object]:
     """Return what `status` says."""
     found: dict[str, object] = json.loads(indexer("status", "--json", "--db", db).stdout)
     return found
+
+
+def test_totals_file_that_no_indexer_made_says_to_move_it(tmp_path: Path) -> None:
+    """The indexer would refuse it, too: to start that does not help."""
+    file = tmp_path / "notes.duckdb"
+    file.write_text("not an index")
+
+    done = indexer("totals", "--db", file)
+
+    assert done.returncode == 1
+    assert "move it away, or choose another file with --db" in done.stderr
+    assert file.read_text() == "not an index"

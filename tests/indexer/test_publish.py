@@ -891,10 +891,10 @@ def test_reader_link_in_a_circle_cannot_be_reached(path: Path, reader: IndexRead
 
 
 def test_reader_other_file_is_broken(path: Path, reader: IndexReader) -> None:
-    """Whatever DuckDB cannot open."""
+    """Whatever DuckDB cannot open, and no indexer made."""
     path.write_bytes(b"no database")
 
-    with pytest.raises(IndexBroken, match="cannot be opened .* Start the indexer"):
+    with pytest.raises(IndexBroken, match="cannot be opened .* move it away, or choose another file"):
         reader.snapshot()
 
 
