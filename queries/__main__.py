@@ -19,7 +19,7 @@ from indexer.exceptions import IndexUnavailable, SettingsInvalid
 from indexer.published import IndexReader
 from queries import costs, exported_tables, health, period, table_files, text_table
 from queries.costs import CostRow, CostTotals
-from queries.period import Scope
+from queries.period import FIRST_DAY, LAST_DAY, Scope
 
 UNUSABLE, USAGE = 1, 2
 By = Literal["day", "week", "month", "provider", "model", "agent", "project", "session"]
@@ -97,12 +97,15 @@ def _day(text: str) -> date:
     """Read a day.
 
     Raises:
-        ArgumentTypeError: It is none.
+        ArgumentTypeError: It is none, or not between those that the dashboard offers: the calendar ends soon after.
     """
     try:
-        return datetime.strptime(text, "%Y-%m-%d").date()
+        day = datetime.strptime(text, "%Y-%m-%d").date()
     except ValueError as error:
         raise ArgumentTypeError(f"{text!r} is no day, as in 2026-01-31") from error
+    if not FIRST_DAY <= day <= LAST_DAY:
+        raise ArgumentTypeError(f"{text} is no day from {FIRST_DAY} to {LAST_DAY}")
+    return day
 
 
 def _scope(con: duckdb.DuckDBPyConnection, chosen: Namespace) -> Scope:

@@ -15,6 +15,7 @@ zoneinfo.reset_tzpath(to=())
 ZoneInfo.clear_cache()
 
 PRESETS = ("24h", "7d", "30d", "90d", "all")
+FIRST_DAY, LAST_DAY = date(1970, 1, 1), date(2099, 12, 31)  # that can be chosen
 _QUARTER = timedelta(minutes=15)  # what the index adds usage up by: every offset of a time zone is a multiple of it
 
 

@@ -12,8 +12,6 @@ from queries.period import Scope
 DEFAULT_RANGE = "30d"
 # Names in the URL: a contract.
 KEYS = ("range", "from", "to", "agent", "model", "project", "q")
-# What can be chosen. Streamlit's own first day is ten years ago, and it drops what is not in between without a word.
-_FIRST_DAY, _LAST_DAY = date(1970, 1, 1), date(2099, 12, 31)
 _RANGE_BEFORE = "range_before"  # the range that dates took the place of
 _REFUSED = "filters_refused"
 # Streamlit makes a step of Back of every single value that code sets, as by a click on a row; one set by hand is none.
@@ -71,7 +69,7 @@ def bar(page: st.Page, *, is_shown: bool) -> None:
     if is_shown and (refused := st.session_state.pop(_REFUSED)):
         st.caption(
             f"The address asks for {display.md(', '.join(refused))}, which is left out: a range is one of "
-            f"{', '.join(period.PRESETS)}, a date from {_FIRST_DAY} to {_LAST_DAY}."
+            f"{', '.join(period.PRESETS)}, a date from {period.FIRST_DAY} to {period.LAST_DAY}."
         )
     with st.container(key="filter_address"):
         _address(data={"filters": KEYS, "absent": ["range"] if any(_dates()) else []}, key="filter_address_bridge")
@@ -121,8 +119,9 @@ def _date(label: str, key: str) -> None:
     st.date_input(
         label,
         None,
-        min_value=_FIRST_DAY,
-        max_value=_LAST_DAY,
+        # Streamlit's own first day is ten years ago, and it drops what is not in between without a word
+        min_value=period.FIRST_DAY,
+        max_value=period.LAST_DAY,
         key=key,
         bind="query-params",
         format="YYYY-MM-DD",

@@ -95,6 +95,8 @@ def test_costs_filters_days_agents_and_projects(build_index: BuildIndex, tmp_pat
         (("--tz", "Mars/Base"), "is no time zone"),
         (("--project", "none"), "no project is called none"),
         (("--since", "yesterday"), "'yesterday' is no day"),
+        (("--since", "0001-01-01"), "0001-01-01 is no day from 1970-01-01 to 2099-12-31"),
+        (("--until", "9999-12-31"), "9999-12-31 is no day from 1970-01-01 to 2099-12-31"),
         (("--json", "--csv"), "--csv: not allowed with argument --json"),
     ],
 )
