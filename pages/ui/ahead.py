@@ -47,7 +47,7 @@ class Ahead:
             if self._is_busy or self._clock() < self._rest_until:
                 return False
             self._is_busy = True
-        threading.Thread(target=self._answer, args=(questions,), name="ahead", daemon=True).start()
+        threading.Thread(target=self._answer, args=(questions,), name="ahead").start()
         return True
 
     def _answer(self, questions: Sequence[Ask]) -> None:
@@ -55,6 +55,8 @@ class Ahead:
         started = self._clock()
         try:
             for question in questions:
+                if not threading.main_thread().is_alive():
+                    return  # the program ends, and waits for this thread
                 try:
                     question()
                 except duckdb.Error as error:  # the page that asks the same says what is wrong

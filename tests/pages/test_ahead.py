@@ -1,6 +1,8 @@
 """Answers that are found before anybody asks."""
 
 import logging
+import subprocess
+import sys
 import threading
 
 import duckdb
@@ -8,6 +10,7 @@ import pytest
 
 from pages.ui.ahead import Ahead
 from tests.following import wait_for
+from tests.pages.conftest import ROOT
 
 SHARE = 0.1
 
@@ -82,3 +85,29 @@ def test_answer_question_that_fails_is_told_and_the_next_ones_come(caplog: pytes
 
     assert done.is_set()
     assert "not answered ahead: the disk is gone" in caplog.text
+
+
+# DuckDB is in the middle of the first question, for some tenths of a second, when the program comes to its end.
+ENDING = """
+import duckdb, threading
+from pages.ui.ahead import Ahead
+
+begun = threading.Event()
+
+def ask(number):
+    begun.set()
+    duckdb.connect().execute("SELECT sum(sqrt(i)) FROM range(40_000_000) t(i)").fetchall()
+    print("answered", number)
+
+Ahead(1.0).answer([lambda: ask(1), lambda: ask(2)])
+begun.wait()
+"""
+
+
+def test_answer_while_the_program_ends_the_question_is_finished_and_no_other_begun() -> None:
+    """A thread that Python leaves behind inside DuckDB ends the process by SIGABRT, now and then."""
+    done = subprocess.run(
+        [sys.executable, "-c", ENDING], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, "answered 1\n", "")
