@@ -16,8 +16,11 @@ _RANGE_BEFORE = "range_before"  # the range that dates took the place of
 _REFUSED = "filters_refused"
 # Streamlit makes a step of Back of every single value that code sets, as by a click on a row; one set by hand is none.
 # A filter is no step either way. And of a link with a range and dates, Streamlit leaves the range, which does not hold.
+# On the way to another page it makes two steps: one without what is the first page's own, as `by`, then the other page.
+# The second takes the place of the first, unless something was done in between: then the first is a step of its own.
 _ADDRESS_JS = """
-let ours = null;
+let ours = null, stripped = null;
+for (const deed of ["click", "keydown"]) window.addEventListener(deed, () => { stripped = null; }, true);
 export default function ({ data }) {
   const said = new URL(window.location.href);
   for (const name of data.absent) said.searchParams.delete(name);
@@ -27,9 +30,12 @@ export default function ({ data }) {
   const beside = ({ pathname, searchParams }) =>
     JSON.stringify([pathname, [...searchParams].filter(([name]) => !data.filters.includes(name)).sort()]);
   ours = function (state, title, address) {
-    const here = window.location.href;
-    const isFilter = beside(new URL(address ?? here, here)) === beside(new URL(here));
-    return (isFilter ? this.replaceState : push).call(this, state, title, address);
+    const here = new URL(window.location.href), there = new URL(address ?? here, here);
+    const isFilter = beside(there) === beside(here);
+    const isSamePage = there.pathname === here.pathname;
+    const isSecond = !isSamePage && here.href === stripped;
+    if (!isFilter) stripped = isSamePage ? there.href : null;
+    return (isFilter || isSecond ? this.replaceState : push).call(this, state, title, address);
   };
   window.history.pushState = ours;
 }

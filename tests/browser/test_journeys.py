@@ -149,6 +149,46 @@ def test_back_to_dates_shows_all_that_stood_there(visit: Visit) -> None:
     expect(visit.page.get_by_role("radiogroup", name="Costs by").get_by_role("radio", name="day")).to_be_checked()
 
 
+def test_back_to_a_page_with_a_choice_of_its_own_is_one_step_to_it(visit: Visit) -> None:
+    """What only one page knows leaves the address on the way to another, and that is no step; Back has it again."""
+    visit.open("/costs?range=90d")
+    visit.group_by("model")
+    visit.page.wait_for_url(re.compile("by=model"))
+    steps, before = visit.page.evaluate("history.length"), _query(visit)
+    visit.page.get_by_role("link", name="Sessions", exact=True).click()
+    visit.page.get_by_role("heading", name="Sessions").wait_for()
+    visit.settle()
+    there = _query(visit), visit.page.evaluate("history.length")
+
+    visit.page.go_back()
+    visit.page.get_by_role("heading", name="Costs").wait_for()
+    visit.settle()
+
+    assert there == ({"range": ["90d"]}, steps + 1)
+    assert _query(visit) == before == {"range": ["90d"], "by": ["model"]}
+    expect(visit.page.get_by_role("radiogroup", name="Costs by").get_by_role("radio", name="model")).to_be_checked()
+
+
+def test_back_after_something_was_closed_is_to_the_page_without_it(visit: Visit) -> None:
+    """What the user took out of the address stays out: only Streamlit's own step is none."""
+    visit.open("/ledger?range=90d&line=cost_steps")
+    visit.page.get_by_role("button", name="Close", exact=True).click()
+    expect(visit.page).to_have_url(re.compile(r"/ledger\?range=90d$"))
+    visit.settle()
+    steps = visit.page.evaluate("history.length")
+    visit.page.get_by_role("link", name="Costs", exact=True).click()
+    visit.page.get_by_role("heading", name="Costs").wait_for()
+    visit.settle()
+    there = visit.page.evaluate("history.length")
+
+    visit.page.go_back()
+    visit.page.get_by_role("heading", name="Why this number").wait_for()
+    visit.settle()
+
+    assert there == steps + 1
+    assert _query(visit) == {"range": ["90d"]}
+
+
 def test_back_from_sessions_shows_costs_with_the_same_filter(visit: Visit) -> None:
     """The menu keeps the filter, and so does the browser's Back."""
     visit.open("/costs?range=all&agent=plan")
