@@ -52,6 +52,13 @@ _STYLE = """
 /* Every export is called by its table, for those who do not see that it stands beside it. */
 [data-testid="stPopoverButton"] em { position: absolute; width: 1px; height: 1px; overflow: hidden;
   clip-path: inset(50%); white-space: nowrap; }
+/* The filters are one row where that leaves them wide enough to be read, the search the least. */
+.st-key-q input { text-overflow: ellipsis; }
+@media (min-width: 1240px) {
+  .st-key-filters { flex-wrap: nowrap !important; column-gap: .5rem !important; }
+  .st-key-filters > :is(.st-key-agent, .st-key-model, .st-key-project) { flex-shrink: 1; }
+  .st-key-filters > .st-key-q { flex-shrink: 2; }
+}
 @media (max-width: 640px) {
   :is(.st-key-filters, .st-key-picker_filters) > * {
     flex: 1 1 calc(50% - .5rem) !important; min-width: calc(50% - .5rem) !important; }

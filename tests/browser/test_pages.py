@@ -2,14 +2,15 @@
 
 from collections.abc import Callable
 from contextlib import nullcontext
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, ViewportSize
 
 from tests.browser import running
 from tests.browser.conftest import ARTIFACTS
-from tests.browser.visit import PHONE, THEMES, WIDE, in_every_look
+from tests.browser.visit import PHONE, THEMES, WIDE, in_every_look, visiting
 
 # Every page, so a new one is tested from its first day; its heading is its name, but for those named here.
 PAGES = sorted(path.stem for path in (running.ROOT / "pages").glob("[a-z]*.py"))
@@ -20,6 +21,9 @@ CUT_OFF = """() => [...document.querySelectorAll('[data-testid="stMetric"], [dat
     .filter(each => each.scrollWidth > each.clientWidth + 1 && getComputedStyle(each).overflowX !== "visible")
     .map(each => each.textContent)
 """
+NARROW_DESKTOP = ViewportSize(width=1280, height=800)
+# From left to right; the last one is there once another is set.
+FILTERS = tuple(f".st-key-{key}" for key in ("range", "dates", "agent", "model", "project", "q", "clear_filters"))
 HEADINGS = {"ledger": "Why this number", "sql": "SQL", "what_if": "What if"}
 
 
@@ -42,3 +46,20 @@ def test_page_deep_link_is_sound(browser: Browser, base: str, index_of: Callable
             assert visit.page.title() == f"{heading} · OpenCode analytics"
             assert violations == []
             assert visit.page.evaluate(CUT_OFF) == []
+
+
+@pytest.mark.parametrize("size", [WIDE, NARROW_DESKTOP], ids=["1440", "1280"])
+def test_filters_on_a_desktop_are_one_row_that_can_be_read(browser: Browser, base: str, size: ViewportSize) -> None:
+    """Also where dates and other filters are set and can be cleared: the fields give way, but not to nothing."""
+    with visiting(browser, base, size=size) as visit:
+        visit.open("/costs?from=2026-11-01&to=2026-11-20&agent=plan&q=table")
+        places = [visit.page.locator(f".st-key-filters {name}") for name in FILTERS]
+
+        boxes = [box for place in places if (box := place.bounding_box())]
+
+    middles = [box["y"] + box["height"] / 2 for box in boxes]
+    assert len(boxes) == len(FILTERS)
+    assert max(middles) - min(middles) < 2
+    assert all(left["x"] + left["width"] < right["x"] for left, right in pairwise(boxes))
+    assert boxes[-1]["x"] + boxes[-1]["width"] <= size["width"]
+    assert min(box["width"] for box in boxes[2:-1]) > 130
