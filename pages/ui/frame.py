@@ -9,7 +9,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from pages.ui import data, display
+from pages.ui import data, display, palette
 
 ROOT = Path(__file__).resolve().parents[2]
 APP = "OpenCode analytics"
@@ -157,8 +157,8 @@ def heading(title: str, words: str, *, follows: bool = False) -> None:
 
 
 def style() -> None:
-    """Add the one static style sheet."""
-    st.html(_STYLE)
+    """Add the static style sheets."""
+    st.html(_STYLE + palette.style())
 
 
 @st.cache_resource(show_spinner=False)

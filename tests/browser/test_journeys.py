@@ -235,6 +235,43 @@ def test_charts_first_bar_has_the_themes_first_colour(browser: Browser, base: st
     assert tuple(map(int, re.findall(r"\d+", fill)[:3])) == expected
 
 
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize(("path", "part"), [("/costs?range=all&by=model", "fill"), ("/cache?range=all", "stroke")])
+def test_charts_theme_changed_series_look_as_drawn_in_it(
+    browser: Browser, base: str, path: str, part: str, theme: str
+) -> None:
+    """Nobody has to load the page again: marks and legend change with everything else."""
+    other = {"light": "dark", "dark": "light"}[theme]
+    with visiting(browser, base, theme=theme) as visit:
+        visit.open(path)
+        drawn = _colours_of_series(visit, part)
+    with visiting(browser, base, theme=other) as visit:
+        visit.open(path)
+        before = _colours_of_series(visit, part)
+        visit.wear(theme)
+
+        after = _colours_of_series(visit, part)
+
+    assert len(set(drawn)) > 1
+    assert not set(before) & set(drawn)
+    assert after == drawn
+
+
+def _colours_of_series(visit: Visit, part: str) -> list[str]:
+    """Return the colours of all bars, lines and their places in the legend.
+
+    Args:
+        visit: Where charts are drawn.
+        part: What is painted, `fill` or `stroke`.
+    """
+    marks = visit.page.locator(
+        f'.js-plotly-plot :is(.barlayer, .scatterlayer, .legend) path[style*="{part}: rgb"]:visible'
+    )
+    marks.first.wait_for()
+    colours: list[str] = marks.evaluate_all(f"all => all.map(each => getComputedStyle(each).{part})")
+    return colours
+
+
 def test_demo_a_year_from_now_shows_all_of_the_sample(browser: Browser, tmp_path: Path) -> None:
     """The sample does not age: `make demo` opens on all time, with its banner, whatever the date is."""
     (tmp_path / "sitecustomize.py").write_text(A_YEAR_AHEAD)
