@@ -108,7 +108,9 @@ def _context(found: SessionFigures) -> None:
         st.text("No usage is recorded.")
         return
     _chart(timeline_charts.context(found.context), "context", "Stacked bars of what each model request was sent.")
-    st.caption(timeline_tables.context(found))
+    size = timeline_charts.bar_size(found.context)
+    shared = f" Each bar is the largest of {size} requests." if size > 1 else ""
+    st.caption(f"{timeline_tables.context(found)}{shared}")
 
 
 def _copied(detail: SessionDetail) -> str | None:
@@ -132,7 +134,8 @@ def _costs(found: SessionFigures, copied: str | None) -> None:
         found: The figures.
         copied: Of `_copied`, where the session asked no model itself.
     """
-    _headed("Recorded cost per exchange, USD")
+    size = timeline_charts.bar_size(found.exchanges)
+    _headed(f"Recorded cost per {'exchange' if size == 1 else f'{size} exchanges'}, USD")
     if not any(row.cost_usd or row.delegated_cost_usd for row in found.exchanges):
         st.text(copied or "No cost is recorded here: subscriptions and free models are recorded as 0.")
         return

@@ -103,14 +103,17 @@ def _laid_out(figure: go.Figure, labels: Sequence[str], unit: str) -> go.Figure:
         hovermode="closest",
     )
     figure.update_yaxes(**({"tickprefix": "$"} if unit == "$" else {"tickformat": "~s"}))
-    every = max(1, -(-len(labels) // 8))
-    figure.update_xaxes(tickmode="array", tickvals=list(labels[::every]))
-    return figure
+    return figure.update_xaxes(tickmode="array", tickvals=charts.few(labels))
+
+
+def bar_size(rows: Sequence) -> int:
+    """Return how many neighbours share a bar, so that there are few enough of them; the last bar may have fewer."""
+    return max(1, -(-len(rows) // MAX_BARS))
 
 
 def _groups(rows: Sequence) -> list[Sequence]:
-    """Put neighbours together until there are few enough bars."""
-    size = max(1, -(-len(rows) // MAX_BARS))
+    """Put neighbours together."""
+    size = bar_size(rows)
     return [rows[at : at + size] for at in range(0, len(rows), size)]
 
 

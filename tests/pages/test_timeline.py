@@ -12,7 +12,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from pages.ui import timeline as timeline_page
-from pages.ui import timeline_below, timeline_head, timeline_live, timeline_payload
+from pages.ui import timeline_below, timeline_charts, timeline_head, timeline_live, timeline_payload
 from queries import sessions, timeline, transcript, waste
 from queries.period import Scope
 from queries.session_figures import TimeSplit
@@ -520,6 +520,32 @@ def test_page_large_session_shows_its_head_first(open_app: OpenApp, monkeypatch:
     app.run()
     assert table(app, "Asked")["Number"].tolist() == [1]
     assert not app.exception
+
+
+@pytest.mark.parametrize(
+    ("bars", "title", "note"),
+    [
+        (2, "Recorded cost per exchange, USD", ""),
+        (1, "Recorded cost per 2 exchanges, USD", " Each bar is the largest of 2 requests."),
+    ],
+)
+def test_figures_more_than_fit_say_what_a_bar_is(
+    open_app: OpenApp, monkeypatch: pytest.MonkeyPatch, bars: int, title: str, note: str
+) -> None:
+    """A bar of several exchanges is not called that of one."""
+    monkeypatch.setattr(timeline_charts, "MAX_BARS", bars)
+    usage = tokens(input=10)
+    first = (user("msg_1u"), assistant("msg_2a", usage=usage), step_finish("prt_1", usage, "msg_2a"))
+    second = (
+        user("msg_3u", created=START_MS + 6_000),
+        assistant("msg_4a", parent="msg_3u", created=START_MS + 7_000, usage=usage),
+        step_finish("prt_2", usage, "msg_4a"),
+    )
+
+    app = open_app(session(), *first, *second, page="timeline", session="ses_1")
+
+    assert f"**{title}**" in texts(app)
+    assert f"Largest: 10 tokens, last: 10.{note}" in [each.value for each in app.caption]
 
 
 # --- Loops and waste ------------------------------------------------------------------------------------------------
