@@ -56,7 +56,9 @@ def choose(scope: Scope) -> list[str]:
     Returns:
         Names, `provider/model`.
     """
-    used = [row.key for row in data.load(costs.cost_rows, "model", scope) if row.key and row.unpriced_messages == 0]
+    rows = data.load(costs.cost_rows, "model", scope)
+    # A model that was sent nothing has no unpriced message, and no price.
+    used = [row.key for row in rows if row.key and not row.unpriced_messages and row.cost_list_usd is not None]
     default = used[:USED_FIRST]
     asked = [*st.query_params.get_all("compare"), *st.session_state.get("compare", [])]
     options = list(dict.fromkeys([*used, *data.public_models(), *asked]))
