@@ -104,7 +104,7 @@ def slowest(rows: Sequence[SlowCall], tz: str, *, with_tool: bool) -> tuple[Styl
         "Works on": st.column_config.TextColumn(
             width=240, help="The program of a command; the files of a read or edit."
         ),
-        "Failed": st.column_config.TextColumn("", width=60),
+        "Failed": st.column_config.TextColumn("Outcome", width=75),
         "Session": st.column_config.TextColumn(width=300),
         "Output": tables.number("Output", "What the call gave back."),
     }

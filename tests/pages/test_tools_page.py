@@ -1,5 +1,7 @@
 """The Tools page: headline, the chosen tool, files, few calls, nothing at all."""
 
+import json
+
 from tests.builders import assistant, session, user
 from tests.pages.conftest import OpenApp, headline, texts
 from tests.queries.test_tool_reports import DOCS
@@ -40,6 +42,15 @@ def test_tools_no_tool_chosen_lists_the_calls_of_all(open_app: OpenApp) -> None:
     programs = next(table.value for table in app.dataframe if "Program" in table.value)
     assert slowest["Tool"].tolist() == ["bash", "bash", "bash", "apply_patch", "edit", "read"]
     assert programs["Program"].tolist() == ["git", "npm"]
+
+
+def test_tools_every_column_of_the_slowest_calls_has_a_name(open_app: OpenApp) -> None:
+    """Also that of what went wrong, which is empty for most."""
+    app = open_app(*DOCS, page="tools", range="all")
+
+    (slowest,) = (table for table in app.dataframe if "Works on" in table.value)
+    assert slowest.value["Failed"].tolist().count("failed") == 1
+    assert json.loads(slowest.proto.columns)["Failed"]["label"] == "Outcome"
 
 
 def test_tools_other_tool_has_its_files(open_app: OpenApp) -> None:
