@@ -237,7 +237,7 @@ def few(labels: Sequence[str]) -> list[str]:
 
 def _bar_text(cost_usd: float, share: float | None) -> str:
     """Write what stands beside a bar."""
-    return display.usd(cost_usd) if share is None else f"{display.usd(cost_usd)} · {display.percent(share, 0)}"
+    return safe(display.usd(cost_usd) + ("" if share is None else f" · {display.percent(share, 0)}"))
 
 
 def cost_ranking(rows: Sequence[tuple[str, str, float, float | None]], ranks: Sequence[RankedKey] | None) -> go.Figure:

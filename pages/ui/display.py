@@ -91,8 +91,11 @@ def counted(number: int, one: str, many: str = "") -> str:
 
 
 def percent(share: float | None, digits: int = 1) -> str:
-    """Write a share of 0 to 1 as a percentage."""
-    return MISSING if share is None or share != share else f"{share * 100:.{digits}f}%"
+    """Write a share of 0 to 1 as a percentage; a little is more than nothing."""
+    if share is None or share != share:
+        return MISSING
+    least = 10**-digits
+    return f"<{least:.{digits}f}%" if 0 < share * 100 < least / 2 else f"{share * 100:.{digits}f}%"
 
 
 def duration(ms: float | None) -> str:

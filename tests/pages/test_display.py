@@ -77,6 +77,7 @@ def test_counts_percentages_and_times_are_plain() -> None:
     assert (display.count(12_345), display.count(None)) == ("12,345", "—")
     assert (display.counted(1, "fork copy", "fork copies"), display.counted(2, "day")) == ("1 fork copy", "2 days")
     assert (display.percent(0.6151), display.percent(0.6151, 0), display.percent(None)) == ("61.5%", "62%", "—")
+    assert (display.percent(0.0004), display.percent(0.004, 0), display.percent(0.0)) == ("<0.1%", "<1%", "0.0%")
     assert (display.moment(datetime(2026, 11, 3, 14, 32)), display.moment(None)) == ("Nov 3, 2026 14:32", "—")
 
 
@@ -235,6 +236,13 @@ def test_range_charts_names_that_begin_alike_have_places_of_their_own() -> None:
         assert len(set(bars.y)) == 2
         assert list(marks.y) == list(bars.y) == list(figure.layout.yaxis.categoryarray)[::-1]
         assert [text.split("<br>")[0] for text in bars.hovertext] == models
+
+
+def test_cost_ranking_little_is_not_nothing() -> None:
+    """What stands beside a bar is escaped: Plotly takes some HTML."""
+    figure = charts.cost_ranking([("a", "a", 99.7, 0.997), ("b", "b", 0.3, 0.003)], None)
+
+    assert figure.data[0].text == ("$99.70 · 100%", "$0.30 · &lt;1%")
 
 
 def test_cost_ranking_equal_names_keep_their_own_bars() -> None:
