@@ -23,13 +23,13 @@ filters.warn_unknown()
 glance.figures(found, scope)
 links.why()
 
-left, right = st.columns([3, 2], gap="medium")
+left, right = st.columns([4, 3], gap="medium")
 with left.container(border=True, height="stretch", key="overview_cost"):
     glance.cost_over_time(scope, found)
 with right.container(border=True, height="stretch", key="overview_sessions"):
     glance.last_sessions(scope)
 
-agents, tools = st.columns([3, 2], gap="medium")
+agents, tools = st.columns([4, 3], gap="medium")
 with agents.container(border=True, height="stretch", key="overview_agents"):
     glance.agents(found, scope)
 with tools.container(border=True, height="stretch", key="overview_tools"):

@@ -84,7 +84,7 @@ def patterns(rows: Sequence[FailurePattern], tz: str) -> tuple[Styler, Config]:
         "Cause": st.column_config.TextColumn(width=120),
         "Name": st.column_config.TextColumn(width=130, help="The tool, or the name of the error."),
         "Message": st.column_config.TextColumn(
-            width=420, help="Its first line; of a program's output the last one. Folded: <n>, <id>, <path>, <url>."
+            width=340, help="Its first line; of a program's output the last one. Folded: <n>, <id>, <path>, <url>."
         ),
         "Errors": tables.number("Errors", "Failures with this message.", 70),
         "Sessions": tables.number("Sessions", "Sessions with this message.", 75),

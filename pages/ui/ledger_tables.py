@@ -45,12 +45,12 @@ def checks(lines: Sequence[LedgerLine]) -> tuple[Styler, Config]:
     frame["Against"] = [reason(line) or WORDS[line.key].against for line in lines]
     frame["Rows"] = [_rows(line) for line in lines]
     config: Config = {
-        "What": st.column_config.TextColumn(width=250),
+        "What": st.column_config.TextColumn(width=226),
         "Verdict": _verdict(),
         "Here": _amount("On the pages", "What the pages add up, from the messages themselves."),
         "There": _amount("There", "The sum of the other stored source."),
         "Difference": _amount("Difference", "On the pages, less there."),
-        "Against": st.column_config.TextColumn("Compared with", width=430),
+        "Against": st.column_config.TextColumn("Compared with", width=404),
         "Rows": _amount("Rows", "How many were compared, and how many of them differ."),
     }
     return tables.styled(frame, {}), config
@@ -179,7 +179,7 @@ def _verdict() -> "ColumnConfig":
     """Describe the column of marks."""
     return st.column_config.MultiselectColumn(
         "Mark",
-        width=120,
+        width=110,
         options=[MARKS[verdict] for verdict in ("agrees", "differs", "absent")],
         color=["green", "red", "gray"],
         help="Whether the two stored sources say the same of every row.",
@@ -188,4 +188,4 @@ def _verdict() -> "ColumnConfig":
 
 def _amount(label: str, meaning: str) -> "ColumnConfig":
     """Describe a column of amounts, which are text already."""
-    return st.column_config.TextColumn(label, help=meaning, alignment="right", width=110)
+    return st.column_config.TextColumn(label, help=meaning, alignment="right", width=104)

@@ -25,6 +25,9 @@ P95_MEANING = "19 of 20 calls were this fast or faster. The tool `task` lasts as
 UNKNOWN_TIME = "unknown time"
 CHIPS = ("fork copies", "deleted", "archived", "only in older storage", "no session record", "child")
 
+# Of a cell with chips, in pixels: its own margins, those of a chip, a letter, and what one gets at most.
+_CELL_PX, _CHIP_PX, _LETTER_PX, _MOST_CHIPS_PX = 16, 16, 6, 200
+
 _TOKENS = {
     "Input": "Tokens sent to the model, without cached ones.",
     "Output": "Tokens the model answered with, as recorded. Some clients count reasoning in here.",
@@ -174,10 +177,10 @@ def sessions(rows: Sequence[SessionRow], scope: Scope, fold: bool) -> tuple[Styl
     folded = " With those of its child sessions." if fold else ""
     matching = "of the messages that match" if scope.is_by_message else "of all its messages"
     config: Config = {
-        "Title": st.column_config.TextColumn(width=240),
+        "Title": st.column_config.TextColumn(width=220),
         "Found": st.column_config.TextColumn(width=330, help=_FOUND),
         "Started": st.column_config.DatetimeColumn(
-            format="MMM D, YYYY HH:mm", width=140, help=f"In {display.md(scope.tz)}."
+            format="MMM D, YYYY HH:mm", width=132, help=f"In {display.md(scope.tz)}."
         ),
         "Cost": number(
             "Cost, recorded", f"USD as OpenCode recorded it, {matching}{with_children}. A dash: none was recorded."
@@ -193,7 +196,7 @@ def sessions(rows: Sequence[SessionRow], scope: Scope, fold: bool) -> tuple[Styl
         "Tools": number("Tool calls", f"All calls{with_children}."),
         "Errors": number("Errors", f"{ERRORS}{folded}"),
         "Children": _children(scope, fold),
-        "Notes": _chips_column(),
+        "Notes": _chips_column(notes),
     }
     return styled(frame, formats), config
 
@@ -229,12 +232,12 @@ def picker(rows: Sequence[SessionRow], scope: Scope, fold: bool) -> tuple[Styler
         **dict.fromkeys(_DEEDS, display.count),
     }
     config: Config = {
-        "Title": st.column_config.TextColumn(width=320),
+        "Title": st.column_config.TextColumn(width=220),
         "Found": st.column_config.TextColumn(width=330, help=_FOUND),
         "Last active": st.column_config.DatetimeColumn(
-            format="MMM D, YYYY HH:mm", width=140, help=f"Last message, in {display.md(scope.tz)}."
+            format="MMM D, YYYY HH:mm", width=132, help=f"Last message, in {display.md(scope.tz)}."
         ),
-        "Notes": _chips_column(),
+        "Notes": _chips_column(notes),
         "Agent": st.column_config.TextColumn(help="Of the newest message."),
         "Model": st.column_config.TextColumn(help="Of the newest message."),
         "Active": number("Active time", "From each prompt to the end of its answer; waiting in between is left out."),
@@ -273,13 +276,13 @@ def last_sessions(rows: Sequence[SessionRow], tz: str) -> tuple[Styler, Config]:
     frame["Errors"] = ints(row.errors for row in rows)
     frame["Agent"] = [display.one_line(row.agent) or display.MISSING for row in rows]
     config: Config = {
-        "Title": st.column_config.TextColumn(width=190),
+        "Title": st.column_config.TextColumn(width=160),
         "Active": st.column_config.DatetimeColumn(
             "Last active", format="MMM D, HH:mm", width=95, help=f"Last message, in {display.md(tz)}."
         ),
         "Cost": number("Cost", "USD as recorded, of the messages that match, with child sessions.", 60),
         "Errors": number("Errors", ERRORS, 55),
-        "Agent": st.column_config.TextColumn(help="Of the newest message.", width=90),
+        "Agent": st.column_config.TextColumn(help="Of the newest message.", width=75),
     }
     return styled(frame, {"Cost": _usd2, "Errors": display.count, "Active": display.moment}), config
 
@@ -486,10 +489,11 @@ def _children(scope: Scope, fold: bool) -> "ColumnConfig":
     return number("Children", f"{which}; also those that do not match the filters." if scope.is_narrow else f"{which}.")
 
 
-def _chips_column() -> "ColumnConfig":
-    """Describe the column of what is special about a session."""
+def _chips_column(notes: Sequence[Sequence[str]]) -> "ColumnConfig":
+    """Describe the column of what is special about a session, no wider than what is in it: for most that is nothing."""
+    longest = max((sum(_CHIP_PX + _LETTER_PX * len(chip) for chip in row) for row in notes), default=0)
     return st.column_config.MultiselectColumn(
-        width="medium",
+        width=min(_MOST_CHIPS_PX, _CELL_PX + longest),
         options=CHIPS,
         color=["violet", "gray", "gray", "orange", "orange", "blue"],
         help="Fork copies: it repeats messages of an older session, counted there.",

@@ -24,6 +24,11 @@ CUT_OFF = """() => [...document.querySelectorAll('[data-testid="stMetric"], [dat
 NARROW_DESKTOP = ViewportSize(width=1280, height=800)
 # From left to right; the last one is there once another is set.
 FILTERS = tuple(f".st-key-{key}" for key in ("range", "dates", "agent", "model", "project", "q", "clear_filters"))
+# The tables of which not all columns are to be seen, by what they are in.
+SCROLLING = """() => [...document.querySelectorAll('[data-testid="stDataFrame"]')]
+    .filter(each => [...each.querySelectorAll(".dvn-scroller")].some(box => box.scrollWidth > box.clientWidth))
+    .map(each => each.closest('[class*="st-key-"]').className)
+"""
 HEADINGS = {"ledger": "Why this number", "sql": "SQL", "what_if": "What if"}
 
 
@@ -63,3 +68,15 @@ def test_filters_on_a_desktop_are_one_row_that_can_be_read(browser: Browser, bas
     assert all(left["x"] + left["width"] < right["x"] for left, right in pairwise(boxes))
     assert boxes[-1]["x"] + boxes[-1]["width"] <= size["width"]
     assert min(box["width"] for box in boxes[2:-1]) > 130
+
+
+@pytest.mark.parametrize("name", ["overview", "ledger", "cache", "sessions", "timeline", "errors"])
+def test_tables_on_a_desktop_show_all_their_columns(browser: Browser, base: str, name: str) -> None:
+    """Nobody has to find out that there is more to the right."""
+    with visiting(browser, base, size=NARROW_DESKTOP) as visit:
+        visit.open(f"/{name}?range=all")
+        visit.page.locator(".dvn-scroller").first.wait_for()
+
+        scrolling = visit.page.evaluate(SCROLLING)
+
+    assert scrolling == []
