@@ -165,8 +165,8 @@ def _left_out(totals: FailureTotals, choice: Choice) -> None:
 
 def _over_time(scope: Scope, choice: Choice, totals: FailureTotals) -> None:
     """Draw the failures over time, by what the user chooses."""
-    with st.container(key="errors_course_head"):
-        by = _grouping("Errors over time by", "errors_course_by")
+    head = st.container()
+    by = _grouping("Errors over time by", "errors_course_by")
     is_ranked = by in failures.RANKED
     ranks = data.load(failures.failure_ranks, by) if is_ranked else data.load(costs.cost_ranks, by)
     step, points, axis = time_axis.follow(
@@ -178,7 +178,7 @@ def _over_time(scope: Scope, choice: Choice, totals: FailureTotals) -> None:
     ask = data.source(failures.failure_series, by, step, scope, choice)
     word = failure_tables.word(by)
     title = f"Errors per {step}, by {word}"
-    with blocks.headed(title):
+    with head, blocks.headed(title):
         export.offer(
             lambda: export.course_table(ask(), step, scope.tz),
             export.file_stem(f"errors-over-time_by-{word}", scope),
