@@ -55,7 +55,8 @@ _STYLE = """
 /* The filters are one row where that leaves them wide enough to be read, the search the least. */
 .st-key-q input { text-overflow: ellipsis; }
 @media (min-width: 1240px) {
-  .st-key-filters { flex-wrap: nowrap !important; column-gap: .5rem !important; }
+  :is(.st-key-filters, .st-key-picker_filters) { flex-wrap: nowrap !important; column-gap: .5rem !important; }
+  .st-key-picker_filters > :not(:last-child) { flex-shrink: 1; }
   .st-key-filters > :is(.st-key-agent, .st-key-model, .st-key-project) { flex-shrink: 1; }
   .st-key-filters > .st-key-q { flex-shrink: 2; }
 }

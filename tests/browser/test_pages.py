@@ -70,6 +70,19 @@ def test_filters_on_a_desktop_are_one_row_that_can_be_read(browser: Browser, bas
     assert min(box["width"] for box in boxes[2:-1]) > 130
 
 
+def test_filters_of_the_timeline_on_a_desktop_are_one_row(browser: Browser, base: str) -> None:
+    """The switch at the end does not fall into a row of its own."""
+    with visiting(browser, base, size=NARROW_DESKTOP) as visit:
+        visit.open("/timeline")
+        places = visit.page.locator(".st-key-picker_filters > *").all()
+
+        boxes = [box for place in places if (box := place.bounding_box())]
+
+    middles = [box["y"] + box["height"] / 2 for box in boxes]
+    assert len(boxes) == len(places) == 6
+    assert max(middles) - min(middles) < 2
+
+
 @pytest.mark.parametrize("name", ["overview", "ledger", "cache", "sessions", "timeline", "errors"])
 def test_tables_on_a_desktop_show_all_their_columns(browser: Browser, base: str, name: str) -> None:
     """Nobody has to find out that there is more to the right."""
