@@ -49,6 +49,10 @@ _STYLE = """
 /* What a figure is, and how much, is never cut off. */
 [data-testid="stMetric"] :is([data-testid="stMarkdownContainer"], p) { white-space: normal; overflow-wrap: anywhere; }
 [data-testid="stLayoutWrapper"]:has(> :is(.st-key-filters_unseen, .st-key-filter_address)) { display: none; }
+/* Where the keyboard is: Streamlit tints these links as the page that is open, and the chart's ring is always black. */
+:is([data-testid="stTopNavLink"], [data-testid="stSidebarNavLink"], [data-testid="stPageLink-NavLink"],
+  .modebar-btn):focus-visible {
+  outline: 2px solid light-dark(black, white) !important; outline-offset: -2px; }
 /* Every export is called by its table, for those who do not see that it stands beside it. */
 [data-testid="stPopoverButton"] em { position: absolute; width: 1px; height: 1px; overflow: hidden;
   clip-path: inset(50%); white-space: nowrap; }
