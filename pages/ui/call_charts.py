@@ -35,7 +35,7 @@ def ranges(rows: Sequence[CallReport]) -> go.Figure:
         y=labels,
         base=low,
         x=[end - start for start, end in zip(low, high, strict=True)],
-        width=0.5,
+        width=charts.span_width(len(rows)),
         name="p50 to p95",
         hovertext=hover,
         hoverinfo="text",

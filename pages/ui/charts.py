@@ -313,6 +313,11 @@ def named_axis(labels: Sequence[str]) -> dict[str, object]:
     }
 
 
+def span_width(bars: int) -> float:
+    """Return how much of its place a bar from one value to another takes: few are no thicker than many."""
+    return min(0.5, 0.11 * bars)
+
+
 def condensed(values: Sequence[float], most: int = 24) -> list[float]:
     """Add up neighbours until a table cell can show the values: whole groups from the end, the rest first."""
     size = max(1, -(-len(values) // most))

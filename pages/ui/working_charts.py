@@ -86,7 +86,7 @@ def speeds(rows: Sequence[ModelSpeed]) -> go.Figure:
         y=labels,
         base=[row.p10 for row in rows],
         x=[(row.p90 or 0.0) - (row.p10 or 0.0) for row in rows],
-        width=0.5,
+        width=charts.span_width(len(rows)),
         hovertext=hover,
         hoverinfo="text",
     )

@@ -238,6 +238,20 @@ def test_range_charts_names_that_begin_alike_have_places_of_their_own() -> None:
         assert [text.split("<br>")[0] for text in bars.hovertext] == models
 
 
+@pytest.mark.parametrize("models", [1, 3, 12])
+def test_range_charts_few_bars_are_as_thin_as_many(models: int) -> None:
+    """One alone is not a wall: the mark on it is to be seen."""
+    names = [str(number) for number in range(models)]
+    calls = [CallReport(name, 9, 0, 0, 9, 1.0, 2.0, 3.0, 4.0, 5, 20, 0, None) for name in names]
+    speeds = [ModelSpeed(name, 9, 9, 1.0, 2.0, 3.0, 90, 9) for name in names]
+
+    figures = [call_charts.ranges(calls), working_charts.speeds(speeds)]
+
+    for figure in figures:
+        thickness = figure.data[0].width * figure.layout.height / models
+        assert 10 <= thickness <= 20
+
+
 def test_cost_ranking_little_is_not_nothing() -> None:
     """What stands beside a bar is escaped: Plotly takes some HTML."""
     figure = charts.cost_ranking([("a", "a", 99.7, 0.997), ("b", "b", 0.3, 0.003)], None)
