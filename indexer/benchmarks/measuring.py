@@ -63,6 +63,14 @@ class Recorder:
         self.statements.append(Statement(query, params))
         return self._con.sql(query, params=params)
 
+    def register(self, name: str, rows: object) -> None:
+        """Let later statements know rows by a name. The connection keeps it, also for those that are run again."""
+        self._con.register(name, rows)
+
+    def cursor(self) -> duckdb.DuckDBPyConnection:
+        """Give another thread a connection. It does a part of what this one does, which is noted."""
+        return self._con.cursor()
+
 
 def record(con: duckdb.DuckDBPyConnection, ask: Ask) -> list[Statement]:
     """List the statements of a question, by asking it.

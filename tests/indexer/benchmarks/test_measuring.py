@@ -11,7 +11,7 @@ from indexer.benchmarks.measuring import LEAST_RUNS, Statement, plan_of, record,
 from indexer.benchmarks.plans import INDEX_MARK, explain
 from indexer.duckdb_file import attach
 from indexer.published import hold
-from queries import timeline, transcript
+from queries import narrow, timeline, transcript
 
 
 def test_explain_key_of_a_part_marks_the_index_scan(con: duckdb.DuckDBPyConnection, subjects: Subjects) -> None:
@@ -44,6 +44,22 @@ def test_record_statements_are_those_of_the_question(con: duckdb.DuckDBPyConnect
     assert len(statements) > 5
     assert Statement("SELECT session_id", None) not in statements
     assert all(each.sql.strip().startswith(("SELECT", "WITH")) for each in statements)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_record_text_search_can_be_run_again(
+    con: duckdb.DuckDBPyConnection, subjects: Subjects, monkeypatch: pytest.MonkeyPatch, threads: int
+) -> None:
+    """Its last statement reads what the first ones found; other threads look at the rest of the texts."""
+    monkeypatch.setattr(
+        narrow, "_portions", lambda con: [range(1_000_000 * part, 1_000_000 * (part + 1)) for part in range(threads)]
+    )
+
+    statements = record(con, lambda con: narrow.hits(con, subjects.text.text))
+
+    assert [each.sql.split()[0] for each in statements] == ["SELECT", "WITH"]
+    assert time_slowest(con, statements) > 0
+    assert plan_of(con, statements).rows > 0
 
 
 def test_plan_of_several_statements_adds_up(con: duckdb.DuckDBPyConnection, subjects: Subjects) -> None:
