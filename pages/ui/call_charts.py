@@ -12,6 +12,11 @@ from queries.tool_reports import CallReport, LatencyBin, LatencyPoint, bin_start
 
 _LEAST_MS = 1.0  # a logarithmic axis has no 0
 _TICKS_MS = (1, 10, 100, 1_000, 10_000, 60_000, 600_000, 3_600_000, 36_000_000, 360_000_000)
+_FEW_TICKS = 3  # with fewer than these, an axis has ticks in between, too
+_TICKS_BETWEEN_MS = (
+    *(digit * 10**zeros for zeros in range(4) for digit in (2, 5)),
+    *(minutes * 60_000 for minutes in (0.5, 2, 5, 30, 120, 300)),
+)
 
 
 def ranges(rows: Sequence[CallReport]) -> go.Figure:
@@ -146,7 +151,9 @@ def _duration_axis(values: Sequence[float]) -> dict[str, Any]:
     """Lay out a logarithmic axis of durations, a little wider than what is on it."""
     low, high = min(values, default=_LEAST_MS), max(values, default=_LEAST_MS)
     bounds = [math.log10(low) - 0.1, math.log10(high) + 0.15]
-    ticks = [ms for ms in _TICKS_MS if bounds[0] <= math.log10(ms) <= bounds[1]]
+    ticks = _ticks(_TICKS_MS, bounds)
+    if len(ticks) < _FEW_TICKS:
+        ticks = _ticks(sorted([*_TICKS_MS, *_TICKS_BETWEEN_MS]), bounds)
     return {
         "type": "log",
         "range": bounds,
@@ -157,3 +164,13 @@ def _duration_axis(values: Sequence[float]) -> dict[str, Any]:
         "automargin": True,
         "fixedrange": True,
     }
+
+
+def _ticks(durations: Sequence[float], bounds: Sequence[float]) -> list[float]:
+    """Choose what is on a logarithmic axis.
+
+    Args:
+        durations: Milliseconds.
+        bounds: Decimal logarithms of the first and the last value on the axis.
+    """
+    return [ms for ms in durations if bounds[0] <= math.log10(ms) <= bounds[1]]

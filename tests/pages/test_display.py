@@ -252,6 +252,21 @@ def test_range_charts_few_bars_are_as_thin_as_many(models: int) -> None:
         assert 10 <= thickness <= 20
 
 
+@pytest.mark.parametrize(
+    ("p50", "p95", "ticks"),
+    [
+        (3_000.0, 8_500.0, ("5.0 s", "10 s")),
+        (40.0, 70_000.0, ("100 ms", "1.0 s", "10 s", "1m 00s")),
+        (20_000.0, 200_000.0, ("30 s", "1m 00s", "2m 00s")),
+    ],
+)
+def test_range_charts_of_tools_have_ticks_to_read_a_duration_by(p50: float, p95: float, ticks: tuple[str, ...]) -> None:
+    """Whole powers of ten where there are enough of them, else some in between."""
+    figure = call_charts.ranges([CallReport("bash", 9, 0, 0, 9, p50, p50, p95, p95, 5, 20, 0, None)])
+
+    assert figure.layout.xaxis.ticktext == ticks
+
+
 def test_cost_ranking_little_is_not_nothing() -> None:
     """What stands beside a bar is escaped: Plotly takes some HTML."""
     figure = charts.cost_ranking([("a", "a", 99.7, 0.997), ("b", "b", 0.3, 0.003)], None)
