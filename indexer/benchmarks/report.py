@@ -21,6 +21,7 @@ def table(run: Run) -> Table:
         "cold ms",
         "median ms",
         "p95 ms",
+        "slowest statement ms",
         "index",
         "index scans off ms",
         "x",
