@@ -203,18 +203,31 @@ def _cost(models: Mapping[str, Any], model_id: str) -> Mapping[str, Any]:
 def _opencode_prices(model: ModelKey, source: str, cost: Mapping[str, Any]) -> list[Price]:
     """Read a `cost` object as OpenCode does: USD a million tokens, what is not named costs nothing.
 
-    Reasoning costs as much as output. Long contexts may have prices of their own.
+    Reasoning costs as much as output. Long contexts may have prices of their own, from one token above a size on.
     """
     if _number(cost, "input") is None and _number(cost, "output") is None:
         return []
-    long = mapping(cost, "context_over_200k")
-    base = _rates_of(cost)
-    if not long:
-        return [_price(model, source, base)]
+    longer = _long_contexts(cost)
     return [
-        replace(_price(model, source, base), upto_tokens=_LONG_CONTEXT),
-        replace(_price(model, source, _rates_of({**cost, **long})), over_tokens=_LONG_CONTEXT),
+        replace(_price(model, source, _rates_of({**cost, **longer.get(over, {})})), over_tokens=over, upto_tokens=upto)
+        for over, upto in _spans(sorted(longer))
     ]
+
+
+def _long_contexts(cost: Mapping[str, Any]) -> dict[int | None, Mapping[str, Any]]:
+    """Return the prices of long contexts by the size above which they hold.
+
+    `context_over_200k` is the older way to say so: lists that have `tiers` repeat their prices there, whatever size
+    they begin at.
+    """
+    tiers = cost.get("tiers")
+    found: dict[int | None, Mapping[str, Any]] = {}
+    for tier in tiers if isinstance(tiers, list) else ():
+        match tier:
+            case {"tier": {"type": "context", "size": int(size)}} if size > 0:
+                found[size] = tier
+    over_200k = mapping(cost, "context_over_200k")
+    return found or ({_LONG_CONTEXT: over_200k} if over_200k else {})
 
 
 def _rates_of(cost: Mapping[str, Any]) -> "_Rates":

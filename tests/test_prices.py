@@ -290,6 +290,27 @@ def test_list_price_of_steps_is_their_sum(
     assert list_costs(con) == {"msg_2a": Decimal("0.002") + Decimal("2.000210")}
 
 
+def test_list_price_of_long_contexts_has_the_sizes_of_its_tiers(
+    open_index: OpenIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lists of models repeat the price of the tier under the older name, as if it held from 200,000 tokens on."""
+    longer = {"input": 10, "output": 20}
+    tiers = [
+        {"input": 100, "output": 200, "tier": {"type": "context", "size": 500_000}},
+        {**longer, "tier": {"type": "context", "size": 272_000}},
+        {"input": 7, "output": 7, "tier": {"type": "weather", "size": 1}},
+        {"input": 7, "output": 7},
+    ]
+    cost: Json = {"input": 1, "output": 2, "tiers": tiers}
+    _configure(monkeypatch, tmp_path, {"acme/nova": cost}, {"acme/nova": longer})
+    sent = (200_001, 272_000, 272_001, 500_001)
+
+    con = open_index(session(), user(), *(assistant(f"msg_{n}", usage=tokens(n, 0, total=n)) for n in sent))
+
+    expected = (Decimal("0.200001"), Decimal("0.272"), Decimal("2.72001"), Decimal("50.0001"))
+    assert list_costs(con) == {f"msg_{n}": cost for n, cost in zip(sent, expected, strict=True)}
+
+
 def test_list_price_free_in_the_record_is_told_apart(
     open_index: OpenIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
