@@ -25,6 +25,7 @@ _ROW_KINDS = {
 }
 _PLAIN_KINDS = ("text", "reasoning", "retry", "compaction", "file", "patch")
 _STEPS = ("step-start", "step-finish")
+_DELEGATING_TOOLS = ("task", "subagent")  # what clients call it: until 1.18, since 2.0
 _NOTES = {"patch", "retry", "snapshot"}  # parts that tell of files and failed attempts, not of a reply
 
 
@@ -281,7 +282,7 @@ def _kind(part: Part, role: str) -> str:
     """Say what kind of event a part is."""
     part_type = part.part_type
     if part_type == "tool":
-        return "delegation" if part.tool_name == "task" else "tool"
+        return "delegation" if part.tool_name in _DELEGATING_TOOLS else "tool"
     if part_type == "subtask":
         return "delegation"
     if part_type in _STEPS:

@@ -32,7 +32,7 @@ class SessionHead:
         wall_ms: From the first to the last. None if no time is known.
         active_ms: Time from each prompt to the end of its exchange, added up.
         tool_calls: Delegations included.
-        delegations: Calls of the tool `task`.
+        delegations: Calls of the tool that starts child sessions: `task`, or `subagent` since 2.0.
         errors: Answers that ended in an error, unless the user cut them short, plus tool calls that failed.
         total_tokens: Every token once.
         cost_recorded_usd: Exact. None: nothing recorded.
@@ -370,7 +370,7 @@ _HEAD = f"""
                (SELECT max(recorded_until) FROM messages WHERE {_IN}) AS changed_at,
                (SELECT min(root_session_id) FROM session_traces WHERE session_id = $session_id) AS root_session_id,
                (SELECT count(*) FROM exchange_traces
-                WHERE session_id = $session_id AND kind = 'delegation' AND name = 'task') AS delegations,
+                WHERE session_id = $session_id AND kind = 'delegation' AND name <> 'subtask') AS delegations,
                (SELECT min(started_at) FROM exchanges WHERE session_id = $session_id) AS first_at,
                (SELECT max(ended_at) FROM exchanges WHERE session_id = $session_id) AS ended_at
     )

@@ -14,14 +14,17 @@ from indexer.session_trees import root_of, tree_of
 from tests.builders import (
     START_MS,
     Doc,
+    answer,
     assistant,
     part,
     project,
+    row,
     session,
     step_finish,
     tokens,
     user,
     write_json_tree,
+    write_session_messages,
     write_sqlite,
 )
 from tests.conftest import BuildIndex, OpenIndex
@@ -492,6 +495,28 @@ def test_rebuild_delegation_links_the_call_and_the_child_session(open_index: Ope
     ]
     child = con.execute("SELECT child_session_id FROM exchange_traces WHERE kind = 'delegation'").fetchall()
     assert child == [("ses_child",)]
+
+
+def test_rebuild_delegation_of_the_third_generation_has_its_newer_name(open_index: OpenIndex, tmp_path: Path) -> None:
+    """OpenCode 2.0 calls the tool `subagent`, and what it started `sessionID`."""
+    state = {"status": "completed", "input": {"agent": "explore"}, "content": [], "metadata": {"sessionID": "ses_2"}}
+    call = {"type": "tool", "id": "c1", "name": "subagent", "state": state}
+    write_session_messages(
+        tmp_path / "rows",
+        [
+            session("ses_1"),
+            session("ses_2", parentID="ses_1"),
+            row("msg_1", "user", 1, text="Go"),
+            answer("msg_2", 2, usage=tokens(10, 5), content=[call]),
+        ],
+    )
+    con = open_index(tmp_path / "rows")
+
+    found = con.execute(
+        "SELECT kind, name, child_session_id FROM exchange_traces WHERE trace_id = 'msg_2:0'"
+    ).fetchall()
+
+    assert found == [("delegation", "subagent", "ses_2")]
 
 
 def test_rebuild_child_that_was_resumed_is_linked_to_the_first_call_by_time(open_index: OpenIndex) -> None:
