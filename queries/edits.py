@@ -7,6 +7,7 @@ import difflib
 import functools
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 EDIT_TOOLS = ("edit", "write", "multiedit", "apply_patch", "patch")
@@ -15,9 +16,10 @@ MAX_COMPARED_LINES = 2_000  # of both sides together; finding the least differen
 
 _PATCH_FILE = re.compile(r"^\*\*\* (Add|Update|Delete) File: (.+)$", re.MULTILINE)
 _PATCH_FRAME = ("*** Begin Patch", "*** End Patch", "*** End of File")
+_PATHS = ("filePath", "path")  # what clients call the argument: until 1.18, since 2.0
 # arguments that the index cut are no JSON any more: the path is looked for where clients put it, first or last
-_FIRST_PATH = re.compile(r'^\s*\{\s*"filePath"\s*:\s*("(?:[^"\\]|\\.)*")')
-_LAST_PATH = re.compile(r'"filePath"\s*:\s*("(?:[^"\\]|\\.)*")\s*\}\s*$')
+_FIRST_PATH = re.compile(r'^\s*\{\s*"(?:filePath|path)"\s*:\s*("(?:[^"\\]|\\.)*")')
+_LAST_PATH = re.compile(r'"(?:filePath|path)"\s*:\s*("(?:[^"\\]|\\.)*")\s*\}\s*$')
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +78,8 @@ def diffs(tool: str, arguments: str | None, *, with_text: bool = True) -> tuple[
         return tuple(FileDiff(path, "", None, None, is_cut=True) for path in _named(arguments))
     if isinstance(patch := given.get("patchText"), str):
         return _patched(patch)
-    path = given.get("filePath")
-    if not isinstance(path, str):
+    path = _path(given)
+    if path is None:
         return ()
     if isinstance(content := given.get("content"), str):
         lines = _lines(content)
@@ -142,13 +144,18 @@ def _named(arguments: str | None) -> tuple[str, ...]:
         return ()
     given = _object(arguments)
     if given is not None:
-        path = given.get("filePath")
-        return (path,) if isinstance(path, str) and path else ()
+        path = _path(given)
+        return (path,) if path else ()
     match = _FIRST_PATH.search(arguments) or _LAST_PATH.search(arguments)
     try:
         return (str(json.loads(match[1])),) if match else ()
     except ValueError:  # an odd escape
         return ()
+
+
+def _path(given: Mapping[str, object]) -> str | None:
+    """Read the one file that arguments name; None if there is none."""
+    return next((path for name in _PATHS if isinstance(path := given.get(name), str)), None)
 
 
 @functools.lru_cache(maxsize=1)  # of one call, files and lines are asked for one after the other

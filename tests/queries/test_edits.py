@@ -14,6 +14,8 @@ from queries.edits import MAX_COMPARED_LINES, FileDiff, diffs, patched_paths, pa
         ("read", '{"filePath":"/a"}', ("/a",)),
         ("edit", '{"filePath":"/a","oldString":"","newString":""}', ("/a",)),
         ("write", '{"content":"","filePath":"/a"}', ("/a",)),
+        ("edit", '{"path":"a","oldString":"","newString":""}', ("a",)),
+        ("write", '{"path":"a","content":"cut of', ("a",)),
         (
             "apply_patch",
             json.dumps({"patchText": "*** Delete File: a\n*** Add File: b\n*** Update File: a"}),
@@ -54,6 +56,13 @@ def test_diffs_edits_say_what_changes(given: dict[str, object], expected: tuple[
     found = diffs("edit", json.dumps({"filePath": "x", **given}))
 
     assert found == (FileDiff("x", *expected),)
+
+
+def test_diffs_path_as_newer_clients_call_it_is_read() -> None:
+    """OpenCode 2.0 calls the argument `path`."""
+    found = diffs("edit", json.dumps({"path": "x", "oldString": "a", "newString": "b\nc"}))
+
+    assert [(each.path, each.additions, each.deletions) for each in found] == [("x", 2, 1)]
 
 
 @pytest.mark.parametrize("seed", range(50))
