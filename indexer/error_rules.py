@@ -210,7 +210,7 @@ _ABORTED = """
     context canceled | context cancelled | execution cancelled | execution interrupted | dismissed this question |
     user dismissed | dismissed by | question rejected | keyboard interrupt | user stopped | stopped by the user |
     task was aborted | call was aborted | session was aborted | call cancelled | call canceled | question dismissed |
-    was dismissed | provider turn interrupted
+    was dismissed | provider turn interrupted | subagent cancelled
 """
 _ABORTED_ALONE = frozenset({"aborted", "cancelled", "canceled", "interrupted", "aborterror", "abort"})
 
@@ -256,7 +256,8 @@ _CONTENT_FILTER = """
     content exists risk | content was blocked | content blocked | safety system | safety filter | safety setting |
     safety reason | safety polic | safety guideline | blocked … safety | blocked … policy | reason safety |
     prohibited content | inappropriate content | harmful content | sensitive content | data inspection failed |
-    flagged | moderation | usage polic | violat … polic | violat … terms | responsible ai | block reason | blocklist |
+    flagged | moderation | usage polic | usage guideline | violat … polic | violat … terms | responsible ai |
+    block reason | blocklist |
     recitation | guardrail | response was blocked | prompt was blocked | prompt … blocked | response … filtered
 """
 
@@ -288,7 +289,8 @@ _RATE_LIMIT = """
     plan limit | request limit | requests limit | message limit | usage exceeded | usage cap | extra usage |
     spending limit | spend limit | spending cap | monthly limit | weekly limit | daily limit | hourly limit |
     key limit exceeded | reached your … limit | exceeded your … limit | hit your … limit | upgrade your plan |
-    upgrade to … plan | exceeded your … usage | no credits | no remaining | too quickly | quota … used up |
+    upgrade to … plan | exceeded your … usage | no credits | any credits | no remaining | too quickly |
+    quota … used up |
     credit limit | limit used up
 """
 
@@ -324,7 +326,7 @@ _NETWORK = """
     dns$ | no route to host | host is unreachable | host unreachable | proxy connect | tunnel | certificate |
     self signed | unable to verify | ssl$ | tls$ | econn | type error terminated | typo in the url | offline$ |
     internet | remote hung up | closed the connection | hung up | lost connection | connection … lost |
-    connection was lost
+    connection was lost | zlib error
 """
 
 _SERVER_ERROR = """
@@ -338,7 +340,7 @@ _SERVER_ERROR = """
     experiencing | stream error | stream exception | model error exception | model not ready | model is not ready |
     model is loading | loading model | no healthy | runner process | unexpectedly stopped | unexpected server |
     maintenance | backend error | empty response body | try again later | retry your request | no available channel |
-    model has crashed | model crashed | worker crashed
+    model has crashed | model crashed | worker crashed | no output generated
 """
 
 _RESOURCE = """
@@ -346,6 +348,7 @@ _RESOURCE = """
     failed to allocate | array buffer allocation failed | more system memory | not enough memory |
     insufficient memory | no space left | not enough space | disk full | disk is full | disk quota |
     too many open files | too many processes | file descriptors | resource temporarily unavailable | resource busy |
+    database is locked |
     argument list too long | max buffer | invalid string length | response too large | response is too large |
     response exceeds | response size | file too large | file is too large | content is too large | output too large |
     image too large | exceed … size limit | exceed … maximum size | exceed … max size | exceed … mb$ |
@@ -376,7 +379,8 @@ _PARSE = """
 _REFUSED = """
     rule which prevents | user rejected permission | user rejected | user denied | user declined | user refused |
     user has blocked | user blocked | rejected by the user | denied by the user | declined by the user |
-    permission rejected | permission denied error | denied by … rule | denied by … config | blocked by … rule |
+    permission rejected | permission denied error | denied by … rule | denied by … config | subagent denied |
+    blocked by … rule |
     blocked by … config | depth limit
 """
 _PERMISSION = """
@@ -387,7 +391,8 @@ _PERMISSION = """
 """
 _EDIT_MISMATCH = """
     could not find old string | old string not found | old string … not found | old string and new string |
-    old string … identical | old string … multiple | multiple matches | multiple occurrences | more than one match |
+    old string … identical | old string … multiple | multiple matches | matches for old string |
+    multiple occurrences | more than one match |
     matches of the string | occurrences of old string | string to replace | text to replace | text to be replaced |
     search block | search string | no match found for | no changes to apply | no changes to make | no changes made |
     failed to find expected lines | failed to find context | expected lines | context not found |
@@ -402,6 +407,7 @@ _TOOL_UNAVAILABLE = """
     unavailable tool | no such tool | unknown tool | tool … not found | tool … not available | tool … does not exist |
     tool … unavailable | tool … disabled | tool … not registered | skill … not found | unknown skill | no such skill |
     agent … not found | unknown agent | unknown subagent | no such agent | not a valid agent | agent type … not |
+    cannot run as a subagent |
     command … not found | executable not found | not installed | method not found | mcp error 32601 |
     mcp server … not | server … not connected | server … not running | server … disconnected |
     client … not connected | mcp … not connected | mcp … unavailable | mcp … failed to start | not connected$ |
@@ -427,7 +433,8 @@ _INVALID_REQUEST = """
     does not support | failed precondition | missing key | missing required | missing parameter | missing field |
     is required | required parameter | required propert | are required | unknown parameter | unrecognized |
     additional properties | extra inputs | must start with | must be | must have | must not | must contain |
-    cannot be empty | non empty | should be | expected … received | expected … got | expected … but | out of range |
+    cannot be empty | non empty | should be | model … not available | expected … received | expected … got |
+    expected … but | out of range |
     beyond end of file | out of bounds | binary file | cannot read … image | already exists | not a valid |
     not valid | malformed | type error … argument
 """
@@ -499,7 +506,12 @@ _OF_BAD_REQUEST = _Rules(
     ("context_overflow", _CONTEXT_OVERFLOW),
     ("auth", _AUTH),
 )
-_OF_SERVER = _Rules(("rate_limit", _RATE_LIMIT), ("context_overflow", _CONTEXT_OVERFLOW), ("resource", _RESOURCE))
+_OF_SERVER = _Rules(
+    ("rate_limit", _RATE_LIMIT),
+    ("context_overflow", _CONTEXT_OVERFLOW),
+    ("resource", _RESOURCE),
+    ("timeout", _TIMEOUT),
+)
 _NARROWING: Mapping[int, _Rules] = {
     400: _OF_BAD_REQUEST,
     422: _OF_BAD_REQUEST,
@@ -513,7 +525,7 @@ _OWN_TOOLS = frozenset(
     (
         *("apply_patch", "bash", "batch", "codesearch", "edit", "glob", "grep", "invalid", "list", "ls", "lsp"),
         *("multiedit", "patch", "plan_enter", "plan_exit", "question", "read", "shell", "skill", "StructuredOutput"),
-        *("task", "todoread", "todowrite", "webfetch", "websearch", "write"),
+        *("subagent", "task", "todoread", "todowrite", "webfetch", "websearch", "write"),
     )
 )
 # What they abort, when not the user's "Tool execution aborted", is their own request at its time limit.

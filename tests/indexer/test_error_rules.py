@@ -382,6 +382,7 @@ def call(message: str) -> Entry:
 # In the words of providers, runtimes and tools; none is among the labelled errors.
 REALISTIC: dict[str, list[tuple[Entry, str | None]]] = {
     "timeout": [
+        (api("Upstream idle timeout exceeded", 502), None),
         (api("Gateway Timeout", 504), None),
         (api("A timeout occurred", 524), None),
         (other("Cannot connect to API: Headers Timeout Error"), None),
@@ -457,6 +458,7 @@ REALISTIC: dict[str, list[tuple[Entry, str | None]]] = {
         (other("Vertex: Could not load the default credentials."), None),
     ],
     "network": [
+        (other("ZlibError: Decompression error"), None),
         (other("Cannot connect to API: getaddrinfo EAI_AGAIN api.example.net"), None),
         (other("Cannot connect to API: other side closed"), None),
         (other("TypeError: terminated"), None),
@@ -499,6 +501,7 @@ REALISTIC: dict[str, list[tuple[Entry, str | None]]] = {
         (other("error sending request for url (https://a/b)"), None),
     ],
     "rate_limit": [
+        (api("Your newly created team doesn't have any credits or licenses yet.", 403), None),
         (api("Your credit balance is too low to access the Anthropic API. Please go to Plans & Billing.", 400), None),
         (api("You have reached your specified API usage limits. You will regain access next month.", 400), None),
         (api("This request requires more credits, or fewer max_tokens. You can only afford 214.", 402), None),
@@ -618,6 +621,7 @@ REALISTIC: dict[str, list[tuple[Entry, str | None]]] = {
         (other("response truncated: max_tokens"), None),
     ],
     "aborted": [
+        (call("Subagent cancelled (sessionID: ses_1)"), "subagent"),
         (other("The user aborted a request."), None),
         (other("AbortError: This operation was aborted"), None),
         (other("Request was aborted."), None),
@@ -638,6 +642,7 @@ REALISTIC: dict[str, list[tuple[Entry, str | None]]] = {
         ({"type": "unknown", "message": "Provider turn interrupted"}, None),
     ],
     "server_error": [
+        (other("AI_NoOutputGeneratedError: No output generated. Check the stream for errors."), None),
         (api("Bad Gateway", 502, "<html><title>502 Bad Gateway</title></html>"), None),
         (api("error code: 520", 520), None),
         (api("llama runner process has terminated: signal: killed", 500), None),
@@ -670,6 +675,7 @@ REALISTIC: dict[str, list[tuple[Entry, str | None]]] = {
         (call("Error: 502 Bad Gateway"), "webfetch"),
     ],
     "invalid_request": [
+        (call('Model "x/y" is not available. Use the models tool to see what is available.'), "subagent"),
         (api("Invalid `signature` in `thinking` block", 400), None),
         (api("tools.3.custom.input_schema: JSON schema is invalid. It must match draft 2020-12", 400), None),
         (api("max_tokens: 64000 > 32000, which is the maximum allowed number of output tokens", 400), None),
@@ -715,6 +721,7 @@ REALISTIC: dict[str, list[tuple[Entry, str | None]]] = {
         (call("Error: Missing required parameter: url"), "webfetch"),
     ],
     "content_filter": [
+        (api("Content violates usage guidelines.", 403), None),
         (api("Invalid prompt: your prompt was flagged as potentially violating our usage policy.", 400), None),
         (api("Content Exists Risk", 400), None),
         (api("Your input was flagged for violence.", 403), None),
@@ -757,6 +764,7 @@ REALISTIC: dict[str, list[tuple[Entry, str | None]]] = {
         (call("Failed to read file to delete: /a/b"), "apply_patch"),
     ],
     "permission": [
+        (call("Subagent denied: explore"), "subagent"),
         (call("The user rejected permission with the following feedback: it timed out, no such file, use git"), "edit"),
         (call("EPERM: operation not permitted, unlink '/srv/app/.lock'"), "write"),
         (call("EROFS: read-only file system, open '/usr/lib/x'"), "write"),
@@ -783,6 +791,7 @@ REALISTIC: dict[str, list[tuple[Entry, str | None]]] = {
         (call("User refused permission"), "webfetch"),
     ],
     "edit_mismatch": [
+        (call("Found 3 matches for oldString, but expected exactly one. Add more surrounding context."), "edit"),
         (call("oldString and newString must be different"), "edit"),
         (call("File /srv/a.ts has been modified since it was last read.\nLast modification: x"), "edit"),
         (call("You must read file /srv/a.ts before overwriting it. Use the Read tool first"), "write"),
@@ -867,6 +876,7 @@ REALISTIC: dict[str, list[tuple[Entry, str | None]]] = {
         ),
     ],
     "tool_unavailable": [
+        (call("Agent build cannot run as a subagent"), "subagent"),
         (call("Unknown agent type: reviewer is not a valid agent type"), "task"),
         (call("MCP error -32601: Method not found"), "docs_search"),
         (call("MCP error -32602: Tool frobnicate not found"), "docs_frobnicate"),
@@ -908,6 +918,7 @@ REALISTIC: dict[str, list[tuple[Entry, str | None]]] = {
         (call("The ticket system cannot be reached"), "lookup_x"),
     ],
     "resource": [
+        (other("SQLITE_BUSY: database is locked"), None),
         (other("ENOSPC: no space left on device, mkdir '/srv'"), None),
         (other("RangeError: Array buffer allocation failed"), None),
         (api("model requires more system memory (9.1 GiB) than is available (3.2 GiB)", 500), None),
