@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from importlib import metadata
+from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from indexer import sample, settings
 from indexer.json_values import mapping
@@ -26,9 +27,12 @@ log = logging.getLogger(__name__)
 
 ModelKey = tuple[str, str]  # provider and model, as OpenCode names them
 
+_End = TypeVar("_End", datetime, int)
+
 _MILLION = Decimal(1_000_000)
 _LONG_CONTEXT = 200_000  # of `context_over_200k`
 _EXACT = Decimal("1e-15")
+_CONFIGURABLE = ("input", "output", "cache_read", "cache_write")  # without sizes of contexts, as OpenCode takes it
 # OpenCode's provider ids (those of models.dev) where genai-prices has another name for the same price list.
 _GENAI_IDS = {
     "amazon-bedrock": "aws",
@@ -97,26 +101,33 @@ class PriceSources:
 
     def is_settled(self, model: ModelKey, prices: Collection[Price]) -> bool:
         """Tell whether prices that were found before are those of today, without a look: of this very price list."""
-        is_named = any(model in costs for _, costs in self._files()) or any(
-            (entry.provider, entry.model) == model for entry in self.settings
-        )
+        is_named = any(self._files(model)) or any((entry.provider, entry.model) == model for entry in self.settings)
         return not is_named and all(price.source == _genai_source() for price in prices)
 
     def _own(self, model: ModelKey) -> list[Price]:
-        """Return the user's own prices, or those of the model that the user named instead."""
+        """Return the user's own prices: each holds from its day on, until the next one of as long requests."""
         entries = [entry for entry in self.settings if (entry.provider, entry.model) == model]
-        for entry in entries:
-            if entry.same_as is not None:
-                provider, _, model_id = entry.same_as.partition("/")
-                others = PriceSources(configured=self.configured, listed=self.listed).prices_of((provider, model_id))
-                source = f"settings: as {entry.same_as}"
-                return [replace(price, vendor=model[0], model_id=model[1], source=source) for price in others]
-        return _settings_prices(model, entries) if entries else []
+        return [
+            held
+            for start, end, over, upto, entry in _stretches(entries)
+            for price in self._of_entry(model, entry)
+            if (held := _within(price, start, end, over, upto))
+        ]
+
+    def _of_entry(self, model: ModelKey, entry: "ModelPrice") -> list[Price]:
+        """Return the prices of one entry of the settings, or those of the model that it names instead."""
+        if entry.same_as is None:
+            return [_price(model, "settings", _settings_rates(entry))]
+        provider, _, model_id = entry.same_as.partition("/")
+        priced = tuple(other for other in self.settings if other.same_as is None)  # no circle
+        others = replace(self, settings=priced).prices_of((provider, model_id))
+        source = f"settings: as {entry.same_as}"
+        return [replace(price, vendor=model[0], model_id=model[1], source=source) for price in others]
 
     def _priced(self, model: ModelKey) -> list[Price]:
         """Return the prices of the first public source that has any above 0."""
-        for source, costs in self._files():
-            found = _opencode_prices(model, source, costs.get(model, {}))
+        for source, cost in self._files(model):
+            found = _opencode_prices(model, source, cost)
             if any(not price.is_free for price in found):
                 return found
         return genai_prices(model)
@@ -125,13 +136,16 @@ class PriceSources:
         """Return prices of 0, of a model that is free for everybody."""
         if model[0] in self.subscriptions:
             return []
-        every = (_opencode_prices(model, source, costs.get(model, {})) for source, costs in self._files())
+        every = (_opencode_prices(model, source, cost) for source, cost in self._files(model))
         return next((found for found in every if found), [])
 
-    def _files(self) -> Iterator[tuple[str, Mapping[ModelKey, Mapping[str, Any]]]]:
-        """List what OpenCode's own files say."""
-        yield "OpenCode's configuration", self.configured or {}
-        yield "OpenCode's list of models", self.listed or {}
+    def _files(self, model: ModelKey) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        """List what OpenCode's own files say of a model. What its configuration leaves out is as in its list."""
+        listed = (self.listed or {}).get(model, {})
+        if configured := (self.configured or {}).get(model):
+            yield "OpenCode's configuration", {**{name: listed.get(name) for name in _CONFIGURABLE}, **configured}
+        if listed:
+            yield "OpenCode's list of models", listed
 
 
 def load(*, is_sample: bool = False) -> PriceSources:
@@ -165,7 +179,7 @@ def _costs(files: Iterable[Path]) -> dict[ModelKey, Mapping[str, Any]]:
 
     Args:
         files: Configurations (`provider.<id>.models.<id>.cost`) or lists of models (`<id>.models.<id>.cost`); of two
-            that name a model the later counts. One that is not there, or is no JSON, has no prices.
+            that name a price the later counts. One that is not there, or is no JSON, has no prices.
     """
     found: dict[ModelKey, Mapping[str, Any]] = {}
     for file in files:
@@ -180,7 +194,10 @@ def _costs(files: Iterable[Path]) -> dict[ModelKey, Mapping[str, Any]]:
         providers = mapping(document, "provider") or document
         for provider_id in providers:
             models = mapping(mapping(providers, provider_id), "models")
-            found |= {(provider_id, model_id): cost for model_id in models if (cost := _cost(models, model_id))}
+            for model_id in models:
+                if cost := _cost(models, model_id):
+                    key = (provider_id, model_id)
+                    found[key] = {**found.get(key, {}), **cost}
     return found
 
 
@@ -275,25 +292,43 @@ def _a_token(usd_a_million: Decimal) -> Decimal:
     return (usd_a_million / _MILLION).quantize(_EXACT)
 
 
-def _settings_prices(model: ModelKey, entries: "Sequence[ModelPrice]") -> list[Price]:
-    """Turn the user's own prices into rows: each holds until the next date, and up to the next number of tokens."""
-    starts = sorted({entry.begins for entry in entries}, key=lambda day: day or date.min)
-    found = []
-    for start, end in zip(starts, [*starts[1:], None], strict=True):
-        alike = sorted((entry for entry in entries if entry.begins == start), key=lambda entry: entry.over or 0)
-        for entry, longer in zip(alike, [*alike[1:], None], strict=True):
-            price = _price(model, "settings", _settings_rates(entry))
-            upto = longer.over if longer else None
-            found.append(
-                replace(
-                    price,
-                    from_at=_midnight(start),
-                    until_at=_midnight(end),
-                    over_tokens=entry.over,
-                    upto_tokens=upto,
-                )
-            )
-    return found
+def _stretches(
+    entries: "Sequence[ModelPrice]",
+) -> "Iterator[tuple[datetime | None, datetime | None, int | None, int | None, ModelPrice]]":
+    """Cut time at the days, and requests at the sizes, that entries of one model begin at.
+
+    Yields:
+        First moment, first moment after, size above which it holds, size up to which it does, and the entry.
+    """
+    dated = sorted(entries, key=lambda entry: entry.begins or date.min)
+    starts = list(dict.fromkeys(entry.begins for entry in dated))
+    for start, end in pairwise([*starts, None]):
+        held = {entry.over: entry for entry in dated if entry.begins is None or (start and entry.begins <= start)}
+        sizes = sorted(held, key=lambda over: over or 0)
+        for over, upto in pairwise([*sizes, None]):
+            yield _midnight(start), _midnight(end), over, upto, held[over]
+
+
+def _within(
+    price: Price, start: datetime | None, end: datetime | None, over: int | None, upto: int | None
+) -> Price | None:
+    """Return a price where it holds inside a span of time and of sizes. None: nowhere."""
+    from_at, until_at = max(price.from_at or datetime.min, start or datetime.min), _least(price.until_at, end)
+    over_tokens, upto_tokens = max(price.over_tokens or 0, over or 0), _least(price.upto_tokens, upto)
+    if (until_at and from_at >= until_at) or (upto_tokens and over_tokens >= upto_tokens):
+        return None
+    return replace(
+        price,
+        from_at=None if from_at == datetime.min else from_at,
+        until_at=until_at,
+        over_tokens=over_tokens or None,
+        upto_tokens=upto_tokens,
+    )
+
+
+def _least(one: _End | None, other: _End | None) -> _End | None:
+    """Return the lower of two ends; None is open."""
+    return other if one is None else one if other is None else min(one, other)
 
 
 def _settings_rates(entry: "ModelPrice") -> "_Rates":

@@ -368,6 +368,66 @@ def test_prices_of_settings_change_on_a_day_and_over_a_number_of_tokens(
     ]
 
 
+def test_prices_of_settings_each_hold_until_the_next_of_as_long_requests(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A price for long requests that begins later does not end the one of the others."""
+    entry = '[[prices.models]]\nprovider = "acme"\nmodel = "nova"\n'
+    _settings(
+        monkeypatch,
+        tmp_path,
+        f"{entry}input = 1\noutput = 2\n{entry}from = 2026-01-02\nover = 1000\ninput = 5\noutput = 6\n"
+        f"{entry}from = 2026-01-03\ninput = 3\noutput = 4\n",
+    )
+
+    found = price_sources.load().prices_of(("acme", "nova"))
+
+    second, third = datetime(2026, 1, 2), datetime(2026, 1, 3)
+    spans = [(each.from_at, each.until_at, each.over_tokens, each.upto_tokens, each.input_usd) for each in found]
+    assert spans == [
+        (None, second, None, None, Decimal("0.000001")),
+        (second, third, None, 1_000, Decimal("0.000001")),
+        (second, third, 1_000, None, Decimal("0.000005")),
+        (third, None, None, 1_000, Decimal("0.000003")),
+        (third, None, 1_000, None, Decimal("0.000005")),
+    ]
+
+
+def test_prices_as_another_model_from_a_day_on_are_the_users_own_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both prices of a model count in their time, and what the user pays for the other one is what it costs."""
+    entry = '[[prices.models]]\nprovider = "proxy"\nmodel = "nova"\n'
+    other = '[[prices.models]]\nprovider = "acme"\nmodel = "nova"\n'
+    _settings(
+        monkeypatch,
+        tmp_path,
+        f'{entry}input = 1\noutput = 2\n{entry}from = 2026-01-02\nsame_as = "acme/nova"\n'
+        f"{other}input = 7\noutput = 8\n{other}from = 2026-01-03\ninput = 9\noutput = 9\n",
+    )
+
+    found = price_sources.load().prices_of(("proxy", "nova"))
+
+    second, third = datetime(2026, 1, 2), datetime(2026, 1, 3)
+    assert [(each.from_at, each.until_at, each.input_usd) for each in found] == [
+        (None, second, Decimal("0.000001")),
+        (second, third, Decimal("0.000007")),
+        (third, None, Decimal("0.000009")),
+    ]
+
+
+def test_prices_of_configuration_are_completed_by_the_list_of_models() -> None:
+    """OpenCode takes what a configuration leaves out from its list, but for the sizes of contexts."""
+    listed = {"input": 3, "output": 15, "cache_read": 1, "cache_write": 4, "context_over_200k": {"input": 6}}
+    sources = PriceSources(configured={("acme", "nova"): {"input": 2}}, listed={("acme", "nova"): listed})
+
+    found = sources.prices_of(("acme", "nova"))
+
+    assert [
+        (each.source, each.over_tokens, each.input_usd, each.output_usd, each.cache_read_usd) for each in found
+    ] == [("OpenCode's configuration", None, Decimal("0.000002"), Decimal("0.000015"), Decimal("0.000001"))]
+
+
 def test_prices_as_another_model_are_those_of_that_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """For models that a subscription sells under names of its own."""
     _settings(
