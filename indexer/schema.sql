@@ -285,7 +285,7 @@ CREATE TABLE session_stats (
     message_errors            BIGINT NOT NULL,
     first_message_at          TIMESTAMP,
     last_message_at           TIMESTAMP,
-    active_ms                 BIGINT NOT NULL, -- sum of the time from each prompt to the end of its exchange
+    active_ms                 BIGINT NOT NULL, -- time from each prompt to the end of its exchange; what two cover, once
     last_agent                VARCHAR,
     last_provider_id          VARCHAR,
     last_model_id             VARCHAR

@@ -83,7 +83,7 @@ class Tally(NamedTuple):
             and failed ones.
         costs: Recorded costs, own and inherited, and own at list prices.
         times: First and last.
-        active_ms: From prompt to end.
+        active: From prompt to end; both 0 if that is not known.
         last_answer: Order, agent, provider and model of the last one.
     """
 
@@ -92,7 +92,7 @@ class Tally(NamedTuple):
     counts: tuple[int, ...]
     costs: tuple[Decimal | None, Decimal | None, Decimal | None]
     times: tuple[EpochMs | None, EpochMs | None]
-    active_ms: int
+    active: tuple[int, int]
     last_answer: tuple[tuple[int, str], str | None, str | None, str | None] | None
 
 
@@ -136,7 +136,7 @@ def tally(members: Sequence[Message], parts: Sequence[Part], exchange: Exchange)
             sum_known(message.cost_list_usd for message in own),
         ),
         times=(min(starts, default=None), max((end for end in ends if end is not None), default=None)),
-        active_ms=_active_ms(exchange),
+        active=_active(exchange),
         last_answer=latest and (_answer_order(latest), latest.agent, latest.provider_id, latest.model_id),
     )
 
@@ -156,11 +156,20 @@ def _answer_order(message: Message) -> tuple[int, str]:
     return (-1 if message.created_at is None else message.created_at, message.message_id)
 
 
-def _active_ms(exchange: Exchange) -> int:
-    """Tell how long an exchange took; 0 where a clock went backwards or a time is not recorded."""
+def _active(exchange: Exchange) -> tuple[int, int]:
+    """Tell when an exchange was worked on: no time at all where a clock went backwards or a time is not recorded."""
     if exchange.started_at is None or exchange.ended_at is None:
-        return 0
-    return max(exchange.ended_at - exchange.started_at, 0)
+        return 0, 0
+    return exchange.started_at, max(exchange.ended_at, exchange.started_at)
+
+
+def _covered_ms(spans: Iterable[tuple[int, int]]) -> int:
+    """Measure what spans cover together: one may prompt while another prompt is answered."""
+    covered, reached = 0, 0
+    for start, end in sorted(spans):
+        covered += max(end - max(start, reached), 0)
+        reached = max(reached, end)
+    return covered
 
 
 def own_numbers(
@@ -213,7 +222,7 @@ def own_numbers(
         message_errors=errors,
         first_message_at=min((found.times[0] for found in tallies if found.times[0] is not None), default=None),
         last_message_at=max((found.times[1] for found in tallies if found.times[1] is not None), default=None),
-        active_ms=sum(found.active_ms for found in tallies),
+        active_ms=_covered_ms(found.active for found in tallies),
         last_agent=last[1] if last else None,
         last_provider_id=last[2] if last else None,
         last_model_id=last[3] if last else None,

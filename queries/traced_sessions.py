@@ -30,7 +30,7 @@ class SessionHead:
         started_at: First time recorded in it, naive UTC; so are the other times.
         ended_at: Last one.
         wall_ms: From the first to the last. None if no time is known.
-        active_ms: Time from each prompt to the end of its exchange, added up.
+        active_ms: Time from each prompt to the end of its exchange, each moment once.
         tool_calls: Delegations included.
         delegations: Calls of the tool that starts child sessions: `task`, or `subagent` since 2.0.
         errors: Answers that ended in an error, unless the user cut them short, plus tool calls that failed.
@@ -105,7 +105,7 @@ class TracedSession:
         model: `provider/model` of the last answer.
         delegating_trace_id: The call: of a row that is `ok` the first one, None if none is recorded.
         started_at: First time recorded in it, naive UTC; of a link that of the call. So is `ended_at`.
-        active_ms: Time from each prompt to the end of its exchange, added up. 0 for a link, so are other counts.
+        active_ms: Time from each prompt to the end of its exchange, each moment once. 0 for a link, as other counts.
         own_tokens: Fork copies left out; so are they in the other numbers. None for a link.
         status: answered, failed, aborted, unfinished or unanswered: that of its last exchange. None for a link, or
             without an exchange.

@@ -472,6 +472,23 @@ def test_rebuild_fork_copies_have_exchanges_without_spend(open_index: OpenIndex)
     assert found == [("msg_1u", 100, False), ("msg_2u", 0, True)]
 
 
+def test_rebuild_active_time_of_prompts_given_meanwhile_counts_once(open_index: OpenIndex) -> None:
+    """A prompt may wait while another one is answered: no session is active for longer than it took."""
+    con = open_index(
+        session(),
+        user("msg_1u", created=START_MS),
+        user("msg_2u", created=START_MS + 1_000),
+        assistant("msg_3a", parentID="msg_1u", created=START_MS + 500, completed=START_MS + 4_000),
+        assistant("msg_4a", parentID="msg_2u", created=START_MS + 4_000, completed=START_MS + 6_000),
+        user("msg_5u", created=START_MS + 9_000),
+        assistant("msg_6a", parentID="msg_5u", created=START_MS + 9_000, completed=START_MS + 9_500),
+    )
+
+    found = con.execute("SELECT active_ms FROM session_stats").fetchall()
+
+    assert found == [(6_500,)]
+
+
 def test_rebuild_delegation_links_the_call_and_the_child_session(open_index: OpenIndex) -> None:
     """Which call started which session, and how deep it is."""
     state = {"status": "completed", "input": {}, "output": "", "metadata": {"sessionId": "ses_child"}}
