@@ -114,6 +114,7 @@ class TracedExchange:
         agent: Of the last answer.
         model: `provider/model` of the last answer.
         tools: Tool calls without delegations.
+        delegations: Calls that start child sessions.
         errors: Failed calls plus answers that ended in an error.
         tokens: Every token once, fork copies left out, child sessions too.
         cost_usd: None: nothing recorded.
@@ -789,13 +790,14 @@ _ORIGIN = f"""
     )
 """
 
-# The fingerprint of an exchange changes with its row, and with the documents of its messages.
+# The fingerprint of an exchange changes with its row, and with the documents of its messages. A command that runs as a
+# delegation has an event of its own, `subtask`, beside the call.
 _EXCHANGES = f"""
     WITH {_NODES},
     per_message AS (
         SELECT exchange_id, message_id, count(*) AS events,
                count(*) FILTER (kind = 'tool') AS tools,
-               count(*) FILTER (kind = 'delegation') AS delegations,
+               count(*) FILTER (kind = 'delegation' AND name <> 'subtask') AS delegations,
                count(*) FILTER (kind = 'step') AS steps,
                count(*) FILTER (is_failed) AS errors
         FROM exchange_traces WHERE {_IN} GROUP BY exchange_id, message_id

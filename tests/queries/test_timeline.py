@@ -598,6 +598,22 @@ def test_timeline_child_follows_its_call(open_index: OpenIndex) -> None:
     assert (found.head.delegations, found.exchanges[0].delegations, found.exchanges[0].tools) == (1, 1, 1)
 
 
+def test_timeline_command_that_runs_as_a_delegation_counts_once(open_index: OpenIndex) -> None:
+    """What asked for it is an event of its own, and no second call."""
+    con = open_index(
+        session(),
+        user(),
+        part("p_1", "subtask", "msg_1u", agent="explore", description="Look", prompt="Look around"),
+        assistant(),
+        task("p_2", None),
+    )
+
+    found = read(con)
+
+    assert [(each.kind, each.tools, each.delegations) for each in found.exchanges] == [("command", 0, 1)]
+    assert found.head.delegations == found.head.tool_calls == 1
+
+
 def test_timeline_of_a_child_begins_with_it(open_index: OpenIndex) -> None:
     """Any session can be looked at by itself; it knows where it hangs."""
     con = open_index(
