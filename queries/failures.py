@@ -249,7 +249,7 @@ class EndedSpend:
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
-    """Failures of one cause that did not end their exchange: the work went on.
+    """Failures of one cause that did not end their exchange, nor came with the error that did: the work went on.
 
     Attributes:
         exchanges: Exchanges with such a failure.
@@ -447,7 +447,7 @@ def ended_spend(con: duckdb.DuckDBPyConnection, scope: Scope, choice: Choice) ->
 
 
 def recovered(con: duckdb.DuckDBPyConnection, scope: Scope, choice: Choice) -> list[Recovered]:
-    """Count the failures that did not end their exchange.
+    """Count the failures after which their exchange went on.
 
     Args:
         con: The index, open for reading.
@@ -743,6 +743,7 @@ _ENDED = f"""
     ORDER BY cost_recorded_usd DESC NULLS LAST, total_tokens DESC, category, is_aborted
 """
 
+# A call that failed in the answer that ended the exchange was not recovered from, either: nothing came after it.
 _RECOVERED = f"""
     WITH {narrow.HITS}, {_FAILED}
     SELECT category,
@@ -750,7 +751,7 @@ _RECOVERED = f"""
            count(*) FILTER (is_call)     AS failed_calls,
            count(DISTINCT exchange_id)   AS exchanges,
            count(DISTINCT session_id)    AS sessions
-    FROM failed WHERE NOT is_ending
+    FROM failed WHERE message_id NOT IN (SELECT message_id FROM failures WHERE is_ending)
     GROUP BY category
     ORDER BY count(*) DESC, category
 """

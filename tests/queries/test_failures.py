@@ -267,6 +267,20 @@ def test_recovered_errors_after_which_the_work_went_on(open_index: OpenIndex) ->
     assert found == {"file_not_found": (0, 2, 2), "rate_limit": (1, 0, 1)}
 
 
+def test_recovered_call_of_the_answer_that_ended_its_exchange_is_none(open_index: OpenIndex) -> None:
+    """Where the user stops an answer, OpenCode lets the call that runs fail, too: nothing went on."""
+    con = open_index(
+        session(),
+        user(),
+        assistant(error={"name": "MessageAbortedError", "data": {"message": "Aborted"}}),
+        call("prt_1", status="error", error="Tool execution aborted"),
+    )
+
+    found = recovered(con, ALL, ANY)
+
+    assert found == []
+
+
 def test_failures_copies_of_a_fork_count_once(open_index: OpenIndex) -> None:
     """What was copied failed once, and was paid for once."""
     con = open_index(*DOCS, session("ses_2", created=START_MS + 500_000), *copied(DOCS[1:], "ses_2", "_f"))
