@@ -9,13 +9,13 @@ from typing import Literal, TypeVar
 import duckdb
 
 from queries import narrow
-from queries.ledger_lines import LINES, ROUNDING_USD, SOURCES, USED, Counted
+from queries.ledger_lines import LINES, ROUNDING_USD, SOURCES, USED, Counted, LineSql
 from queries.period import Scope
 from queries.rows import fetch_rows
 
-# agrees, differs: two sources were compared. filtered: the other one cannot be narrowed like this. absent: it holds
-# nothing here. counted: a line of one source, there is nothing to compare.
-Verdict = Literal["agrees", "differs", "filtered", "absent", "counted"]
+# agrees, differs: two sources were compared. unknown: neither says how much it is, of any row. filtered: the other one
+# cannot be narrowed like this. absent: it holds nothing here. counted: of one source, there is nothing to compare.
+Verdict = Literal["agrees", "differs", "unknown", "filtered", "absent", "counted"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +25,7 @@ class _Sums:
     key: str
     rows: int
     differing: int
+    unknown: int
     this_value: Decimal | None
     other_value: Decimal | None
 
@@ -39,6 +40,7 @@ class LedgerLine:
         verdict: What came of the comparison.
         rows: Things that were compared or counted.
         differing: Those of them on which the two sources disagree.
+        unknown: Those of them of which neither source says how much it is: that is no agreement.
         this_value: Sum of what the pages count. None: nothing is recorded, or nothing could be compared.
         other_value: Sum of the other source. None: alike, or there is no other one.
     """
@@ -48,15 +50,16 @@ class LedgerLine:
     verdict: Verdict
     rows: int
     differing: int
+    unknown: int
     this_value: Decimal | None
     other_value: Decimal | None
 
     @property
     def difference(self) -> Decimal | None:
-        """Return how much more the pages count than the other source. None where nothing was compared."""
-        if self.verdict not in ("agrees", "differs"):
+        """Return how much more the pages count than the other source. None where one of the two is not known."""
+        if self.verdict not in ("agrees", "differs") or self.this_value is None or self.other_value is None:
             return None
-        return (self.this_value or Decimal(0)) - (self.other_value or Decimal(0))
+        return self.this_value - self.other_value
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +96,11 @@ class LedgerRow:
         if self.this_value is None or self.other_value is None:
             return None
         return self.this_value - self.other_value
+
+    @property
+    def is_unknown(self) -> bool:
+        """Tell whether neither source says how much it is."""
+        return self.this_value is None and self.other_value is None
 
 
 _Valued = TypeVar("_Valued", LedgerLine, LedgerRow)
@@ -142,12 +150,21 @@ def _line(key: str, sums: _Sums | None) -> LedgerLine:
     """Judge a line by its sums. None: the other source knows whole sessions only."""
     line = LINES[key]
     if sums is None:
-        return LedgerLine(key, line.is_money, "filtered", 0, 0, None, None)
-    verdict: Verdict = "counted"
-    if line.is_check:
-        verdict = "absent" if not sums.rows else "differs" if sums.differing else "agrees"
-    found = LedgerLine(key, line.is_money, verdict, sums.rows, sums.differing, sums.this_value, sums.other_value)
+        return LedgerLine(key, line.is_money, "filtered", 0, 0, 0, None, None)
+    counts = (sums.rows, sums.differing, sums.unknown)
+    found = LedgerLine(key, line.is_money, _verdict(sums, line), *counts, sums.this_value, sums.other_value)
     return found if line.is_money else _in_whole_numbers(found)
+
+
+def _verdict(sums: _Sums, line: LineSql) -> Verdict:
+    """Say what came of the comparison of a line."""
+    if not line.is_check:
+        return "counted"
+    if not sums.rows:
+        return "absent"
+    if sums.differing:
+        return "differs"
+    return "unknown" if sums.unknown == sums.rows else "agrees"
 
 
 def _in_whole_numbers(found: _Valued) -> _Valued:
@@ -184,6 +201,7 @@ def _all(keys: Sequence[str]) -> str:
     sums = (
         f"""
         SELECT '{key}' AS key, count(*) AS rows, count(*) FILTER (is_differing) AS differing,
+               count(*) FILTER (this_value IS NULL AND other_value IS NULL) AS unknown,
                sum(this_value)::DECIMAL(38, 12) AS this_value, sum(other_value)::DECIMAL(38, 12) AS other_value
         FROM ({_compared(key)})
         """
@@ -206,7 +224,7 @@ def _counts(lines: Mapping[str, Counted]) -> str:
     )
     return f"""
         SELECT unnest([{", ".join(f"'{key}'" for key in lines)}]) AS key, unnest(rows) AS rows, 0 AS differing,
-               unnest(sums) AS this_value, NULL::DECIMAL(38, 12) AS other_value
+               0 AS unknown, unnest(sums) AS this_value, NULL::DECIMAL(38, 12) AS other_value
         FROM (SELECT [{rows}] AS rows, [{sums}] AS sums FROM used)
     """
 

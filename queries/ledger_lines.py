@@ -103,7 +103,7 @@ SOURCES = f"""
     {STEPS},
     by_opencode AS (
         SELECT s.session_id, {_SUSPECT} AS message_id, max(m.created_at) AS message_at,
-               coalesce(sum(m.cost_recorded_usd), 0) AS this_cost_usd, any_value(s.stored_cost_usd) AS stored_cost_usd,
+               sum(m.cost_recorded_usd) AS this_cost_usd, any_value(s.stored_cost_usd) AS stored_cost_usd,
                {", ".join(f"coalesce(sum(m.{name}_tokens), 0) AS this_{name}_tokens" for name in _COUNTERS)},
                {", ".join(f"any_value(s.stored_{name}_tokens) AS stored_{name}_tokens" for name in _COUNTERS)}
         FROM (SELECT * FROM sessions WHERE {narrow.IN_SESSION}) s
@@ -211,7 +211,7 @@ _COST_OPENCODE = """
     SELECT session_id, message_id, message_at, NULL AS detail, this_cost_usd AS this_value,
            stored_cost_usd AS other_value
     FROM by_opencode
-    WHERE stored_cost_usd IS NOT NULL
+    WHERE stored_cost_usd <> 0 OR (stored_cost_usd = 0 AND this_cost_usd IS NOT NULL)
 """
 _LIST_REQUESTS = """
     SELECT session_id, message_id, created_at AS message_at, model AS detail, cost_list_usd AS this_value,

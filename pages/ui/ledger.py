@@ -132,7 +132,7 @@ def rows(lines: Lines, scope: Scope) -> None:
         with blocks.headed(title[0].upper() + title[1:], words.meaning or None):
             export.offer_rows(ask, scope, f"ledger_{key}", "ledger_rows_export", title, ("difference",))
             st.button("Close", key="ledger_close", icon=":material/close:", type="tertiary", on_click=_choose)
-        if why := ledger_words.reason(line):
+        if (why := ledger_words.reason(line)) and line.verdict != "unknown":
             st.text(f"Nothing to compare: {why}.")
             return
         if not line.rows:
@@ -176,9 +176,11 @@ def _summary(lines: Sequence[LedgerLine]) -> None:
         if wrong:
             of = f"{wrong} of {display.counted(len(compared), 'independent sum')}"
             st.badge(f"{of} {'differs' if wrong == 1 else 'differ'}", icon=":material/cancel:", color="red")
-        else:
+        elif compared:
             all_ = f"All {len(compared)} independent sums" if len(compared) != 1 else "The one independent sum"
             st.badge(f"{all_} agree{'s' if len(compared) == 1 else ''}", icon=":material/check_circle:", color="green")
+        if unknown := sum(line.verdict == "unknown" for line in lines):
+            st.badge(f"{unknown} known in neither source", icon=":material/question_mark:", color="gray")
         if filtered:
             st.badge(f"{filtered} not comparable with this filter", icon=":material/filter_alt:", color="gray")
 

@@ -12,7 +12,7 @@ from pages.ui import display, tables
 from pages.ui.ledger_words import BRIDGE, MARKS, WORDS, reason
 from pages.ui.tables import Config
 from queries.data_quality import VersionQuality
-from queries.ledger import LedgerLine, LedgerRow
+from queries.ledger import LedgerLine, LedgerRow, Verdict
 
 if TYPE_CHECKING:
     from streamlit.elements.lib.column_types import ColumnConfig
@@ -51,7 +51,7 @@ def checks(lines: Sequence[LedgerLine]) -> tuple[Styler, Config]:
         "There": _amount("There", "The sum of the other stored source."),
         "Difference": _amount("Difference", "On the pages, less there."),
         "Against": st.column_config.TextColumn("Compared with", width=404),
-        "Rows": _amount("Rows", "How many were compared, and how many of them differ."),
+        "Rows": _amount("Rows", "How many were compared; how many of them differ, or neither source knows."),
     }
     return tables.styled(frame, {}), config
 
@@ -102,7 +102,7 @@ def rows(found: Sequence[LedgerRow], line: LedgerLine, tz: str) -> tuple[Styler,
     against = WORDS[line.key].against
     frame = pd.DataFrame({"Session": [_session(row) for row in found]})
     if against:
-        frame["Verdict"] = [[MARKS["differs" if row.is_differing else "agrees"]] for row in found]
+        frame["Verdict"] = [[MARKS[_row_verdict(row)]] for row in found]
     frame["Here"] = [amount(row.this_value, line.is_money) for row in found]
     if against:
         frame["There"] = [amount(row.other_value, line.is_money) for row in found]
@@ -157,9 +157,18 @@ def versions(found: Sequence[VersionQuality]) -> tuple[Styler, Config]:
 
 
 def _rows(line: LedgerLine) -> str:
-    """Write how many rows a line has, and how many differ."""
+    """Write how many rows a line has, and of how many of them the sources differ, or neither says how much it is."""
     found = display.count(line.rows)
-    return f"{display.count(line.differing)} of {found} differ" if line.differing else found
+    if line.differing:
+        return f"{display.count(line.differing)} of {found} differ"
+    return f"{found}, {display.count(line.unknown)} unknown" if line.unknown else found
+
+
+def _row_verdict(row: LedgerRow) -> Verdict:
+    """Say what came of the comparison of a row."""
+    if row.is_differing:
+        return "differs"
+    return "unknown" if row.is_unknown else "agrees"
 
 
 def _counted(line: LedgerLine) -> str | None:
@@ -180,8 +189,8 @@ def _verdict() -> "ColumnConfig":
     return st.column_config.MultiselectColumn(
         "Mark",
         width=110,
-        options=[MARKS[verdict] for verdict in ("agrees", "differs", "absent")],
-        color=["green", "red", "gray"],
+        options=[MARKS[verdict] for verdict in ("agrees", "differs", "absent", "unknown")],
+        color=["green", "red", "gray", "gray"],
         help="Whether the two stored sources say the same of every row.",
     )
 

@@ -25,6 +25,7 @@ class Words:
 MARKS: dict[Verdict, str] = {
     "agrees": "✓ agree",
     "differs": "✗ differs",
+    "unknown": "not known",
     "filtered": "not comparable",
     "absent": "not comparable",
     "counted": "counted",
@@ -55,6 +56,7 @@ _STEPS = "their steps, as each step recorded it"
 _STEPLESS = "no answer here recorded steps"
 _OPENCODE = "OpenCode's own sums, in its session rows"
 _UNSUMMED = "no session here stores sums: JSON trees and some older databases have none"
+_UNKNOWN_COST, _UNKNOWN_PRICE = "no cost is recorded in either source", "no list price is known in either source"
 _COPIED = "OpenCode counts what a fork copied again, so both sides hold it; what OpenCode deleted is in neither."
 
 WORDS: dict[str, Words] = {
@@ -71,7 +73,12 @@ WORDS: dict[str, Words] = {
         "An answer each. OpenCode writes the cost of every step, and that of the answer, apart.",
         _STEPLESS,
     ),
-    "cost_opencode": Words("Recorded cost, fork copies included", _OPENCODE, f"A session each. {_COPIED}", _UNSUMMED),
+    "cost_opencode": Words(
+        "Recorded cost, fork copies included",
+        _OPENCODE,
+        f"A session each that has a cost in either: OpenCode's sum is 0 where it knows of none. {_COPIED}",
+        f"no cost is recorded here, or {_UNSUMMED}",
+    ),
     "tokens_slices": Words("Tokens", _REPORTS, "Every token once: one row per quarter."),
     "tokens_sessions": Words("Tokens", "the totals of the sessions", "A session each; every token once."),
     "tokens_steps": Words(
@@ -155,5 +162,7 @@ def reason(line: LedgerLine) -> str:
             return f"{WORDS[line.key].against}: {_FILTERED}"
         case "absent":
             return WORDS[line.key].if_absent
+        case "unknown":
+            return _UNKNOWN_PRICE if line.key.startswith("list") else _UNKNOWN_COST
         case _:
             return ""

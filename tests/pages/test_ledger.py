@@ -11,9 +11,9 @@ from streamlit.testing.v1 import AppTest
 from queries.ledger_lines import LINES
 from tests.builders import assistant, session, user, write_sqlite
 from tests.pages.conftest import OpenApp, change, has_filter_bar, headline, index, texts
-from tests.queries.test_ledger import DOCS
+from tests.queries.test_ledger import DOCS, STEP
 
-DIFFERS, AGREES = ["✗ differs"], ["✓ agree"]
+DIFFERS, AGREES, UNKNOWN = ["✗ differs"], ["✓ agree"], ["not known"]
 
 
 @pytest.fixture
@@ -40,10 +40,25 @@ def test_ledger_everything_agrees_and_says_so(open_app: OpenApp, healthy: Path) 
     assert not app.exception
     assert [title.value for title in app.title] == ["Why this number"]
     assert headline(app) == {"Cost, recorded (USD)": "$1.00", "Tokens": "480", "List price (USD)": "—"}
-    assert "All 11 independent sums agree" in texts(app)
+    assert "All 9 independent sums agree" in texts(app)
+    assert "2 known in neither source" in texts(app)  # the list prices of unpriced models
     assert DIFFERS not in marks
-    assert marks.count(AGREES) == 11
+    assert (marks.count(AGREES), marks.count(UNKNOWN)) == (9, 2)
     assert "never records some requests" in texts(app)
+
+
+def test_ledger_cost_that_nobody_recorded_is_not_known(open_app: OpenApp) -> None:
+    """Neither 0 nor in agreement, on the line and on its rows."""
+    app = open_app(
+        session(), user(), assistant(usage=STEP, cost=None), page="ledger", range="all", line="cost_sessions"
+    )
+
+    lines, rows = table(app, "Against"), table(app, "Session id")
+    columns = ["Verdict", "Here", "There", "Difference"]
+    assert lines.loc[lines["What"] == "Recorded cost", columns].values.tolist() == [[UNKNOWN, "—", "—", "—"]] * 3
+    assert rows[columns].values.tolist() == [[UNKNOWN, "—", "—", "—"]]
+    assert lines["Rows"].tolist()[0] == "1, 1 unknown"
+    assert "no cost is recorded in either source" in lines["Against"].tolist()
 
 
 def test_ledger_wrong_session_sum_is_red_and_leads_to_its_row(open_app: OpenApp, healthy: Path) -> None:
@@ -53,7 +68,7 @@ def test_ledger_wrong_session_sum_is_red_and_leads_to_its_row(open_app: OpenApp,
     app = open_app(healthy, page="ledger", range="all", line="cost_opencode")
 
     rows = table(app, "Session id")
-    assert "1 of 11 independent sums differs" in texts(app)
+    assert "1 of 9 independent sums differs" in texts(app)
     assert table(app, "Against")["Verdict"].tolist().count(DIFFERS) == 1
     assert rows["Session id"].tolist() == ["ses_1", "ses_2"]
     assert rows["Verdict"].tolist() == [DIFFERS, AGREES]

@@ -105,8 +105,11 @@ def test_ledger_untouched_documents_every_sum_agrees(tampered: Tampered) -> None
     found = lines(con)
 
     assert list(found) == list(LINES)
-    assert {key: found[key].verdict for key in CHECKS} == {**dict.fromkeys(CHECKS, "agrees"), "copies": "absent",
-                                                           "list_recorded": "absent"}  # fmt: skip
+    assert {key: found[key].verdict for key in CHECKS} == {
+        **dict.fromkeys(CHECKS, "agrees"),
+        **dict.fromkeys(("copies", "list_recorded"), "absent"),
+        **dict.fromkeys(("list_slices", "list_requests"), "unknown"),
+    }
     cost = ("cost_slices", "cost_sessions", "cost_exchanges", "cost_steps", "cost_opencode")
     assert {(found[key].this_value, found[key].other_value) for key in cost} == {(usd("1"), usd("1"))}
     assert (found["tokens_slices"].this_value, found["tokens_steps"].other_value) == (usd("480"), usd("480"))
@@ -307,6 +310,30 @@ def test_ledger_missing_usage_and_unrecorded_cost_are_lines_of_their_own(open_in
     assert red(con) == set()
     assert [(row.message_id, row.this_value) for row in unrecorded] == [("msg_2a", usd("120")), ("msg_3a", usd("0"))]
     assert (found["usage_missing"].rows, found["recorded"].this_value) == (1, None)
+
+
+def test_ledger_unrecorded_cost_is_no_agreement(tmp_path: Path, open_index: OpenIndex) -> None:
+    """OpenCode's own sum of such a session is 0 because that is its default, and is compared with nothing."""
+    docs = [session(cost=0), user(), assistant(usage=STEP, cost=None), step_finish("prt_1", STEP, cost=None)]
+    con = open_index(write_sqlite(tmp_path / "opencode", docs))
+
+    found = lines(con)
+
+    costs_of = ("cost_slices", "cost_sessions", "cost_exchanges", "cost_steps", "cost_opencode")
+    assert [found[key].verdict for key in costs_of] == ["unknown", "unknown", "unknown", "absent", "absent"]
+    assert {(found[key].this_value, found[key].difference) for key in costs_of} == {(None, None)}
+    assert [row.is_unknown for row in ledger_rows(con, "cost_sessions", ALL)] == [True]
+
+
+def test_ledger_cost_of_one_source_alone_differs_by_nobody_knows_what(tmp_path: Path, open_index: OpenIndex) -> None:
+    """OpenCode's sum says something of answers that do not: no difference can be told."""
+    docs = [session(cost=0.5), user(), assistant(usage=STEP, cost=None)]
+    con = open_index(write_sqlite(tmp_path / "opencode", docs))
+
+    line = lines(con)["cost_opencode"]
+
+    assert (line.verdict, line.this_value, line.other_value) == ("differs", None, usd("0.5"))
+    assert line.difference is None
 
 
 def test_ledger_model_without_a_price_is_in_no_list_price(open_index: OpenIndex) -> None:
