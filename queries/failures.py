@@ -235,7 +235,7 @@ class EndedSpend:
         sessions: Sessions with such an exchange.
         total_tokens: Every token once.
         cost_recorded_usd: Exact. None if none was recorded.
-        duration_ms: From prompt to end, added up.
+        duration_ms: From prompt to end, added up. None if no exchange has both times.
     """
 
     category: str
@@ -244,7 +244,7 @@ class EndedSpend:
     sessions: int
     total_tokens: int
     cost_recorded_usd: Decimal | None
-    duration_ms: int
+    duration_ms: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -736,7 +736,8 @@ _ENDED = f"""
            count(DISTINCT session_id)                                              AS sessions,
            sum(total_tokens)::BIGINT                                               AS total_tokens,
            sum(cost_recorded_usd)::DECIMAL(38, 12)                                 AS cost_recorded_usd,
-           coalesce(sum(greatest(0, date_diff('millisecond', started_at, ended_at))), 0)::BIGINT AS duration_ms
+           (sum(greatest(0, date_diff('millisecond', started_at, ended_at)))
+               FILTER (started_at IS NOT NULL AND ended_at IS NOT NULL))::BIGINT           AS duration_ms
     FROM ended JOIN exchanges USING (exchange_id)
     WHERE NOT is_fork_copy
     GROUP BY category, is_aborted

@@ -129,7 +129,7 @@ class ToolTime:
     Attributes:
         calls: All calls.
         timed_calls: Those whose start and end are known.
-        total_ms: Of the timed ones, added up, also where they ran at once.
+        total_ms: Of the timed ones, added up, also where they ran at once. None without any.
         slowest_ms: None without a timed call.
         slowest_trace_id: That call in the timeline.
         slowest_label: What it did, one line.
@@ -140,7 +140,7 @@ class ToolTime:
     failed_calls: int
     unfinished_calls: int
     timed_calls: int
-    total_ms: int
+    total_ms: int | None
     slowest_ms: int | None
     slowest_trace_id: str | None
     slowest_label: str | None
@@ -543,7 +543,7 @@ _TOOLS = f"""
     grouped AS (
         SELECT name, count(*) AS calls, count(*) FILTER (is_failed) AS failed_calls,
                count(*) FILTER (is_unfinished) AS unfinished_calls, count(ms) AS timed_calls,
-               coalesce(sum(ms), 0)::BIGINT AS total_ms, max(ms) AS slowest_ms,
+               sum(ms)::BIGINT AS total_ms, max(ms) AS slowest_ms,
                arg_min(trace_id, (-ms, position)) FILTER (ms IS NOT NULL) AS slowest_trace_id,
                arg_min_null(title, (-ms, position)) FILTER (ms IS NOT NULL) AS title
         FROM calls GROUP BY name
@@ -555,7 +555,7 @@ _TOOLS = f"""
     )
     SELECT * EXCLUDE (title, words), {traced.one_line("words")} AS slowest_label
     FROM worded
-    ORDER BY total_ms DESC, calls DESC, name
+    ORDER BY total_ms DESC NULLS LAST, calls DESC, name
 """
 
 _NAMED = ", ".join(f"'{tool}'" for tool in (*edits.EDIT_TOOLS, *edits.READ_TOOLS))

@@ -35,7 +35,8 @@ class CallTotals:
     Attributes:
         calls: Calls that ended, well or not.
         unfinished_calls: Calls that never ended: in no other number.
-        total_ms: Time of all timed calls, added up: calls that ran beside each other count each.
+        total_ms: Time of all timed calls, added up: calls that ran beside each other count each. None
+            without any.
         output_bytes: What the calls gave back, added up.
         first_at: Time of the first call's message, naive UTC. None if there is none with a time.
         last_at: Time of the last one's.
@@ -45,7 +46,7 @@ class CallTotals:
     calls: int
     failed_calls: int
     unfinished_calls: int
-    total_ms: int
+    total_ms: int | None
     output_bytes: int
     first_at: datetime | None
     last_at: datetime | None
@@ -66,7 +67,7 @@ class CallReport:
         unfinished_calls: Calls that never ended: in no other number.
         timed_calls: Calls whose start and end are known. The times are of these, and None without any.
         p50_ms: Half of them were this fast or faster; and so on.
-        total_ms: Their time, added up.
+        total_ms: Their time, added up. None without any.
         output_bytes: What the calls gave back, added up.
         last_at: Time of the newest call's message, naive UTC. None if there is none with a time.
     """
@@ -81,7 +82,7 @@ class CallReport:
     p95_ms: float | None
     p99_ms: float | None
     max_ms: int | None
-    total_ms: int
+    total_ms: int | None
     output_bytes: int
     last_at: datetime | None
 
@@ -304,7 +305,7 @@ _TOTALS = f"""
            count(*) FILTER (NOT is_unfinished)        AS calls,
            count(*) FILTER (is_failed)                AS failed_calls,
            count(*) FILTER (is_unfinished)            AS unfinished_calls,
-           coalesce(sum(duration_ms), 0)::BIGINT      AS total_ms,
+           sum(duration_ms)::BIGINT                   AS total_ms,
            coalesce(sum(output_bytes), 0)::BIGINT     AS output_bytes,
            min(message_at)                            AS first_at,
            max(message_at)                            AS last_at
@@ -323,7 +324,7 @@ _REPORTS = {
                    count(duration_ms)                                 AS timed_calls,
                    quantile_cont(duration_ms, [0.5, 0.9, 0.95, 0.99]) AS percentiles,
                    max(duration_ms)                                   AS max_ms,
-                   coalesce(sum(duration_ms), 0)::BIGINT              AS total_ms,
+                   sum(duration_ms)::BIGINT                           AS total_ms,
                    coalesce(sum(output_bytes), 0)::BIGINT             AS output_bytes,
                    max(message_at)                                    AS last_at
             FROM calls

@@ -39,7 +39,7 @@ def reports(rows: Sequence[CallReport], heading: str, tz: str) -> tuple[Styler, 
     for label, field in _PERCENTILES.items():
         frame[label] = tables.floats(getattr(row, field) for row in rows)
     frame["Max"] = tables.floats(row.max_ms for row in rows)
-    frame["Total"] = tables.ints(row.total_ms for row in rows)
+    frame["Total"] = tables.floats(row.total_ms for row in rows)
     frame["Output"] = tables.ints(row.output_bytes for row in rows)
     frame["Last"] = tables.times((row.last_at for row in rows), tz)
     if not frame["Unfinished"].any():

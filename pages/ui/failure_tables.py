@@ -147,7 +147,7 @@ def spend(rows: Sequence[EndedSpend]) -> tuple[Styler, Config]:
     frame["Exchanges"] = tables.ints(row.exchanges for row in rows)
     frame["Cost"] = tables.money(row.cost_recorded_usd for row in rows)
     frame["Tokens"] = tables.ints(row.total_tokens for row in rows)
-    frame["Time"] = tables.ints(row.duration_ms for row in rows)
+    frame["Time"] = tables.floats(row.duration_ms for row in rows)
     config: Config = {
         "Cause": st.column_config.TextColumn(
             width=150, help="Of the error that ended them, or that you cut them short."
@@ -155,7 +155,7 @@ def spend(rows: Sequence[EndedSpend]) -> tuple[Styler, Config]:
         "Exchanges": tables.number("Exchanges", "A prompt and everything that answers it.", 80),
         "Cost": tables.number("Cost, recorded", _COST),
         "Tokens": tables.number("Tokens", "Every token once."),
-        "Time": tables.number("Time", "From prompt to end, added up."),
+        "Time": tables.number("Time", "From prompt to end, added up. A dash: none is recorded."),
     }
     formats: dict[str, Callable[..., str]] = {
         "Exchanges": display.count,
@@ -182,7 +182,8 @@ def _spent(rows: Sequence[EndedSpend], what: str) -> str:
     costs = [row.cost_recorded_usd for row in rows if row.cost_recorded_usd is not None]
     cost = display.usd(sum(costs, Decimal(0))) if costs else "no cost"
     tokens = display.tokens(sum(row.total_tokens for row in rows))
-    time = display.duration(sum(row.duration_ms for row in rows))
+    times = [row.duration_ms for row in rows if row.duration_ms is not None]
+    time = display.duration(sum(times)) if times else "no time known"
     exchanges = display.counted(sum(row.exchanges for row in rows), "exchange")
     return f"{exchanges} {what}: {display.md(cost)} recorded, {tokens} tokens, {time}."
 

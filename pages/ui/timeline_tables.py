@@ -191,7 +191,7 @@ def tools(rows: Sequence[ToolTime]) -> _Table:
     frame = pd.DataFrame({"Tool": [display.one_line(row.name, 60) for row in rows]})
     for label, counter in (("Calls", "calls"), ("Failed", "failed_calls"), ("Unfinished", "unfinished_calls")):
         frame[label] = tables.ints(getattr(row, counter) for row in rows)
-    frame["Total"] = tables.ints(row.total_ms for row in rows)
+    frame["Total"] = tables.floats(row.total_ms for row in rows)
     frame["Slowest"] = tables.floats(row.slowest_ms for row in rows)
     frame["Call"] = [display.one_line(row.slowest_label, 120) for row in rows]
     if not frame["Unfinished"].any():

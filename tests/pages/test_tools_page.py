@@ -4,6 +4,7 @@ import json
 
 from tests.builders import assistant, session, user
 from tests.pages.conftest import OpenApp, headline, texts
+from tests.queries.test_overview import call
 from tests.queries.test_tool_reports import DOCS
 
 PROGRAMS = "Shell commands, by program"
@@ -22,6 +23,14 @@ def test_tools_headline_and_unfinished_calls(open_app: OpenApp) -> None:
     }
     assert "Not in these numbers: 1 call that never ended" in texts(app)
     assert "fewer than 20 timed calls" in texts(app)
+
+
+def test_tools_calls_that_never_finished_took_no_known_time(open_app: OpenApp) -> None:
+    """A dash, in the headline and in the table: 0 ms would be a duration."""
+    app = open_app(session(), user(), assistant(), call("prt_1", status="running"), page="tools", range="all")
+
+    assert headline(app)["Time in tools"] == "—"
+    assert app.dataframe[0].value["Total"].isna().tolist() == [True]
 
 
 def test_tools_deep_link_shows_one_tool(open_app: OpenApp) -> None:

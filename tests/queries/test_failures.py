@@ -258,6 +258,20 @@ def test_ended_spend_an_exchange_is_charged_once(open_index: OpenIndex) -> None:
     assert (spent(found, with_aborted=False), spent(found, with_aborted=True)) == (usd("0.25"), usd("0.375"))
 
 
+def test_ended_spend_exchange_of_unknown_time_lasted_nobody_knows_how_long(open_index: OpenIndex) -> None:
+    """Which is not 0 ms; nor is it added to what others lasted."""
+    error = {"name": "APIError", "data": {"message": "no", "statusCode": 500}}
+    docs = [session(), user(time={}), assistant(time={}, error=error)]
+    timed = [user("msg_3u", created=START_MS + 9_000), assistant("msg_4a", parent="msg_3u", created=START_MS + 10_000,
+                                                                 completed=START_MS + 12_000, error=error)]  # fmt: skip
+
+    unknown = ended_spend(open_index(*docs), ALL, ANY)
+    both = ended_spend(open_index(*docs, *timed), ALL, ANY)
+
+    assert [(row.exchanges, row.duration_ms) for row in unknown] == [(1, None)]
+    assert [(row.exchanges, row.duration_ms) for row in both] == [(2, 3_000)]
+
+
 def test_recovered_errors_after_which_the_work_went_on(open_index: OpenIndex) -> None:
     """Failed calls, and an answer that another one followed."""
     con = open_index(*DOCS)

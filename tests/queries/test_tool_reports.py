@@ -48,6 +48,14 @@ def test_call_totals_unfinished_calls_are_apart(open_index: OpenIndex) -> None:
     assert found.success_share == pytest.approx(5 / 6)
 
 
+def test_call_totals_no_timed_call_took_no_known_time(open_index: OpenIndex) -> None:
+    """Which is not 0 ms: in all, and of each tool."""
+    con = open_index(session(), user(), assistant(), call("prt_1", status="running", input={"command": "npm start"}))
+
+    assert call_totals(con, ALL).total_ms is None
+    assert [row.total_ms for row in call_reports(con, "tool", ALL)] == [None]
+
+
 def test_call_reports_percentiles_of_timed_calls(open_index: OpenIndex) -> None:
     """Between the calls, as everywhere; too few of them are rare."""
     con = open_index(*DOCS)
@@ -125,7 +133,7 @@ def test_tool_reports_any_scope_adds_up(name: str, scope: Scope, real_index: Rea
         rows = call_reports(con, by, scope)
         assert sum(row.calls for row in rows) == whole.calls
         assert sum(row.failed_calls for row in rows) == whole.failed_calls
-        assert sum(row.total_ms for row in rows) == whole.total_ms
+        assert sum(row.total_ms or 0 for row in rows) == (whole.total_ms or 0)
     for row in call_reports(con, "tool", scope):
         assert sum(each.calls for each in latency_bins(con, row.key, scope)) == row.timed_calls
         assert len(slowest_calls(con, scope, row.key)) == row.timed_calls
