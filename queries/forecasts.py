@@ -68,9 +68,9 @@ class Budget:
         limit_usd: What may be spent.
         start_at: When the period began, naive UTC. None: no 5-hour window is open.
         end_at: First moment after it.
-        spent_usd: Of what is known.
+        spent_usd: Of what is known. None: nothing but 0 is, and of some messages not even that.
         uncounted_messages: Messages in the period whose cost is not known.
-        low_usd: As in `Forecast`; so the next three. None: too little is known of the past.
+        low_usd: As in `Forecast`; so the next three. None: too little is known of the past, or of what is spent.
     """
 
     name: str
@@ -78,7 +78,7 @@ class Budget:
     limit_usd: Decimal
     start_at: datetime | None
     end_at: datetime | None
-    spent_usd: Decimal
+    spent_usd: Decimal | None
     uncounted_messages: int
     low_usd: Decimal | None
     middle_usd: Decimal | None
@@ -86,14 +86,14 @@ class Budget:
     stretches: int
 
     @property
-    def spent_share(self) -> float:
-        """Return the part of the budget that is spent: over 1 where it is exceeded."""
-        return float(self.spent_usd / self.limit_usd)
+    def spent_share(self) -> float | None:
+        """Return the part of the budget that is spent: over 1 where it is exceeded. None if that is not known."""
+        return None if self.spent_usd is None else float(self.spent_usd / self.limit_usd)
 
     @property
     def is_exceeded(self) -> bool:
-        """Tell whether more was spent than the budget allows."""
-        return self.spent_usd > self.limit_usd
+        """Tell whether more is known to be spent than the budget allows."""
+        return self.spent_usd is not None and self.spent_usd > self.limit_usd
 
 
 class Ledger:
@@ -267,15 +267,17 @@ def _budget(
         rests: What the rest of that may cost.
     """
     spent = ledger.spent_usd(span) if span else Decimal(0)
-    expected = forecast(spent, rests)
+    uncounted = ledger.uncounted(span) if span else 0
+    is_unknown = not spent and uncounted > 0
+    expected = None if is_unknown else forecast(spent, rests)
     return Budget(
         name=name,
         basis=basis,
         limit_usd=limit_usd,
         start_at=span.start if span else None,
         end_at=span.end if span else None,
-        spent_usd=spent,
-        uncounted_messages=ledger.uncounted(span) if span else 0,
+        spent_usd=None if is_unknown else spent,
+        uncounted_messages=uncounted,
         low_usd=expected.low_usd if expected else None,
         middle_usd=expected.middle_usd if expected else None,
         high_usd=expected.high_usd if expected else None,

@@ -56,6 +56,8 @@ def budgets(basis: str, scope: Scope) -> None:
 
 def verdict(budget: Budget) -> str:
     """Say in a few words, with an icon, how a budget fares. Markdown."""
+    if budget.spent_usd is None:
+        return ":material/question_mark: Not known: no cost is known of what was used"
     limit, left = budget.limit_usd, budget.limit_usd - budget.spent_usd
     if budget.is_exceeded:
         return f":material/error: **{display.md(f'Over budget by {display.usd(-left)}')}**"
@@ -71,6 +73,8 @@ def expectation(budget: Budget) -> str:
     """Write the forecast of a period, with its range, or why there is none."""
     if budget.start_at is None:
         return "No window is open: the next request begins one."
+    if budget.spent_usd is None:
+        return "No forecast: what is spent so far is not known."
     if budget.middle_usd is None:
         stretches = display.counted(budget.stretches, "such stretch", "such stretches")
         return (
@@ -105,12 +109,12 @@ def _card(budget: Budget, other: Budget, tz: str) -> None:
         help=f"Spent in it, {_BASES[budget.basis]}.",
     )
     share = f"{display.percent(budget.spent_share)} of {display.usd(budget.limit_usd)}"
-    st.progress(min(max(budget.spent_share, 0.0), 1.0), text=display.md(share))
+    st.progress(min(max(budget.spent_share or 0.0, 0.0), 1.0), text=display.md(share))
     st.markdown(verdict(budget))
     st.text(expectation(budget))
     if words := period_words(budget, tz):
         st.caption(display.md(words))
-    if other.spent_usd != budget.spent_usd and (other.spent_usd or not other.uncounted_messages):
+    if other.spent_usd not in (budget.spent_usd, None):
         st.caption(display.md(f"{display.usd(other.spent_usd)} {_BASES[other.basis]}"))
     if budget.uncounted_messages:
         messages = display.counted(budget.uncounted_messages, "message")

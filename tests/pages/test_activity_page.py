@@ -70,10 +70,14 @@ def test_activity_little_history_forecasts_nothing(settings: Path, open_app: Ope
 
 
 def test_activity_list_basis_names_what_has_no_price(settings: Path, open_app: OpenApp) -> None:
-    """Nothing is filled from the other basis."""
+    """Nothing is filled from the other basis, and what nobody knows is neither $0 nor within budget."""
     app = open_app(*days(3), page="activity", range="all", basis="list")
 
-    assert headline(app)["This month, list"] == "$0"
+    assert headline(app)["This month, list"] == "—"
+    assert r"— of \$20.00" in [bar.proto.text for bar in app.get("progress")]
+    assert "Not known: no cost is known of what was used" in texts(app)
+    assert "Within budget" not in texts(app)
+    assert "No forecast: what is spent so far is not known." in texts(app)
     assert r"\$3.00 as OpenCode recorded it" in texts(app)
     assert "Not in it: 3 messages with no known list price." in texts(app)
 

@@ -215,6 +215,17 @@ def test_budgets_no_data_spends_nothing_and_forecasts_nothing() -> None:
     assert [(budget.spent_usd, budget.middle_usd, budget.stretches) for budget in found] == [(usd("0"), None, 0)] * 3
 
 
+def test_budgets_spend_of_which_nothing_is_known_is_unknown() -> None:
+    """No $0 of it is spent, none of the budget is used up, and the past that is known forecasts nothing."""
+    now = datetime(2026, 11, 20, 12)
+    quarters = [*daily(datetime(2026, 10, 1, 12), 31), quarter(now - timedelta(hours=1), None)]
+
+    (month,) = budgets(quarters, Limits(month_usd=usd("9")), "recorded", now, "UTC", 0)
+
+    assert (month.spent_usd, month.spent_share, month.is_exceeded, month.middle_usd) == (None, None, False, None)
+    assert (month.uncounted_messages, month.stretches > 0) == (1, True)
+
+
 def test_budgets_without_limits_are_none() -> None:
     """They are optional."""
     assert budgets(daily(datetime(2026, 11, 1), 3), Limits(), "recorded", datetime(2026, 11, 5), "UTC", 0) == []
