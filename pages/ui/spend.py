@@ -339,7 +339,7 @@ def _names() -> dict[str, str]:
 
 def _name(row: CostRow, names: dict[str, str]) -> str:
     """Name a group in a chart."""
-    return names.get(row.key or "") or (row.label and display.one_line(row.label)) or row.key or tables.UNKNOWN_TIME
+    return names.get(row.key or "") or display.one_line(row.label) or row.key or tables.UNKNOWN_TIME
 
 
 def _table_title(by: str, totals: CostTotals, rows: int, page: int, pages: int) -> str:

@@ -128,7 +128,7 @@ def group(row: CostRow, by: str, names: Mapping[str, str]) -> str:
         return f"{row.key} (W{week:02d})" if weekday == 1 else row.key  # numbers are of weeks that begin on Monday
     if by in TIME_GROUPINGS:
         return row.key
-    return display.one_line(names.get(row.key) or row.label or row.key)
+    return display.one_line(names.get(row.key)) or display.one_line(row.label) or display.one_line(row.key)
 
 
 def sessions(rows: Sequence[SessionRow], scope: Scope, fold: bool) -> tuple[Styler, Config]:

@@ -11,7 +11,7 @@ from streamlit.testing.v1 import AppTest
 from pages.ui import display
 from queries import costs
 from queries.period import Scope, days
-from tests.builders import START_MS, assistant, project, session, tokens
+from tests.builders import START_MS, assistant, project, session, tokens, user
 from tests.conftest import DATA_SETS, expected
 from tests.pages.conftest import OpenApp, headline, read, texts, turn_page
 
@@ -169,6 +169,14 @@ def test_costs_not_recorded_is_a_dash_and_named(open_app: OpenApp) -> None:
     assert headline(app)["Cost, recorded (USD)"] == "—"
     assert "the cost of 1 message (1.50K tokens) that OpenCode did not record" in texts(app)
     assert app.dataframe[0].value["Cost"].isna().all()
+
+
+def test_costs_session_whose_title_cannot_be_seen_is_called_by_its_id(open_app: OpenApp) -> None:
+    """Blanks and marks of direction alone would leave the cell, and its bar, without a name."""
+    app = open_app(session(title="\u200e \u2028"), user(), assistant(cost=0.25), range="all", by="session")
+
+    assert app.dataframe[0].value["Session"].tolist() == ["ses_1"]
+    assert "ses_1" in app.get("plotly_chart")[1].proto.spec
 
 
 def test_costs_zero_recorded_is_zero(open_app: OpenApp) -> None:
