@@ -68,7 +68,7 @@ class Budget:
         limit_usd: What may be spent.
         start_at: When the period began, naive UTC. None: no 5-hour window is open.
         end_at: First moment after it.
-        spent_usd: Of what is known. None: nothing but 0 is, and of some messages not even that.
+        spent_usd: Of what is known. None: something was used, and no cost of it is known.
         uncounted_messages: Messages in the period whose cost is not known.
         low_usd: As in `Forecast`; so the next three. None: too little is known of the past, or of what is spent.
     """
@@ -108,6 +108,7 @@ class Ledger:
         """
         self.moments = [quarter.quarter_at for quarter in quarters]
         self._costs = list(accumulate((quarter.cost_usd(basis) for quarter in quarters), initial=Decimal(0)))
+        self._known = list(accumulate((int(quarter.is_known(basis)) for quarter in quarters), initial=0))
         self._uncounted = list(accumulate((quarter.uncounted(basis) for quarter in quarters), initial=0))
 
     def spent_usd(self, span: Span) -> Decimal:
@@ -119,6 +120,11 @@ class Ledger:
         """Return the messages in a span whose cost is not known."""
         first, last = self._places(span)
         return self._uncounted[last] - self._uncounted[first]
+
+    def is_unknown(self, span: Span) -> bool:
+        """Tell whether something was used in a span, and no cost of it is known."""
+        first, last = self._places(span)
+        return first < last and self._known[first] == self._known[last]
 
     def _places(self, span: Span) -> tuple[int, int]:
         """Return where a span begins and ends."""
@@ -267,8 +273,7 @@ def _budget(
         rests: What the rest of that may cost.
     """
     spent = ledger.spent_usd(span) if span else Decimal(0)
-    uncounted = ledger.uncounted(span) if span else 0
-    is_unknown = not spent and uncounted > 0
+    is_unknown = span is not None and ledger.is_unknown(span)
     expected = None if is_unknown else forecast(spent, rests)
     return Budget(
         name=name,
@@ -277,7 +282,7 @@ def _budget(
         start_at=span.start if span else None,
         end_at=span.end if span else None,
         spent_usd=None if is_unknown else spent,
-        uncounted_messages=uncounted,
+        uncounted_messages=ledger.uncounted(span) if span else 0,
         low_usd=expected.low_usd if expected else None,
         middle_usd=expected.middle_usd if expected else None,
         high_usd=expected.high_usd if expected else None,

@@ -226,6 +226,16 @@ def test_budgets_spend_of_which_nothing_is_known_is_unknown() -> None:
     assert (month.uncounted_messages, month.stretches > 0) == (1, True)
 
 
+def test_budgets_free_requests_beside_unknown_ones_spent_nothing() -> None:
+    """As on a subscription, where an answer that was cut short has no recorded cost: 0 is known, and what is not."""
+    now = datetime(2026, 11, 20, 12)
+    quarters = [quarter(now - timedelta(hours=2), "0"), quarter(now - timedelta(hours=1), None)]
+
+    (month,) = budgets(quarters, Limits(month_usd=usd("9")), "recorded", now, "UTC", 0)
+
+    assert (month.spent_usd, month.uncounted_messages) == (usd("0"), 1)
+
+
 def test_budgets_without_limits_are_none() -> None:
     """They are optional."""
     assert budgets(daily(datetime(2026, 11, 1), 3), Limits(), "recorded", datetime(2026, 11, 5), "UTC", 0) == []
