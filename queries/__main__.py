@@ -184,7 +184,7 @@ def _cells(row: CostRow | CostTotals, share: float | None, errors: int) -> list[
     )
     return [
         _usd(row.cost_recorded_usd),
-        _usd(row.cost_list_usd),
+        _usd(row.cost_usd(costs.LIST)),
         "—" if share is None else f"{share:.1%}",
         *(f"{count:,}" for count in counts),
     ]

@@ -89,8 +89,10 @@ class CostTotals:
     last_at: datetime | None
 
     def cost_usd(self, basis: str) -> Decimal | None:
-        """Return the cost on one of `BASES`."""
-        return self.cost_list_usd if basis == LIST else self.cost_recorded_usd
+        """Return the cost on one of `BASES`, as it is shown: see `known_list_usd`."""
+        if basis == RECORDED:
+            return self.cost_recorded_usd
+        return known_list_usd(self.cost_list_usd, self.unpriced_messages)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +131,10 @@ class CostRow:
     unpriced_messages: int
 
     def cost_usd(self, basis: str) -> Decimal | None:
-        """Return the cost on one of `BASES`."""
-        return self.cost_list_usd if basis == LIST else self.cost_recorded_usd
+        """Return the cost on one of `BASES`, as it is shown: see `known_list_usd`."""
+        if basis == RECORDED:
+            return self.cost_recorded_usd
+        return known_list_usd(self.cost_list_usd, self.unpriced_messages)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +180,16 @@ class RankedKey:
 
     key: str
     rank: int
+
+
+def known_list_usd(cost_list_usd: Decimal | None, unpriced_messages: int) -> Decimal | None:
+    """Return a list price that says something. None where all that is known of it is 0, and other tokens have no price.
+
+    Args:
+        cost_list_usd: The sum of what is known: a request of a priced model that used no token costs 0.
+        unpriced_messages: Messages with tokens that are not in it.
+    """
+    return cost_list_usd if cost_list_usd or not unpriced_messages else None
 
 
 def per_session(cost_usd: Decimal | None, sessions: int) -> Decimal | None:

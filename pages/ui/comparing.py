@@ -92,7 +92,7 @@ def figures(totals: CostTotals, found: list[Alternative]) -> None:
     )
     at_list.metric(
         "Own models, list prices (USD)",
-        display.usd(totals.cost_list_usd),
+        display.usd(totals.cost_usd(costs.LIST)),
         border=True,
         help="The requests at the list prices of the models they went to. Requests of unpriced models are not in it.",
     )
@@ -113,10 +113,8 @@ def chart(found: list[Alternative], totals: CostTotals) -> None:
         for each in found
         if each.cost_list_usd is not None
     ]
-    if totals.cost_list_usd is not None:
-        bars.append(
-            ("own", _bar_name("own models", is_complete=not totals.unpriced_messages), float(totals.cost_list_usd))
-        )
+    if (own_usd := totals.cost_usd(costs.LIST)) is not None:
+        bars.append(("own", _bar_name("own models", is_complete=not totals.unpriced_messages), float(own_usd)))
     if not bars:
         st.text("No list price is known of these models. You can add prices in the settings file.")
         return

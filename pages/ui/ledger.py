@@ -79,7 +79,7 @@ def figures(lines: Lines) -> None:
     tokens.metric("Tokens", display.tokens(_number(used)), border=True, help="Every token once.")
     listed.metric(
         "List price (USD)",
-        display.usd(priced.this_value if priced.this_value or not lines["unpriced"].rows else None),
+        display.usd(costs.known_list_usd(priced.this_value, lines["unpriced"].rows)),
         border=True,
         help="What the tokens cost at the prices of their day; models without a known price are not in it.",
     )

@@ -94,7 +94,9 @@ def figures(totals: CostTotals, basis: str) -> None:
         help="What OpenCode itself stored as cost of each message, each request once. Subscriptions and free models "
         "are recorded as 0.",
     )
-    at_list.metric("Cost at list prices (USD)", display.usd(totals.cost_list_usd), border=True, help=LIST_MEANING)
+    at_list.metric(
+        "Cost at list prices (USD)", display.usd(totals.cost_usd(costs.LIST)), border=True, help=LIST_MEANING
+    )
     per_session.metric(
         "Cost per session",
         display.usd(costs.per_session(totals.cost_usd(basis), totals.sessions), 4),

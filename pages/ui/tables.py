@@ -75,7 +75,7 @@ def costs(
     heading = by.capitalize()
     frame = pd.DataFrame({heading: [group(row, by, names) for row in rows]})
     frame["Cost"] = money(row.cost_recorded_usd for row in rows)
-    frame["List"] = money(row.cost_list_usd for row in rows)
+    frame["List"] = money(row.cost_usd(LIST) for row in rows)
     frame["Share"] = pd.Series([None if row.share is None else row.share * 100 for row in rows], dtype="float64")
     if trends:
         frame["Trend"] = [list(trends.get(row.key or "", ())) for row in rows]

@@ -289,6 +289,30 @@ def test_costs_models_without_a_price_are_named(open_app: OpenApp) -> None:
     assert "Not in list prices: 1.50K tokens of 1 unpriced model (acme/nova)." in texts(app).replace("\\", "")
 
 
+@pytest.mark.parametrize(
+    ("page", "label"),
+    [
+        ("costs", "Cost at list prices (USD)"),
+        ("what_if", "Own models, list prices (USD)"),
+        ("ledger", "List price (USD)"),
+    ],
+)
+def test_costs_list_price_of_nothing_but_a_request_without_tokens_is_not_known(
+    page: str, label: str, open_app: OpenApp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A failed request of a priced model costs 0; what the tokens of another model cost nobody knows."""
+    file = tmp_path / "settings.toml"
+    file.write_text('[[prices.models]]\nprovider = "acme"\nmodel = "nova"\ninput = 1000\noutput = 2000\n')
+    monkeypatch.setenv("ANALYTICS_CONFIG", str(file))
+    failed = assistant("msg_3a", usage=tokens(), error={"name": "APIError", "data": {}})
+
+    app = open_app(session(), assistant(usage=tokens(input=9), modelID="odd"), failed, page=page, range="all", by="day")
+
+    assert headline(app)[label] == "—"
+    if page == "costs":
+        assert app.dataframe[0].value["List"].isna().tolist() == [True]
+
+
 def test_costs_of_a_subscription_say_what_it_would_have_cost(
     open_app: OpenApp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
