@@ -118,6 +118,11 @@ def duration(ms: float | None) -> str:
     return f"{hours // 24}d {hours % 24}h"
 
 
+def active(ms: float | None) -> str:
+    """Write how long sessions worked. A dash for 0: no exchange in them has both its times, or takes any."""
+    return duration(ms or None)
+
+
 def fine_duration(ms: float | None) -> str:
     """Write a duration of a few milliseconds with what tells them apart: `0.72 ms`, `9.5 ms`, `112 ms`, `1.2 s`."""
     if ms is None or ms != ms or ms >= 1000:

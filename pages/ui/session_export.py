@@ -225,7 +225,7 @@ def _head_lines(dump: SessionDump, tz: str, mask: _Mask) -> Iterator[str]:
         "Model": escaped(head.model) if head.model else None,
         "Started": _time(head.started_at, tz),
         "Ended": _time(head.ended_at, tz),
-        "Active time": display.duration(head.active_ms),
+        "Active time": display.active(head.active_ms),
         "Exchanges": display.count(head.exchanges),
         "Tool calls": f"{display.count(head.tool_calls)}, {display.count(head.failed_tool_calls)} failed",
         "Tokens": display.tokens(head.total_tokens),

@@ -36,6 +36,7 @@ _TOKENS = {
     "Cache write": "Tokens the provider wrote to its cache.",
     "Total tokens": "Input, output, reasoning, cache read and cache write together, each token once.",
 }
+_ACTIVE = "From each prompt to the end of its answer; waiting in between is left out. A dash: no answer has both times."
 _FOUND = "Where the text was found first: title, prompt or answer."
 # Columns of the picker that count something, and where the number is in a row.
 ERRORS = "Answers that ended in an error, plus tool calls that failed. What you cut short is no error."
@@ -170,7 +171,7 @@ def sessions(rows: Sequence[SessionRow], scope: Scope, fold: bool) -> tuple[Styl
         "Session cost": _usd2,
         "Tokens": display.tokens,
         "Session tokens": display.tokens,
-        "Active": display.duration,
+        "Active": display.active,
         **dict.fromkeys(("Prompts", "Tools", "Errors", "Children"), display.count),
     }
     with_children = ", with those of its child sessions" if fold else ""
@@ -191,7 +192,7 @@ def sessions(rows: Sequence[SessionRow], scope: Scope, fold: bool) -> tuple[Styl
         "Agent": st.column_config.TextColumn(help="Of the newest message."),
         "Model": st.column_config.TextColumn(help="Of the newest message."),
         "Project": st.column_config.TextColumn(),
-        "Active": number("Active time", "From each prompt to the end of its answer; waiting in between is left out."),
+        "Active": number("Active time", _ACTIVE),
         "Prompts": number("Exchanges", "A user message and what answers it."),
         "Tools": number("Tool calls", f"All calls{with_children}."),
         "Errors": number("Errors", f"{ERRORS}{folded}"),
@@ -227,7 +228,7 @@ def picker(rows: Sequence[SessionRow], scope: Scope, fold: bool) -> tuple[Styler
     frame["Cost"] = money(row.session_cost_usd for row in rows)
     formats: dict[str, Callable[..., str]] = {
         "Last active": display.moment,
-        "Active": display.duration,
+        "Active": display.active,
         "Cost": _usd2,
         **dict.fromkeys(_DEEDS, display.count),
     }
@@ -240,7 +241,7 @@ def picker(rows: Sequence[SessionRow], scope: Scope, fold: bool) -> tuple[Styler
         "Notes": _chips_column(notes),
         "Agent": st.column_config.TextColumn(help="Of the newest message."),
         "Model": st.column_config.TextColumn(help="Of the newest message."),
-        "Active": number("Active time", "From each prompt to the end of its answer; waiting in between is left out."),
+        "Active": number("Active time", _ACTIVE),
         "Exchanges": number("Exchanges", "A user message and what answers it."),
         "Tools": number("Tools", "Tool calls."),
         "Children": _children(scope, fold),

@@ -70,7 +70,7 @@ def facts(head: SessionHead, tz: str) -> str:
     ended = display.local(head.ended_at, tz)
     until = f"{ended:%H:%M}" if ended.date() == began.date() else display.moment(ended)
     said.append(f"{display.moment(began)} to {until} ({tz})")
-    said.append(f"active {display.duration(head.active_ms)} of {display.duration(head.wall_ms)}")
+    said.append(f"active {display.active(head.active_ms)} of {display.duration(head.wall_ms)}")
     return " · ".join(said)
 
 

@@ -63,7 +63,9 @@ def sessions(rows: Sequence[TracedSession], tz: str, is_running: bool) -> _Table
         "Status": st.column_config.TextColumn(width=80, help="How its last exchange ended."),
         "Link": st.column_config.TextColumn(width=150, help="Where the call and the session do not fit together."),
         "Started": st.column_config.DatetimeColumn(format="MMM D, HH:mm:ss", width=125, help=f"In {display.md(tz)}."),
-        "Active": tables.number("Active", "From each prompt to the end of its answer."),
+        "Active": tables.number(
+            "Active", "From each prompt to the end of its answer. A dash: no answer has both times."
+        ),
         "Exchanges": tables.number("Exchanges", "A user message and what answers it."),
         "Tools": tables.number("Tools", "Tool calls."),
         "Errors": tables.number("Errors", "Answers that ended in an error, plus tool calls that failed."),
@@ -74,7 +76,7 @@ def sessions(rows: Sequence[TracedSession], tz: str, is_running: bool) -> _Table
     }
     formats: dict[str, Callable[..., str]] = {
         "Started": display.moment,
-        "Active": display.duration,
+        "Active": display.active,
         **dict.fromkeys(("Exchanges", "Tools", "Errors"), display.count),
         **dict.fromkeys(("Own tokens", "Total tokens"), display.tokens),
         **dict.fromkeys(("Own cost", "Total cost"), tables.usd4),

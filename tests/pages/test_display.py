@@ -72,6 +72,12 @@ def test_duration_has_two_units_at_most(ms: int | None, written: str) -> None:
     assert display.duration(ms) == written
 
 
+@pytest.mark.parametrize(("ms", "written"), [(None, "—"), (0, "—"), (12, "12 ms"), (61_000, "1m 01s")])
+def test_active_without_a_recorded_time_is_not_zero(ms: int | None, written: str) -> None:
+    """The index adds up the exchanges whose times are known: of none, that is 0."""
+    assert display.active(ms) == written
+
+
 def test_counts_percentages_and_times_are_plain() -> None:
     """Thousands separators, one digit, a dash for what is missing."""
     assert (display.count(12_345), display.count(None)) == ("12,345", "—")
