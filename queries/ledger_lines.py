@@ -71,9 +71,9 @@ def _by_session(name: str, table: str) -> str:
 
 # What lines are told from, each once however many lines are.
 # `by_slice` sets messages beside the small table that reports read, per row of that table. OpenCode counts what a fork
-# copied once more, and what it deleted no longer; what only an older storage holds was never in its database, and the
-# second API of 1.18 leaves these columns alone. What a client charged for reasoning that its output already contains
-# explains what is left between the recorded cost and the list price of a message that has both.
+# copied once more, and what it deleted no longer; what only a storage older than the session's row holds was never in
+# its database, and the second API of 1.18 leaves these columns alone. What a client charged for reasoning that its
+# output already contains explains what is left between the recorded cost and the list price of a message that has both.
 SOURCES = f"""
     by_slice AS (
         SELECT kind, session_id, min(suspect) AS message_id, max(message_at) AS message_at,
@@ -107,7 +107,8 @@ SOURCES = f"""
                {", ".join(f"coalesce(sum(m.{name}_tokens), 0) AS this_{name}_tokens" for name in _COUNTERS)},
                {", ".join(f"any_value(s.stored_{name}_tokens) AS stored_{name}_tokens" for name in _COUNTERS)}
         FROM (SELECT * FROM sessions WHERE {narrow.IN_SESSION}) s
-             LEFT JOIN used m ON m.session_id = s.session_id AND NOT m.is_missing_in_newer
+             LEFT JOIN used m ON m.session_id = s.session_id
+                             AND NOT (m.is_missing_in_newer AND m.generation < s.generation)
                              AND NOT (s.generation = 2 AND m.generation = 3)
                              AND (m.deleted_at IS NULL OR m.deleted_at >= s.deleted_at)
         GROUP BY s.session_id

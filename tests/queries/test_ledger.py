@@ -19,15 +19,18 @@ from queries.period import Period, Scope
 from tests.builders import (
     START_MS,
     Doc,
+    answer,
     assistant,
     copied,
     damaged,
+    row,
     session,
     step_finish,
     tokens,
     usd,
     user,
     write_json_tree,
+    write_session_messages,
     write_sqlite,
 )
 from tests.conftest import DATA_SETS, BuildIndex, OpenIndex
@@ -297,6 +300,19 @@ def test_ledger_undone_answer_of_the_json_tree_is_compared_with_its_steps(
     assert red(con) == set()
     assert [found[key].rows for key in ("deleted", "cost_steps", "tokens_steps", "list_requests")] == [1, 2, 10, 2]
     assert found["tokens_steps"].this_value == found["tokens_steps"].other_value == usd("360")
+
+
+def test_ledger_session_that_was_not_migrated_agrees_with_its_own_sums(tmp_path: Path, open_index: OpenIndex) -> None:
+    """Its row and its answers are both of the older table: that the newer one lacks them makes no difference."""
+    data = write_sqlite(tmp_path / "opencode", DOCS)
+    newer = [session("ses_9", cost=0.5, tokens=tokens(7)), row("msg_9u", "user", 1, "ses_9", text="Hi"),
+             answer("msg_9a", 2, "ses_9", usage=tokens(7, 1), cost=0.5)]  # fmt: skip
+    con = open_index(write_session_messages(data, newer))
+
+    line = lines(con)["cost_opencode"]
+
+    assert red(con) == set()
+    assert (line.rows, line.this_value, line.other_value) == (3, usd("1.5"), usd("1.5"))
 
 
 def test_ledger_missing_usage_and_unrecorded_cost_are_lines_of_their_own(open_index: OpenIndex) -> None:
