@@ -19,7 +19,15 @@ from indexer.exceptions import SourceUnusable
 from indexer.hot_sessions import Listings
 from indexer.json_values import printable
 from indexer.known import KnownCopy, read_known, released_twins, stored_stamp
-from indexer.parsers import ParsedMessage, ParseFailure, parse_project, parse_session, unreadable
+from indexer.parsers import (
+    ParsedMessage,
+    ParsedProject,
+    ParsedSession,
+    ParseFailure,
+    parse_project,
+    parse_session,
+    unreadable,
+)
 from indexer.purge import purge
 from indexer.reading import (
     FoundMessage,
@@ -291,19 +299,15 @@ class _Update:
         copies = self._documents(self._changes.projects, lambda storage, ids: storage.source.projects(ids))
         rows: dict[str, ProjectRow] = {}
         for project_id in self._changes.projects:
-            for storage, document in copies.get(project_id, []):
-                parsed = parse_project(document, storage.source_id, storage.source.generation)
-                if self._is_postponed(document.stamp, storage, parsed.failures):
-                    self.postponed.projects.add(project_id)
-                    break
-                otherwise = _otherwise(self._known.projects.get(project_id))
-                self._note(batch, storage, project_id, parsed.failures, otherwise)
-                if parsed.row is not None:
-                    _keep_newer(rows, project_id, parsed.row)
+            found = copies.get(project_id, [])
+            parsed = [
+                parse_project(document, storage.source_id, storage.source.generation) for storage, document in found
+            ]
+            if self._note_copies(batch, project_id, found, parsed, self._known.projects.get(project_id)):
+                self._stamp(batch, "project", project_id, found)
+                _keep_newest(rows, project_id, [each.row for each in parsed])
             else:
-                self._stamp(batch, "project", project_id, copies.get(project_id, []))
-                if project_id not in copies:
-                    self._forget_failures(batch, project_id)
+                self.postponed.projects.add(project_id)
         batch.projects = [row for row in rows.values() if self._is_news(row, self._known.projects.get(row.project_id))]
         batch.gone_projects = self._gone(self._changes.projects, copies, self._known.projects)
         batch.missing += batch.gone_projects
@@ -313,28 +317,47 @@ class _Update:
         copies = self._documents(self._changes.sessions, lambda storage, ids: storage.source.sessions(ids))
         rows: dict[str, SessionRow] = {}
         for session_id in self._changes.sessions:
-            for storage, document in copies.get(session_id, []):
-                holders = {other.source_id for other, _ in copies[session_id]}
-                is_missing = storage.place(self._held_sessions).is_missing(session_id, holders)
-                parsed = parse_session(
-                    document, storage.source_id, storage.source.generation, is_missing_in_newer=is_missing
-                )
-                if self._is_postponed(document.stamp, storage, parsed.failures):
-                    self.postponed.sessions.add(session_id)
-                    break
-                otherwise = _otherwise(self._known.sessions.get(session_id))
-                self._note(batch, storage, session_id, parsed.failures, otherwise)
-                if parsed.row is not None:
-                    _keep_newer(rows, session_id, parsed.row)
+            found = copies.get(session_id, [])
+            parsed = [self._parsed_session(storage, document, found) for storage, document in found]
+            if self._note_copies(batch, session_id, found, parsed, self._known.sessions.get(session_id)):
+                self._stamp(batch, "session", session_id, found)
+                _keep_newest(rows, session_id, [each.row for each in parsed])
             else:
-                self._stamp(batch, "session", session_id, copies.get(session_id, []))
-                if session_id not in copies:
-                    self._forget_failures(batch, session_id)
+                self.postponed.sessions.add(session_id)
         batch.sessions = [row for row in rows.values() if self._is_news(row, self._known.sessions.get(row.session_id))]
         self._session_order = {key: -(row.updated_at or row.created_at or 0) for key, row in rows.items()}
         gone = self._gone(self._changes.sessions, copies, self._known.sessions)
         batch.missing += gone
         return gone
+
+    def _parsed_session(
+        self, storage: Storage, document: Document, copies: Iterable[tuple[Storage, Document]]
+    ) -> ParsedSession:
+        """Read one copy of a session."""
+        holders = {other.source_id for other, _ in copies}
+        is_missing = storage.place(self._held_sessions).is_missing(document.document_id, holders)
+        return parse_session(document, storage.source_id, storage.source.generation, is_missing_in_newer=is_missing)
+
+    def _note_copies(
+        self,
+        batch: Batch,
+        document_id: str,
+        copies: Sequence[tuple[Storage, Document]],
+        parsed: Sequence[ParsedProject | ParsedSession],
+        known: KnownCopy | None,
+    ) -> bool:
+        """Put what could not be read of a project or session into the ledger; tell whether it need not be postponed."""
+        if any(
+            self._is_postponed(document.stamp, storage, each.failures)
+            for (storage, document), each in zip(copies, parsed, strict=True)
+        ):
+            return False
+        otherwise = ELSEWHERE if any(each.row is not None for each in parsed) else _otherwise(known)
+        for (storage, _), each in zip(copies, parsed, strict=True):
+            self._note(batch, storage, document_id, each.failures, otherwise)
+        if not copies:
+            self._forget_failures(batch, document_id)
+        return True
 
     def _name_messages_of(self, gone_sessions: Collection[str]) -> None:
         """Name what the index has of sessions that are gone: they may have been deleted after messages were listed."""
@@ -658,13 +681,15 @@ def _otherwise(known: KnownCopy | None) -> str:
     return LEFT_OUT if known is None or known.source_id is None or known.is_deleted else KEPT
 
 
-def _keep_newer(rows: dict[str, ProjectOrSession], key: str, row: ProjectOrSession) -> None:
-    """Keep the copy of a project or session that comes first."""
-    other = rows.get(key)
-    if other is None or is_newer(
-        row, -1 if other.updated_at is None else other.updated_at, other.generation, other.content_hash
-    ):
-        rows[key] = row
+def _keep_newest(rows: dict[str, ProjectOrSession], key: str, copies: Iterable[ProjectOrSession | None]) -> None:
+    """Keep the copy of a project or session that comes first, of those that could be read."""
+    for row in copies:
+        other = rows.get(key)
+        if row is not None and (
+            other is None
+            or is_newer(row, -1 if other.updated_at is None else other.updated_at, other.generation, other.content_hash)
+        ):
+            rows[key] = row
 
 
 def _read_ahead(batches: Generator[Batch]) -> Iterator[Batch]:

@@ -275,6 +275,19 @@ def test_bulk_copy_that_can_be_read_counts(write: Write, open_index: OpenIndex, 
     assert {reason.split(". ", 1)[1] for _, reason in ledger(con).values()} == {ELSEWHERE}
 
 
+def test_bulk_copy_of_a_project_or_session_that_can_be_read_counts(build_index: BuildIndex, tmp_path: Path) -> None:
+    """The ledger says so in the first pass and in every later one: no version of the damaged copy was ever read."""
+    data_dir = write_sqlite(tmp_path / "data", good())
+    write_json_tree(data_dir, [damaged(project(), b"{"), damaged(session(), b"{")])
+    reasons = []
+
+    for _ in range(2):
+        with opened(build_index(data_dir)) as con:
+            reasons.append([reason.split(". ", 1)[1] for _, reason in ledger(con).values()])
+
+    assert reasons == [[ELSEWHERE, ELSEWHERE]] * 2
+
+
 def test_bulk_copy_in_the_third_generation_counts_where_the_older_one_is_unreadable(
     open_index: OpenIndex, tmp_path: Path
 ) -> None:
