@@ -372,9 +372,10 @@ def _reading(db: Path | None) -> Iterator[IndexReader]:
 
 @contextmanager
 def _explained() -> Iterator[None]:
-    """Turn what the index can raise into one line and an exit code."""
+    """Turn what the index can raise into one line and an exit code, and a query that was stopped into an interrupt."""
     try:
-        yield
+        with interrupts.told():
+            yield
     except AnotherIndexerRuns as error:
         print(error, file=sys.stderr)
         raise SystemExit(ANOTHER_RUNS) from error

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from indexer import __main__ as command_line
-from indexer import interrupts, service
+from indexer import database, interrupts, service
+from indexer.arguments import INTERRUPTED
 from indexer.bulk_loader import BulkResult, Progress
 from indexer.database import Database
 from indexer.live import Follower
@@ -107,6 +108,29 @@ def test_progress_query_that_was_interrupted_is_an_interrupt() -> None:
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
         raise RuntimeError("Query interrupted")
+
+
+@pytest.mark.parametrize("command", ["bulk", "run"])
+def test_main_stopped_while_it_opens_the_index_is_an_interrupt(
+    command: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """To lay down the schema, or to bring an older one up to date, are queries as well."""
+    data_dir = write_json_tree(tmp_path / "opencode", [project(), session()])
+
+    def stopped(con: object, is_sample: bool) -> None:
+        """Be asked to stop inside a query."""
+        with suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+        raise RuntimeError("Query interrupted")
+
+    monkeypatch.setattr(database, "_create", stopped)
+
+    with pytest.raises(SystemExit) as ended:
+        command_line.main([command, "--data", str(data_dir), "--db", str(tmp_path / "a.duckdb")])
+
+    assert ended.value.code == INTERRUPTED
 
 
 @pytest.mark.parametrize("attempt", range(3))
