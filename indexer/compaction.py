@@ -53,11 +53,12 @@ def compact(database: Database) -> None:
         if database.in_transaction:
             raise RuntimeError("compact() inside a transaction: half of it would be kept")
         database.check_in_place()
-        started, before = time.monotonic(), os.fstat(database.main_fd).st_size
+        started = time.monotonic()
         fresh = database.folder / FRESH_NAME
         remove_leftovers(database.folder)
         try:
             database.checkpoint()
+            before = os.fstat(database.main_fd).st_size  # with what was in the WAL
             with database.explained("compacted"):
                 _check_room(database)
                 _rewrite(database.con, fresh)

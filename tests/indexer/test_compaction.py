@@ -4,6 +4,7 @@ import contextlib
 import multiprocessing
 import os
 import random
+import re
 import secrets
 import time
 from collections.abc import Iterator
@@ -88,6 +89,17 @@ def described(database: Database) -> list[Any]:
 
 
 # What it keeps, and what not
+
+
+def test_compact_rows_in_the_wal_count_in_what_it_says(database: Database, caplog: pytest.LogCaptureFixture) -> None:
+    """What was written last is not in the main file yet: a compacted index would seem to have grown."""
+    write_text(database, "kept", secrets.token_urlsafe(6_000_000))
+
+    with caplog.at_level("INFO", logger=compaction.__name__):
+        compaction.compact(database)
+
+    before, after = re.findall(r"from (\d+) to (\d+) MB", caplog.text)[0]
+    assert int(before) >= int(after) >= 4
 
 
 def test_compact_deleted_text_is_in_no_file(database: Database, path: Path) -> None:
