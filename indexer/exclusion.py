@@ -152,19 +152,21 @@ def narrowed(sources: Sequence[Source], exclusion: Exclusion) -> list[Source]:
     """
     if exclusion.is_empty:
         return list(sources)
-    return [_NarrowedSource(source, sources, exclusion) for source in sources]
+    unlisted = list(sources)
+    return [_NarrowedSource(source, sources, exclusion, unlisted) for source in sources]
 
 
 class _NarrowedSource:
     """A source without what is left out."""
 
-    def __init__(self, source: Source, every: Sequence[Source], exclusion: Exclusion) -> None:
+    def __init__(self, source: Source, every: Sequence[Source], exclusion: Exclusion, unlisted: list[Source]) -> None:
         """Stand in for a source.
 
         Args:
             source: The source.
             every: All sources, to look sessions and projects up in.
             exclusion: What is left out.
+            unlisted: Those of all sources whose projects and sessions were not read yet; all of them share it.
         """
         self.kind: str = source.kind
         self.generation: Generation = source.generation
@@ -173,14 +175,20 @@ class _NarrowedSource:
         self._source = source
         self._every = every
         self._exclusion = exclusion
+        self._unlisted = unlisted
 
     def inventory(self, *, with_stamps: bool = False) -> Inventory:
-        """List what there is. Projects and sessions are read, to know what they say of themselves."""
+        """List what there is. Projects and sessions are read, to know what they say of themselves.
+
+        Those of the other sources as well, once: a copy there may be what leaves a session out.
+        """
         found = self._source.inventory(with_stamps=with_stamps)
-        for project in self._source.projects():
-            self._note_project(project)
-        for session in self._source.sessions():
-            self._note_session(session)
+        self._note_all(self._source)
+        while self._unlisted:
+            other = self._unlisted.pop()
+            if other is not self._source:
+                with suppress(SourceUnusable):  # whoever lists it says so
+                    self._note_all(other)
         found.projects = [each for each in found.projects if clean(each) not in self._exclusion.projects]
         found.sessions = [each for each in found.sessions if clean(each) not in self._exclusion.sessions]
         return self._without_messages(found)
@@ -244,6 +252,13 @@ class _NarrowedSource:
             return False
         self._exclusion.orphans.add(documents.message_id)
         return True
+
+    def _note_all(self, source: Source) -> None:
+        """Note what all projects and sessions of a source say of themselves."""
+        for project in source.projects():
+            self._note_project(project)
+        for session in source.sessions():
+            self._note_session(session)
 
     def _note_project(self, document: Document) -> None:
         """Note what a project says of itself."""

@@ -353,6 +353,21 @@ def test_check_left_out_sessions_are_not_missing(
     assert {check.name: check.state for check in found}["content"] == "ok"
 
 
+def test_check_older_copy_in_a_folder_that_is_left_out_is_not_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_retries: None
+) -> None:
+    """The newer storage is listed first, and its copy does not tell: the session has moved since it was migrated."""
+    (tmp_path / "settings.toml").write_text('[exclude]\nprojects = ["/home/dev/old"]', encoding="utf-8")
+    monkeypatch.setenv("ANALYTICS_CONFIG", str(tmp_path / "settings.toml"))
+    data_dir = write_json_tree(tmp_path / "opencode", [project(), session(directory="/home/dev/old")])
+    write_sqlite(data_dir, public())
+    index = load(tmp_path / "index.duckdb", data_dir, excluded=settings.excluded_projects())
+
+    found = thorough(Place(index, (data_dir,)), sample=None)
+
+    assert {check.name: check.state for check in found}["content"] == "ok"
+
+
 def test_open_storages_nothing_excluded_reads_sources_as_they_are(tmp_path: Path) -> None:
     """No cost for whoever leaves nothing out."""
     with Database.open(tmp_path / "index.duckdb") as database:
