@@ -305,13 +305,15 @@ def test_hand_over_without_the_queue_is_noticed(
     kind: str, tmp_path: Path, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was written after the pass had listed its folder, and dropped when it was noticed, is lost."""
-    put = ChangeQueue.put
+    put, dropped = ChangeQueue.put, set[str]()
 
     def drop_in_bulk(queue: ChangeQueue, changes: Changes) -> None:
-        """Drop what is noticed during the full pass."""
+        """Drop what is noticed during the full pass, also where a session that changed lately is named once more."""
+        named = {*changes.sessions, *changes.touched_sessions, *changes.messages}
         if recorder.is_bulk:
+            dropped.update(named)
             recorder.noticed.update(changes.sessions, changes.messages)
-        else:
+        elif not named <= dropped:
             put(queue, changes)
 
     monkeypatch.setattr(ChangeQueue, "put", drop_in_bulk)
