@@ -10,7 +10,7 @@ with frame.around():
     page = frame.navigate()
     frame.style()
     access.require()
-    data.check(page.url_path, may_be_empty=frame.is_about_index(page))
+    data.check(may_be_empty=frame.is_about_index(page))
     filters.bar(page, is_shown=frame.has_filters(page))
     page.run()
 

@@ -295,11 +295,11 @@ def test_run_since_asks_is_the_first_with_statements_of_its_own() -> None:
     assert found == wanted
 
 
-def test_searches_since_are_those_of_runs_and_of_threads_beside_them() -> None:
-    """Neither of an earlier word, nor what looks for no text."""
+def test_searches_since_are_those_of_whole_runs_and_pieces_since() -> None:
+    """Neither of an earlier word, nor of a tab that was left, nor what looks for no text."""
     wanted = [statement(12.1, is_search=True), statement(14.1, thread=2, is_search=True)]
-    others = [statement(9.1, is_search=True), statement(12.2)]
-    noted = Noted(runs=[run(9.0), run(12.0)], statements=[*others, *wanted])
+    others = [statement(9.1, is_search=True), statement(12.2), statement(12.3, thread=3, is_search=True)]
+    noted = Noted(runs=[run(9.0), run(12.0), run(14.0, thread=2, is_fragment=True)], statements=[*others, *wanted])
 
     found = noted.searches_since(10.0)
 

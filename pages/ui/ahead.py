@@ -1,4 +1,4 @@
-"""Answers to what a page will ask, found by a thread of its own before or while the page asks."""
+"""Answers to what a page will ask of a newer revision, found while that is only offered."""
 
 import logging
 import threading
@@ -9,20 +9,21 @@ import duckdb
 
 log = logging.getLogger(__name__)
 
-Ask = Callable[[], object]
+Question = Callable[[], object]
+
+# Of the time: an indexer at work always has a newer revision to offer, and mostly nobody takes it.
+_SHARE = 0.1
 
 
 class Ahead:
-    """Answers questions in a thread of its own, for a share of the time. For all sessions of the process."""
+    """Answers questions in a thread of its own, for a small share of the time. For all sessions of the process."""
 
-    def __init__(self, share: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         """Start nothing yet.
 
         Args:
-            share: Of the time; it rests for the others. 1: it never does.
             clock: In seconds; never goes back.
         """
-        self._share = share
         self._clock = clock
         self._lock = threading.Lock()
         self._is_busy = False
@@ -34,7 +35,7 @@ class Ahead:
         with self._lock:
             return self._is_busy
 
-    def answer(self, questions: Sequence[Ask]) -> bool:
+    def answer(self, questions: Sequence[Question]) -> bool:
         """Answer questions, one after the other, without waiting for it. Who asks the same later finds it answered.
 
         Args:
@@ -50,7 +51,7 @@ class Ahead:
         threading.Thread(target=self._answer, args=(questions,), name="ahead").start()
         return True
 
-    def _answer(self, questions: Sequence[Ask]) -> None:
+    def _answer(self, questions: Sequence[Question]) -> None:
         """Answer questions, then rest."""
         started = self._clock()
         try:
@@ -64,5 +65,5 @@ class Ahead:
         finally:
             now = self._clock()
             with self._lock:
-                self._rest_until = now + (now - started) * (1 / self._share - 1)
+                self._rest_until = now + (now - started) * (1 / _SHARE - 1)
                 self._is_busy = False

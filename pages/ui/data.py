@@ -25,8 +25,7 @@ from indexer.published import IndexReader, Snapshot
 from indexer.settings_model import Settings
 from pages.ui import states
 from pages.ui.activity import BULK, Activity, Followed, condition, is_at_work
-from pages.ui.ahead import Ahead
-from pages.ui.asked import Question, Run
+from pages.ui.ahead import Ahead, Question
 from queries import apart, console, contract, health, narrow
 from queries.contract import Table
 from queries.period import Scope
@@ -46,10 +45,8 @@ _PINNED_S = 180.0  # browsers run the timers of a hidden tab once a minute
 _EPOCH = datetime(1970, 1, 1)
 _PIN = "pinned_snapshot"
 _FOLLOWED = "followed_at"
-_RUN = "asked"  # of the script, since it began
-_RUNS = "asked_by_pages"  # by the last run of each page that has filters
+_ASKED = "asked"  # by the page since its script began: a function for each question, of a snapshot
 _AHEAD = "answered_ahead"  # the revision of which all that was asked
-_AHEAD_SHARE = 0.1  # of the time: an indexer at work always has a newer revision, and mostly nobody takes the offer
 _IS_BEGUN = "is_run_begun"  # the whole script runs, and has not asked everything yet
 
 
@@ -59,8 +56,7 @@ class _Index:
     def __init__(self, path: Path) -> None:
         """Name the index; nothing is opened yet."""
         self.reader = IndexReader(path, looks_ahead=True)
-        self.ahead = Ahead(_AHEAD_SHARE)
-        self.beside = Ahead(share=1.0)
+        self.ahead = Ahead()
         self._lock = threading.Lock()
         self._pinned: OrderedDict[str, tuple[Snapshot, float]] = OrderedDict()  # longest unused first
 
@@ -96,16 +92,15 @@ class _Index:
         return now - used_at > _PINNED_S
 
 
-def check(page: str = "", *, may_be_empty: bool = False) -> None:
+def check(*, may_be_empty: bool = False) -> None:
     """Make sure that there is something to show; else show what is missing or wrong, and stop.
 
     Pins the newest revision for the session, if it has none yet.
 
     Args:
-        page: Names the page that is about to run.
-        may_be_empty: Whether it has something to show of an index without sessions.
+        may_be_empty: Whether the page has something to show of an index without sessions.
     """
-    _begin(page)
+    st.session_state[_ASKED], st.session_state[_IS_BEGUN] = {}, True
     stamp = settings_file.file_stamp()
     try:
         _read_settings(stamp)
@@ -130,39 +125,6 @@ def check(page: str = "", *, may_be_empty: bool = False) -> None:
         st.stop()
 
 
-def _begin(page: str) -> None:
-    """Note from now on what the run of a page asks, and keep what the run before it did."""
-    before = _run_now()
-    before.is_over = True
-    if before.scope is not None:
-        st.session_state.setdefault(_RUNS, {})[before.page] = before
-    st.session_state[_RUN], st.session_state[_IS_BEGUN] = Run(page), True
-
-
-def _run_now() -> Run:
-    """Return what the run of the page has asked so far."""
-    run: Run = st.session_state.setdefault(_RUN, Run(""))
-    return run
-
-
-def foresee(scope: Scope) -> None:
-    """Ask at once what the page asked last time, with the filters of now: it is answered while the page is drawn.
-
-    Statements need no Python, and the page mostly nothing else. What it asks meanwhile it waits for, or finds answered.
-
-    Args:
-        scope: What the filters say. Only the first call of a run does anything.
-    """
-    run = _run_now()
-    if run.scope is not None:
-        return
-    run.scope, run.key = scope, _key()
-    before: Run | None = st.session_state.get(_RUNS, {}).get(run.page)
-    if before is not None and (questions := list(before.with_filters(run.key, scope))):
-        snapshot = _pinned()
-        _index().beside.answer([partial(_answered_in_time, run, each, snapshot) for each in questions])
-
-
 def load(query: Query[Asked, Answer], *args: Asked.args, **kwargs: Asked.kwargs) -> Answer:
     """Run a query on the pinned revision.
 
@@ -174,7 +136,8 @@ def load(query: Query[Asked, Answer], *args: Asked.args, **kwargs: Asked.kwargs)
     Returns:
         The answer, from the cache if this revision was asked the same before.
     """
-    _run_now().add(Question(query, args, kwargs))
+    asked: dict[str, Callable[[Snapshot], object]] = st.session_state.setdefault(_ASKED, {})
+    asked[repr((query, args, kwargs))] = lambda of: _asked(query, of.key, lambda: of, *args, **kwargs)
     return _asked(query, _key(), _pinned, *args, **kwargs)
 
 
@@ -371,8 +334,9 @@ def _answer_ahead() -> None:
         return  # the next tick says what is wrong
     if st.session_state.get(_AHEAD) == newest.key:
         return
-    questions = _run_now().questions.values()
-    if _index().ahead.answer([partial(_answered, each, newest) for each in questions]):
+    asked: dict[str, Callable[[Snapshot], object]] = st.session_state.get(_ASKED, {})
+    questions: list[Question] = [partial(ask, newest) for ask in asked.values()]
+    if _index().ahead.answer(questions):
         st.session_state[_AHEAD] = newest.key
 
 
@@ -539,17 +503,6 @@ def _asked(
         return _run(snapshot(), lambda con: query(con, *given, **kwargs))
 
     return _cached(key, name, asked, ask)
-
-
-def _answered_in_time(run: Run, question: Question, snapshot: Snapshot) -> None:
-    """Answer a question that a run is about to ask; one that is over asks no more."""
-    if not run.is_over:
-        _answered(question, snapshot)
-
-
-def _answered(question: Question, snapshot: Snapshot) -> object:
-    """Return the answer to a question, of an open revision, where pages look for it."""
-    return _asked(question.query, snapshot.key, lambda: snapshot, *question.args, **question.kwargs)
 
 
 @st.cache_data(show_spinner=False, max_entries=128)

@@ -137,7 +137,7 @@ def _date(label: str, key: str) -> None:
 
 
 def scope() -> Scope:
-    """Return what the filter bar says. The page is about to ask of it: see `data.foresee`."""
+    """Return what the filter bar says."""
     tz = data.zone()
     first, last = _dates()
     if first or last:
@@ -146,7 +146,7 @@ def scope() -> Scope:
         name = st.session_state.get("range") or DEFAULT_RANGE
         chosen = period.preset(str(name), tz, data.now())
     ids = {display.project(project): project.project_id for project in data.load(health.names).projects}
-    now = Scope(
+    return Scope(
         tz=tz,
         period=chosen,
         agents=_chosen("agent"),
@@ -155,8 +155,6 @@ def scope() -> Scope:
         text=str(st.session_state.get("q") or "").strip(),
         first_weekday=data.settings().first_weekday_number,
     )
-    data.foresee(now)
-    return now
 
 
 def range_words(now: Scope) -> str:

@@ -105,8 +105,9 @@ class Noted:
         return [each for each in self.statements if run.at <= each.at <= run.until and each.thread == run.thread]
 
     def searches_since(self, began: float) -> list[Statement]:
-        """List the statements that looked for a text since a moment: of runs and pieces, and asked beside them."""
-        return [each for each in self.statements if each.at >= began and each.is_search]
+        """List the statements that looked for a text in all runs that began after a moment, of pieces of pages too."""
+        runs = (run for run in self.runs if run.at >= began)
+        return [each for run in runs for each in self.statements_of(run) if each.is_search]
 
     def has_news(self, began: float, run: Run) -> bool:
         """Tell whether a new revision was noticed between a moment and the end of a run, by whatever ran then."""

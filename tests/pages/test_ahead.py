@@ -12,8 +12,6 @@ from pages.ui.ahead import Ahead
 from tests.following import wait_for
 from tests.pages.conftest import ROOT
 
-SHARE = 0.1
-
 
 class Clock:
     """A clock that a test moves."""
@@ -31,7 +29,7 @@ def test_answer_questions_are_answered_in_order_by_another_thread() -> None:
     """Who asked does not wait for it."""
     answered: list[tuple[int, int]] = []
 
-    is_taken = Ahead(SHARE).answer([lambda n=n: answered.append((n, threading.get_ident())) for n in range(3)])  # type: ignore[misc]
+    is_taken = Ahead().answer([lambda n=n: answered.append((n, threading.get_ident())) for n in range(3)])  # type: ignore[misc]
     wait_for(lambda: len(answered) == 3)
 
     assert is_taken
@@ -41,7 +39,7 @@ def test_answer_questions_are_answered_in_order_by_another_thread() -> None:
 
 def test_answer_while_at_others_is_refused() -> None:
     """One thread at a time, whatever the number of tabs."""
-    ahead, go_on, answered = Ahead(SHARE), threading.Event(), list[str]()
+    ahead, go_on, answered = Ahead(), threading.Event(), list[str]()
 
     first = ahead.answer([go_on.wait, lambda: answered.append("first")])
     second = ahead.answer([lambda: answered.append("second")])
@@ -56,7 +54,7 @@ def test_answer_while_at_others_is_refused() -> None:
 def test_answer_rests_nine_times_as_long_as_it_took(waited_s: float, expected: bool) -> None:
     """An indexer at work always has something newer; a tenth of the time is enough for it."""
     clock, done = Clock(), threading.Event()
-    ahead = Ahead(SHARE, clock)
+    ahead = Ahead(clock)
 
     def last_two_seconds() -> None:
         """Take a while."""
@@ -73,7 +71,7 @@ def test_answer_rests_nine_times_as_long_as_it_took(waited_s: float, expected: b
 
 def test_answer_question_that_fails_is_told_and_the_next_ones_come(caplog: pytest.LogCaptureFixture) -> None:
     """The page that asks the same says what is wrong; here it is only noted."""
-    ahead, done = Ahead(SHARE), threading.Event()
+    ahead, done = Ahead(), threading.Event()
 
     def fail() -> None:
         """Fail as a query does."""
@@ -99,7 +97,7 @@ def ask(number):
     duckdb.connect().execute("SELECT sum(sqrt(i)) FROM range(40_000_000) t(i)").fetchall()
     print("answered", number)
 
-Ahead(1.0).answer([lambda: ask(1), lambda: ask(2)])
+Ahead().answer([lambda: ask(1), lambda: ask(2)])
 begun.wait()
 """
 
