@@ -22,8 +22,9 @@ def of_file(status: os.stat_result, folder: str = "") -> int:
         status: Of the file.
         folder: Name of its folder, if the document is another one elsewhere: who moves a file changes nothing in it.
     """
+    place = zlib.crc32(os.fsencode(folder)) if folder else 0  # most files are parts, which have none
     # of numbers only: the same in every process
-    return hash((status.st_size, status.st_mtime_ns, status.st_ino, zlib.crc32(os.fsencode(folder))))
+    return hash((status.st_size, status.st_mtime_ns, status.st_ino, place))
 
 
 def combined(stamps: Iterable[int]) -> int:
