@@ -3,7 +3,7 @@
 import json
 import random
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -345,6 +345,14 @@ def test_prices_of_settings_come_before_those_of_opencode(tmp_path: Path, monkey
     ]
 
 
+Held = tuple[datetime | None, datetime | None, int | None, int | None, Decimal | None]
+
+
+def spans_of(found: Iterable[Price]) -> list[Held]:
+    """Return when, for requests of which size, and at what price of input each row holds."""
+    return [(each.from_at, each.until_at, each.over_tokens, each.upto_tokens, each.input_usd) for each in found]
+
+
 def test_prices_of_settings_change_on_a_day_and_over_a_number_of_tokens(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -360,8 +368,7 @@ def test_prices_of_settings_change_on_a_day_and_over_a_number_of_tokens(
     found = price_sources.load().prices_of(("acme", "nova"))
 
     day = datetime(2026, 1, 2)
-    spans = [(each.from_at, each.until_at, each.over_tokens, each.upto_tokens, each.input_usd) for each in found]
-    assert spans == [
+    assert spans_of(found) == [
         (None, day, None, None, Decimal("0.000001")),
         (day, None, None, 1_000, Decimal("0.000003")),
         (day, None, 1_000, None, Decimal("0.000005")),
@@ -383,8 +390,7 @@ def test_prices_of_settings_each_hold_until_the_next_of_as_long_requests(
     found = price_sources.load().prices_of(("acme", "nova"))
 
     second, third = datetime(2026, 1, 2), datetime(2026, 1, 3)
-    spans = [(each.from_at, each.until_at, each.over_tokens, each.upto_tokens, each.input_usd) for each in found]
-    assert spans == [
+    assert spans_of(found) == [
         (None, second, None, None, Decimal("0.000001")),
         (second, third, None, 1_000, Decimal("0.000001")),
         (second, third, 1_000, None, Decimal("0.000005")),
