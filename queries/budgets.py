@@ -30,15 +30,19 @@ class SpendQuarter:
 
     def cost_usd(self, basis: str) -> Decimal:
         """Return the known cost on one of `costs.BASES`; what is not known is counted by `uncounted`."""
-        return (self.cost_list_usd if basis == LIST else self.cost_recorded_usd) or Decimal(0)
+        return self._cost_usd(basis) or Decimal(0)
 
     def is_known(self, basis: str) -> bool:
         """Tell whether any cost is known on one of `costs.BASES`, 0 included."""
-        return (self.cost_list_usd if basis == LIST else self.cost_recorded_usd) is not None
+        return self._cost_usd(basis) is not None
 
     def uncounted(self, basis: str) -> int:
         """Return the messages whose cost is not known on one of `costs.BASES`."""
         return self.uncounted_list if basis == LIST else self.uncounted_recorded
+
+    def _cost_usd(self, basis: str) -> Decimal | None:
+        """Return the known cost on one of `costs.BASES`. None if none is known."""
+        return self.cost_list_usd if basis == LIST else self.cost_recorded_usd
 
 
 def spend_quarters(con: duckdb.DuckDBPyConnection, since: datetime) -> list[SpendQuarter]:

@@ -89,10 +89,8 @@ class CostTotals:
     last_at: datetime | None
 
     def cost_usd(self, basis: str) -> Decimal | None:
-        """Return the cost on one of `BASES`, as it is shown: see `known_list_usd`."""
-        if basis == RECORDED:
-            return self.cost_recorded_usd
-        return known_list_usd(self.cost_list_usd, self.unpriced_messages)
+        """Return the cost on one of `BASES`, as it is shown."""
+        return _shown_usd(self, basis)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,10 +129,8 @@ class CostRow:
     unpriced_messages: int
 
     def cost_usd(self, basis: str) -> Decimal | None:
-        """Return the cost on one of `BASES`, as it is shown: see `known_list_usd`."""
-        if basis == RECORDED:
-            return self.cost_recorded_usd
-        return known_list_usd(self.cost_list_usd, self.unpriced_messages)
+        """Return the cost on one of `BASES`, as it is shown."""
+        return _shown_usd(self, basis)
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +186,13 @@ def known_list_usd(cost_list_usd: Decimal | None, unpriced_messages: int) -> Dec
         unpriced_messages: Messages with tokens that are not in it.
     """
     return cost_list_usd if cost_list_usd or not unpriced_messages else None
+
+
+def _shown_usd(row: CostTotals | CostRow, basis: str) -> Decimal | None:
+    """Return the cost of a sum on one of `BASES`, as it is shown: see `known_list_usd`."""
+    if basis == RECORDED:
+        return row.cost_recorded_usd
+    return known_list_usd(row.cost_list_usd, row.unpriced_messages)
 
 
 def per_session(cost_usd: Decimal | None, sessions: int) -> Decimal | None:
