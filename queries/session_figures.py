@@ -527,7 +527,7 @@ _SPANS = f"""
         SELECT 'model', created_at, completed_at FROM messages WHERE {_IN} AND role = 'assistant'
         UNION ALL
         SELECT kind, started_at, ended_at FROM exchange_traces
-        WHERE {_IN} AND kind IN ('tool', 'delegation') AND name <> 'subtask'
+        WHERE {_IN} AND {traced.IS_CALL}
     )
     WHERE started_at IS NOT NULL
 """
@@ -538,7 +538,7 @@ _TOOLS = f"""
         SELECT *, if(ended_at >= started_at AND NOT is_unfinished,
                      date_diff('millisecond', started_at, ended_at), NULL) AS ms
         FROM exchange_traces
-        WHERE {_IN} AND kind IN ('tool', 'delegation') AND name <> 'subtask'
+        WHERE {_IN} AND {traced.IS_CALL}
     ),
     grouped AS (
         SELECT name, count(*) AS calls, count(*) FILTER (is_failed) AS failed_calls,

@@ -790,14 +790,13 @@ _ORIGIN = f"""
     )
 """
 
-# The fingerprint of an exchange changes with its row, and with the documents of its messages. A command that runs as a
-# delegation has an event of its own, `subtask`, beside the call.
+# The fingerprint of an exchange changes with its row, and with the documents of its messages.
 _EXCHANGES = f"""
     WITH {_NODES},
     per_message AS (
         SELECT exchange_id, message_id, count(*) AS events,
                count(*) FILTER (kind = 'tool') AS tools,
-               count(*) FILTER (kind = 'delegation' AND name <> 'subtask') AS delegations,
+               count(*) FILTER ({traced.IS_DELEGATION}) AS delegations,
                count(*) FILTER (kind = 'step') AS steps,
                count(*) FILTER (is_failed) AS errors
         FROM exchange_traces WHERE {_IN} GROUP BY exchange_id, message_id

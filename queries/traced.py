@@ -22,6 +22,10 @@ _ARGUMENT = r'"(?:command|filePath|path|pattern|url|query|description|name|id)"\
 _STRINGS = r'"((?:[^"\\]|\\.)*)"'
 _PATCHED_FILE = r"\*\*\* (?:Add|Update|Delete) File: (.+?)(?:\\n|$)"
 
+# A command that runs as a delegation has an event of its own, `subtask`, beside the call: one thing is counted once.
+IS_CALL = "kind IN ('tool', 'delegation') AND name <> 'subtask'"
+IS_DELEGATION = "kind = 'delegation' AND name <> 'subtask'"
+
 IN_SESSIONS = "list_contains($sessions::VARCHAR[], session_id)"
 IN_EXCHANGES = f"{IN_SESSIONS} AND list_contains($exchanges::VARCHAR[], exchange_id)"
 

@@ -10,7 +10,7 @@ import duckdb
 from queries import errors
 from queries.rows import fetch_rows
 from queries.session_tree import TreeNode
-from queries.traced import IN_SESSIONS
+from queries.traced import IN_SESSIONS, IS_DELEGATION
 
 RUNNING_FOR = timedelta(minutes=10)  # an answer without an end that is silent for longer was killed
 
@@ -370,7 +370,7 @@ _HEAD = f"""
                (SELECT max(recorded_until) FROM messages WHERE {_IN}) AS changed_at,
                (SELECT min(root_session_id) FROM session_traces WHERE session_id = $session_id) AS root_session_id,
                (SELECT count(*) FROM exchange_traces
-                WHERE session_id = $session_id AND kind = 'delegation' AND name <> 'subtask') AS delegations,
+                WHERE session_id = $session_id AND {IS_DELEGATION}) AS delegations,
                (SELECT min(started_at) FROM exchanges WHERE session_id = $session_id) AS first_at,
                (SELECT max(ended_at) FROM exchanges WHERE session_id = $session_id) AS ended_at
     )
