@@ -60,9 +60,14 @@ def delete_text(database: Database, key: str, now: datetime = NOW) -> None:
 
 
 def holders(path: Path, text: str) -> set[str]:
-    """Name the files of an index, beside it too, that hold a text."""
-    files = (file for file in path.parent.rglob("*") if file.is_file() and not file.is_symlink())
-    return {str(file.relative_to(private_folder(path))) for file in files if text.encode() in file.read_bytes()}
+    """Name the files of an index, beside it too, that hold a text, once nothing vanishes meanwhile.
+
+    A publisher removes old revisions in a thread of its own.
+    """
+    while True:
+        files = (file for file in path.parent.rglob("*") if file.is_file() and not file.is_symlink())
+        with contextlib.suppress(FileNotFoundError):
+            return {str(file.relative_to(private_folder(path))) for file in files if text.encode() in file.read_bytes()}
 
 
 def rows(con: duckdb.DuckDBPyConnection) -> list[Any]:
