@@ -24,13 +24,14 @@ from indexer.hot_sessions import (
     Trees,
 )
 from indexer.report_rows import Failure, ToolCall, UsageSlice
+from indexer.request_chain import ChainLink
 from indexer.rows import MessageRow, PartRow
 from indexer.session_numbers import SessionNumbers, with_subtree
 
-_SessionRow = TypeVar("_SessionRow", Message, Part, Trace, Exchange, ToolCall, Failure, UsageSlice)
-_Row = TypeVar("_Row", Message, Part, Trace, Exchange, ToolCall, Failure, UsageSlice, SessionNumbers)
-_KeyedRow = TypeVar("_KeyedRow", Trace, Exchange, ToolCall, Failure, SessionNumbers)
-_EventRow = TypeVar("_EventRow", Trace, Exchange, ToolCall, Failure)
+_SessionRow = TypeVar("_SessionRow", Message, Part, Trace, Exchange, ToolCall, Failure, ChainLink, UsageSlice)
+_Row = TypeVar("_Row", Message, Part, Trace, Exchange, ToolCall, Failure, ChainLink, UsageSlice, SessionNumbers)
+_KeyedRow = TypeVar("_KeyedRow", Trace, Exchange, ToolCall, Failure, ChainLink, SessionNumbers)
+_EventRow = TypeVar("_EventRow", Trace, Exchange, ToolCall, Failure, ChainLink)
 _FEW_KEYS = 50  # that are found sooner as constants
 
 _message_of = attrgetter(*(name for name in Message._fields if name != "deleted_at"))
@@ -211,6 +212,7 @@ def _held(con: duckdb.DuckDBPyConnection, session_ids: list[str]) -> dict[str, H
     exchanges = _by_session(_read(con, Exchange, "exchanges", condition))
     calls = _by_session(_read(con, ToolCall, "tool_calls", condition))
     failed = _by_session(_read(con, Failure, "failures", condition))
+    links = _by_session(_read(con, ChainLink, "request_chain", condition))
     slices = _by_session(_read(con, UsageSlice, "usage_slices", condition))
     return {
         session_id: Held(
@@ -218,6 +220,7 @@ def _held(con: duckdb.DuckDBPyConnection, session_ids: list[str]) -> dict[str, H
             {exchange.exchange_id: exchange for exchange in exchanges.get(session_id, ())},
             {call.part_id: call for call in calls.get(session_id, ())},
             {failure.failure_id: failure for failure in failed.get(session_id, ())},
+            {link.request_id: link for link in links.get(session_id, ())},
             {each.key: each for each in slices.get(session_id, ())},
         )
         for session_id in session_ids
@@ -386,6 +389,7 @@ def _write(con: duckdb.DuckDBPyConnection, differences: Sequence[Difference]) ->
     _apply(con, Exchange, [difference.exchanges for difference in differences])
     _apply(con, ToolCall, [difference.calls for difference in differences])
     _apply(con, Failure, [difference.failures for difference in differences])
+    _apply(con, ChainLink, [difference.links for difference in differences])
     _write_slices(con, {difference.session_id: difference.slices for difference in differences})
 
 
@@ -468,5 +472,6 @@ _TABLES = {
     Exchange: ("exchanges", "exchange_id"),
     ToolCall: ("tool_calls", "part_id"),
     Failure: ("failures", "failure_id"),
+    ChainLink: ("request_chain", "request_id"),
     SessionNumbers: ("session_stats", "session_id"),
 }

@@ -43,6 +43,7 @@ class Message(NamedTuple):
     created_at: EpochMs | None
     completed_at: EpochMs | None
     finish: str | None
+    is_summary: bool
     error_name: str | None
     error_category: str | None
     has_usage: bool
@@ -52,7 +53,9 @@ class Message(NamedTuple):
     reasoning_tokens: int
     cache_read_tokens: int
     cache_write_tokens: int
+    reasoning_in_output_tokens: int
     total_tokens: int
+    step_count: int
     is_usage_missing: bool
     cost_recorded_usd: Decimal | None
     cost_list_usd: Decimal | None
@@ -90,6 +93,7 @@ class Part(NamedTuple):
     reasoning_tokens: int | None
     cache_read_tokens: int | None
     cache_write_tokens: int | None
+    reasoning_in_output_tokens: int | None
     cost_recorded_usd: Decimal | None
     deleted_at: EpochMs | None
 

@@ -19,6 +19,7 @@ from indexer.report_rows import (
     merged,
     slices_of,
 )
+from indexer.request_chain import Chained, ChainLink, Standing, chained
 from indexer.rows import EpochMs, PartRow
 from indexer.session_numbers import SessionNumbers, Tally, own_numbers, tally
 
@@ -33,7 +34,7 @@ Listings = dict[tuple[int, str], dict[str, int | None]]
 # a part with a hash of its text, None where it has none
 PartVersion = tuple[PartRow, int | None]
 
-_Row = TypeVar("_Row", Trace, Exchange, ToolCall, Failure)
+_Row = TypeVar("_Row", Trace, Exchange, ToolCall, Failure, ChainLink)
 
 
 class _Derived(NamedTuple):
@@ -54,6 +55,7 @@ class Held(NamedTuple):
     exchanges: Mapping[str, Exchange]
     calls: Mapping[str, ToolCall]
     failures: Mapping[str, Failure]
+    links: Mapping[str, ChainLink]
     slices: Mapping[SliceKey, UsageSlice]
 
 
@@ -89,6 +91,7 @@ class Difference(NamedTuple):
     exchanges: RowChanges[Exchange]
     calls: RowChanges[ToolCall]
     failures: RowChanges[Failure]
+    links: RowChanges[ChainLink]
     slices: SliceChanges
 
 
@@ -106,6 +109,7 @@ class SessionState:
         self._messages: dict[str, Message] = {}
         self._parts: dict[str, list[Part]] = {}
         self._traces: dict[str, tuple[Trace, ...]] = {}  # by message
+        self._chained: dict[str, Chained] = {}  # by message
         self._derived: dict[str, _Derived] = {}  # by exchange
         self._slices: Mapping[SliceKey, UsageSlice] = {}
 
@@ -143,12 +147,14 @@ class SessionState:
         """
         ordered = assigned(self._messages.values())
         fresh, traces_before = self._trace(ordered, changed)
-        derived, derived_before = self._sum_up(ordered, fresh)
+        relinked, links_before = self._chain(ordered, changed)
+        derived, derived_before = self._sum_up(ordered, fresh | relinked)
         before = held or Held(
             traces_before,
             {old.exchange.exchange_id: old.exchange for old in derived_before},
             {key: call for old in derived_before for key, call in old.calls.items()},
             {key: failure for old in derived_before for key, failure in old.failures.items()},
+            links_before,
             self._slices,
         )
         self._slices = merged(each for found in self._derived.values() for each in found.slices.values())
@@ -160,6 +166,10 @@ class SessionState:
             exchanges=_changes({new.exchange.exchange_id: new.exchange for new in derived}, before.exchanges),
             calls=_changes({key: call for new in derived for key, call in new.calls.items()}, before.calls),
             failures=_changes({key: row for new in derived for key, row in new.failures.items()}, before.failures),
+            links=_changes(
+                {link.request_id: link for message_id in relinked for link in self._chained[message_id].links},
+                before.links,
+            ),
             slices=_slice_changes(self._slices, before.slices),
         )
 
@@ -185,6 +195,30 @@ class SessionState:
             position += len(traces)
         replaced = [traces for key, traces in before.items() if key in fresh or key not in self._traces]
         return fresh, {trace.trace_id: trace for traces in replaced for trace in traces}
+
+    def _chain(
+        self, ordered: Iterable[tuple[Message, str]], changed: Collection[str]
+    ) -> tuple[set[str], Mapping[str, ChainLink]]:
+        """Follow the requests of messages that changed, or before which the session had come less or further.
+
+        Returns:
+            Ids of these messages; links of before that may be there no more, by id.
+        """
+        before, self._chained = self._chained, {}
+        relinked: set[str] = set()
+        standing = Standing()
+        for message, _ in ordered:
+            message_id = message.message_id
+            if message.role == "user":
+                continue
+            found = before.get(message_id)
+            if found is None or message_id in changed or found.before != standing:
+                found = chained(message, self._parts.get(message_id, ()), standing)
+                relinked.add(message_id)
+            self._chained[message_id] = found
+            standing = found.after
+        replaced = [found.links for key, found in before.items() if key in relinked or key not in self._chained]
+        return relinked, {link.request_id: link for links in replaced for link in links}
 
     def _sum_up(
         self, ordered: Iterable[tuple[Message, str]], fresh: Collection[str]
@@ -217,10 +251,15 @@ class SessionState:
             messages,
             exchange,
             tally(messages, parts, exchange),
-            {call.part_id: call for call in calls_of(exchange_id, messages, self._parts)},
+            {call.part_id: call for call in calls_of(exchange_id, messages, self._parts, self._enters_at(messages))},
             {failure.failure_id: failure for failure in failures_of(exchange, messages, self._parts)},
             slices_of(messages, self._parts),
         )
+
+    def _enters_at(self, messages: Iterable[Message]) -> dict[str, Mapping[str, int]]:
+        """Say which requests send the outputs of calls for the first time, by message and call."""
+        found = ((message.message_id, self._chained.get(message.message_id)) for message in messages)
+        return {message_id: chained.enters_at for message_id, chained in found if chained is not None}
 
     def numbers(self) -> SessionNumbers:
         """Add up what was derived of this session alone."""

@@ -117,6 +117,26 @@ DERIVED: Rules = (
         """,
         "{:,} failed exchanges do not have one error that ended them",
     ),
+    (  # what lies there of a deleted message may name another session than it did
+        """
+        WITH sent AS (
+            SELECT request_id FROM requests r JOIN messages m USING (message_id) LEFT JOIN parts ON part_id = request_id
+            WHERE m.role <> 'user' AND r.input_tokens + r.cache_read_tokens + r.cache_write_tokens > 0
+              AND coalesce(parts.session_id, m.session_id) = m.session_id
+        )
+        SELECT count(*) FROM sent s FULL JOIN request_chain c USING (request_id)
+        WHERE s.request_id IS NULL OR c.request_id IS NULL
+        """,
+        "{:,} requests are missing among those of their session, or there without what they used",
+    ),
+    (
+        """
+        SELECT count(*) FROM request_chain c LEFT JOIN request_chain prior
+            ON prior.session_id = c.session_id AND prior.request_id = c.prior_id AND prior.number = c.number - 1
+        WHERE (c.number > 1 OR c.prior_id IS NOT NULL) AND prior.request_id IS NULL
+        """,
+        "{:,} requests do not follow the one before them",
+    ),
     (
         f"""
         SELECT count(*) FROM part_bodies LEFT JOIN parts USING (part_id)

@@ -12,7 +12,10 @@ from indexer.storages import now_ms
 
 log = logging.getLogger(__name__)
 
-_DERIVED = ("usage_slices", "tool_calls", "failures", "exchange_traces", "exchanges", "session_traces", "session_stats")
+_DERIVED = (
+    *("usage_slices", "tool_calls", "failures", "request_chain"),
+    *("exchange_traces", "exchanges", "session_traces", "session_stats"),
+)
 _OF_SESSIONS = (*_DERIVED, "part_bodies", "parts", "messages", "sessions")
 _NAMES = (
     "DELETE FROM agents WHERE name NOT IN (SELECT agent FROM messages WHERE agent IS NOT NULL)",

@@ -70,6 +70,7 @@ class ToolCall(NamedTuple):
     is_counted: bool
     target: str | None
     output_bytes: int | None
+    enters_at: int | None
 
 
 class Failure(NamedTuple):
@@ -182,13 +183,19 @@ _COUNTERS = (
 )
 
 
-def calls_of(exchange_id: str, members: Iterable[Message], parts: Mapping[str, Sequence[Part]]) -> list[ToolCall]:
+def calls_of(
+    exchange_id: str,
+    members: Iterable[Message],
+    parts: Mapping[str, Sequence[Part]],
+    enters_at: Mapping[str, Mapping[str, int]],
+) -> list[ToolCall]:
     """List the tool calls of an exchange.
 
     Args:
         exchange_id: Its id.
         members: Its messages.
         parts: Parts by message.
+        enters_at: By message and call with an output: number of the request that sends it for the first time.
     """
     return [
         ToolCall(
@@ -207,6 +214,7 @@ def calls_of(exchange_id: str, members: Iterable[Message], parts: Mapping[str, S
             is_counted=kind_of(message) == COUNTED,
             target=part.target,
             output_bytes=part.output_bytes,
+            enters_at=enters_at.get(message.message_id, {}).get(part.part_id),
         )
         for message in members
         for part in parts.get(message.message_id, ())

@@ -432,7 +432,23 @@ CREATE TABLE tool_calls (
     is_unfinished BOOLEAN NOT NULL,
     is_counted    BOOLEAN NOT NULL,           -- of a message in `spend`, not of a fork's copy
     target        VARCHAR,                    -- as in `parts`
-    output_bytes  BIGINT
+    output_bytes  BIGINT,
+    enters_at     INTEGER                     -- number in `request_chain` that first sends its output; NULL: it has none
+);
+
+-- Derived. One row per request that sent anything that is known, fork copies included: where it stands among those of its
+-- session, and what the outputs of tool calls take of what it sent.
+CREATE TABLE request_chain (
+    request_id     VARCHAR PRIMARY KEY,       -- as in the view `requests`
+    session_id     VARCHAR NOT NULL,
+    number         INTEGER NOT NULL,          -- from 1
+    prior_id       VARCHAR,                   -- the request before it
+    stretch        INTEGER NOT NULL,          -- collapses and compactions of the session so far
+    is_compacted   BOOLEAN NOT NULL,          -- it summarised the session, or a summary lies before it
+    is_collapsed   BOOLEAN NOT NULL,          -- it read less than half of what the one before had left in the cache
+    entered_bytes  BIGINT NOT NULL,           -- outputs that it is the first to send
+    entered_tokens BIGINT NOT NULL,           -- estimate of the same
+    held_tokens    BIGINT NOT NULL            -- estimate of the outputs that earlier ones of the stretch brought
 );
 
 -- Derived. One row per error of a message and per failed tool call.

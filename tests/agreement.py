@@ -31,6 +31,7 @@ _WHOLE = """
           )
     )
 """
+_SMALL = ("usage_slices", "tool_calls", "failures", "request_chain")
 _QUERIES = {
     "projects": "SELECT * EXCLUDE (source_id) FROM projects WHERE deleted_at IS NULL",
     "sessions": "SELECT * EXCLUDE (source_id) FROM sessions WHERE deleted_at IS NULL",
@@ -39,7 +40,7 @@ _QUERIES = {
     "part_bodies": "SELECT * FROM part_bodies",
     **{
         table: f"{_WHOLE} SELECT * FROM {table} WHERE session_id IN (SELECT session_id FROM whole)"
-        for table in ("session_stats", "exchanges", "exchange_traces", "usage_slices", "tool_calls", "failures")
+        for table in ("session_stats", "exchanges", "exchange_traces", *_SMALL)
     },
     "session_traces": f"{_WHOLE} SELECT * FROM session_traces WHERE root_session_id IN (SELECT session_id FROM whole)",
     "documents": "SELECT key, owner_id, document_kind, state, reason, size_bytes FROM documents",
@@ -48,7 +49,7 @@ _QUERIES = {
 
 _DERIVED = (
     *("session_stats", "exchanges", "exchange_traces", "session_traces"),
-    *("usage_slices", "tool_calls", "failures"),
+    *_SMALL,
 )
 
 

@@ -39,6 +39,7 @@ LOOKUPS = {
     "key of session_stats": ("session_stats", "session_id"),
     "key of tool_calls": ("tool_calls", "part_id"),
     "key of failures": ("failures", "failure_id"),
+    "key of request_chain": ("request_chain", "request_id"),
 }
 Connection = duckdb.DuckDBPyConnection
 

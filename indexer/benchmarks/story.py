@@ -15,7 +15,7 @@ from indexer.duckdb_file import attach, quoted, quoted_name
 from indexer.published import READER_SETTINGS
 
 # Kept by the indexer so that pages need not add up messages and parts.
-ROLLUPS = ("usage_slices", "tool_calls", "failures")
+ROLLUPS = ("usage_slices", "tool_calls", "failures", "request_chain")
 
 # As the indexer derives them, told anew by each query. One message is one slice: sums over them are the same.
 _ROLLUP_VIEWS = (
@@ -49,9 +49,79 @@ _ROLLUP_VIEWS = (
                agent, provider_id, model_id, started_at,
                CASE WHEN NOT is_unfinished AND ended_at >= started_at
                     THEN date_diff('millisecond', started_at, ended_at) END AS duration_ms,
-               is_failed, is_unfinished, has_usage AND NOT is_fork_copy AS is_counted, target, output_bytes
-        FROM parts p JOIN messages m USING (message_id)
+               is_failed, is_unfinished, has_usage AND NOT is_fork_copy AS is_counted, target, output_bytes, enters_at
+        FROM parts p JOIN messages m USING (message_id) LEFT JOIN (SELECT part_id, enters_at FROM chain_outputs)
+             USING (part_id)
         WHERE part_type = 'tool' AND NOT is_orphan
+        """,
+    ),
+    (
+        """
+        CREATE VIEW chain_events AS
+        WITH sent AS (
+            SELECT request_id, message_id, input_tokens + cache_read_tokens + cache_write_tokens AS context_tokens,
+                   cache_read_tokens, cache_read_tokens + cache_write_tokens AS cached_tokens,
+                   output_tokens - reasoning_in_output_tokens AS answer_tokens
+            FROM requests WHERE context_tokens > 0
+        ),
+        answers AS (
+            SELECT message_id, session_id, created_at, seq, is_summary, deleted_at,
+                   if(session_id IN (SELECT session_id FROM messages WHERE seq IS NULL), 0, seq) AS place
+            FROM messages WHERE role <> 'user'
+        )
+        SELECT answers.*, sent.* EXCLUDE (message_id),
+               lead(message_id) OVER in_order IS DISTINCT FROM message_id AS is_last,
+               lag(request_id IGNORE NULLS) OVER in_order AS prior_id,
+               count(request_id) OVER in_order AS number,
+               count(*) FILTER (is_summary) OVER in_order AS summaries
+        FROM answers LEFT JOIN sent USING (message_id)
+        WINDOW in_order AS (
+            PARTITION BY session_id ORDER BY place, created_at NULLS LAST, seq NULLS LAST, message_id, request_id
+            ROWS UNBOUNDED PRECEDING
+        )
+        """,
+    ),
+    (
+        """
+        CREATE VIEW chain_outputs AS
+        WITH several AS (
+            SELECT message_id, list(request_id) AS ends FROM chain_events
+            WHERE message_id IN (SELECT message_id FROM chain_events WHERE NOT is_last) GROUP BY message_id
+        )
+        SELECT part_id, events.session_id, output_bytes,
+               1 + number - greatest(coalesce(len(list_filter(ends, lambda id: id > part_id)), 0) - 1, 0) AS enters_at
+        FROM parts p JOIN chain_events events USING (message_id) LEFT JOIN several USING (message_id)
+        WHERE part_type = 'tool' AND NOT is_orphan AND output_bytes > 0 AND is_last
+          AND (p.deleted_at IS NULL OR p.deleted_at >= events.deleted_at)
+        """,
+    ),
+    (
+        """
+        CREATE VIEW request_chain AS
+        WITH linked AS (
+            SELECT e.*, coalesce(e.summaries > p.summaries OR p.is_summary, false) AS is_compacted,
+                   coalesce(p.context_tokens >= 1024 AND 2 * e.cache_read_tokens < p.cached_tokens, false)
+                       AS is_collapsed,
+                   coalesce(e.context_tokens - p.context_tokens - p.answer_tokens, 0) AS grown_tokens
+            FROM chain_events e LEFT JOIN chain_events p ON p.request_id = e.prior_id
+            WHERE e.request_id IS NOT NULL
+        ),
+        entering AS (
+            SELECT session_id, enters_at AS number, sum(output_bytes)::BIGINT AS bytes FROM chain_outputs GROUP BY ALL
+        ),
+        entered AS (
+            SELECT linked.*, coalesce(bytes, 0) AS entered_bytes,
+                   least(greatest(grown_tokens, 0), entered_bytes // 2) AS entered_tokens,
+                   count(*) FILTER (is_collapsed OR is_compacted) OVER (
+                       PARTITION BY session_id ORDER BY number ROWS UNBOUNDED PRECEDING
+                   ) AS stretch
+            FROM linked LEFT JOIN entering USING (session_id, number)
+        )
+        SELECT request_id, session_id, number, prior_id, stretch, is_compacted, is_collapsed, entered_bytes,
+               entered_tokens, coalesce(sum(entered_tokens) OVER (
+                   PARTITION BY session_id, stretch ORDER BY number ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+               ), 0)::BIGINT AS held_tokens
+        FROM entered
         """,
     ),
     (

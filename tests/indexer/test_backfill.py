@@ -28,6 +28,7 @@ BLANK = """
     DELETE FROM exchanges;
     DELETE FROM exchange_traces;
     DELETE FROM session_traces;
+    DELETE FROM request_chain;
     DELETE FROM agents;
     DELETE FROM models;
     DELETE FROM tools;

@@ -238,6 +238,16 @@ def drop_row(lab: Lab) -> None:
     lab.execute("DELETE FROM messages WHERE message_id = 'msg_2a'")
 
 
+def drop_request(lab: Lab) -> None:
+    """Let a request be nowhere among those of its session."""
+    lab.execute("DELETE FROM request_chain")
+
+
+def spoil_order(lab: Lab) -> None:
+    """Let a request follow one that is not there."""
+    lab.execute("UPDATE request_chain SET prior_id = 'prt_0'")
+
+
 def keep_deleted_text(lab: Lab) -> None:
     """Leave a text that should be gone."""
     lab.execute("UPDATE sessions SET title = 'secret', deleted_at = now()::TIMESTAMP WHERE session_id = 'ses_1'")
@@ -307,6 +317,8 @@ def change_documents(lab: Lab) -> None:
         (spoil_rows, "rows"),
         (spoil_sums, "totals"),
         (spoil_searched, "totals"),
+        (drop_request, "totals"),
+        (spoil_order, "totals"),
         (drop_row, "references"),
         (keep_deleted_text, "deleted texts"),
         (await_wiping, "deleted texts"),

@@ -13,6 +13,7 @@ from indexer.hot_sessions import MOST_LISTINGS, Held, HotSessions, RowChanges, S
 from indexer.rows import EpochMs
 
 ROLES = ("user", "assistant", "assistant", "idle", "compaction", "synthetic")
+STEP_NUMBERS = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens")
 PART_TYPES = ("text", "step-start", "step-finish", "tool", "reasoning", "file", "subtask")
 
 
@@ -32,6 +33,7 @@ def message(rng: random.Random, number: int) -> Message:
         created_at=rng.choice([None, EpochMs(rng.randrange(20))]),
         completed_at=rng.choice([None, EpochMs(rng.randrange(20))]),
         finish=rng.choice([None, "stop"]),
+        is_summary=role != "user" and rng.random() < 0.1,
         error_name=rng.choice([None, None, "APIError", "MessageAbortedError"]),
         error_category=rng.choice([None, "network"]),
         has_usage=role == "assistant",
@@ -41,7 +43,9 @@ def message(rng: random.Random, number: int) -> Message:
         reasoning_tokens=tokens[3],
         cache_read_tokens=tokens[4],
         cache_write_tokens=tokens[5],
+        reasoning_in_output_tokens=rng.choice([0, tokens[3]]),
         total_tokens=rng.choice([0, tokens[6]]),
+        step_count=rng.choice([0, 1]),
         is_usage_missing=rng.random() < 0.2,
         cost_recorded_usd=rng.choice([None, Decimal(0), Decimal("0.125")]),
         cost_list_usd=rng.choice([None, Decimal("0.25")]),
@@ -70,23 +74,21 @@ def part(rng: random.Random, message_id: str, position: int) -> Part:
         child_session_id=None,
         error_category=rng.choice([None, "timeout"]),
         target=rng.choice([None, "git"]),
-        output_bytes=None,
+        output_bytes=rng.choice([None, 0, 40]) if part_type == "tool" else None,
         is_failed=rng.random() < 0.2,
         is_unfinished=rng.random() < 0.2,
         is_synthetic=rng.random() < 0.3,
         is_shell_notice=rng.random() < 0.1,
         is_orphan=rng.random() < 0.1,
-        input_tokens=1 if part_type == "step-finish" else None,
-        output_tokens=None,
+        **dict.fromkeys(STEP_NUMBERS, rng.choice([1, 400, 900]) if part_type == "step-finish" else None),
         reasoning_tokens=None,
-        cache_read_tokens=None,
-        cache_write_tokens=None,
+        reasoning_in_output_tokens=0 if part_type == "step-finish" else None,
         cost_recorded_usd=None,
-        deleted_at=None,
+        deleted_at=rng.choice([None, None, None, EpochMs(20)]),
     )
 
 
-NOTHING = Held({}, {}, {}, {}, {})
+NOTHING = Held({}, {}, {}, {}, {}, {})
 
 
 class Index:
@@ -104,6 +106,7 @@ class Index:
             replaced(self.held.exchanges, difference.exchanges),
             replaced(self.held.calls, difference.calls),
             replaced(self.held.failures, difference.failures),
+            replaced(self.held.links, difference.links),
             {key: row for key, row in self.held.slices.items() if row.quarter_at not in difference.slices.stale}
             | {row.key: row for row in difference.slices.rows},
         )

@@ -384,13 +384,32 @@ def test_unknown_prices_of_what_used_no_tokens_are_taken_back(tmp_path: Path, bu
         database.migrate(11)
         with database.transaction() as con:
             con.execute("UPDATE messages SET cost_list_usd = 0 WHERE has_usage")
-            derive.refresh(con, ["ses_1"])
+            con.execute("UPDATE usage_slices SET cost_list_usd = 0 WHERE kind = 'counted'")
+            con.execute("UPDATE session_stats SET cost_list_usd = 0")
         before = database.con.execute(listed).fetchall()
 
         database.migrate()
 
         assert before == [(Decimal(0),) * 4]
         assert database.con.execute(listed).fetchall() == [(None,) * 4]
+
+
+# --- request_chain
+
+
+@pytest.mark.parametrize("name", KINDS_OF_SETS)
+def test_request_chain_is_filled_as_it_is_derived(name: str, data_set: DataSet, build_index: BuildIndex) -> None:
+    """Told by SQL from the rows in the index, message by message where they come."""
+    chain = "SELECT * FROM request_chain ORDER BY request_id"
+    calls = "SELECT part_id, enters_at FROM tool_calls WHERE enters_at IS NOT NULL ORDER BY part_id"
+    with Database.open_existing(build_index(data_set(name))) as database:
+        derived = [database.con.execute(sql).fetchall() for sql in (chain, calls)]
+        database.migrate(12)
+
+        database.migrate()
+
+        assert [database.con.execute(sql).fetchall() for sql in (chain, calls)] == derived
+        assert all(derived)
 
 
 # --- opening an older index

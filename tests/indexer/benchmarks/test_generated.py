@@ -41,7 +41,8 @@ def test_generate_every_table_of_the_pages_has_rows(con: duckdb.DuckDBPyConnecti
             "documents",
             "sources",
         ),
-        *("session_stats", "exchanges", "exchange_traces", "session_traces", "usage_slices", "tool_calls", "failures"),
+        *("session_stats", "exchanges", "exchange_traces", "session_traces"),
+        *("usage_slices", "tool_calls", "failures", "request_chain"),
         *("(FROM messages WHERE error_name IS NOT NULL)", "(FROM sessions WHERE parent_id IS NOT NULL)"),
         *(
             "(FROM parts WHERE is_failed)",

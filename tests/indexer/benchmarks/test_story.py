@@ -61,6 +61,23 @@ def test_build_rows_are_the_same_in_another_order(
     assert (plain.execute(first).fetchone() or (0,)) > (con.execute(first).fetchone() or (0,))
 
 
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT * FROM request_chain ORDER BY request_id",
+        "SELECT part_id, enters_at FROM tool_calls WHERE enters_at IS NOT NULL ORDER BY part_id",
+    ],
+)
+def test_build_requests_follow_each_other_as_derived(
+    sql: str, plain: duckdb.DuckDBPyConnection, con: duckdb.DuckDBPyConnection
+) -> None:
+    """The plain schema tells their order for each question: by other means than the indexer."""
+    derived = con.execute(sql).fetchall()
+
+    assert plain.execute(sql).fetchall() == derived
+    assert derived
+
+
 @pytest.mark.parametrize("each", CASES, ids=lambda each: each.name)
 def test_ask_story_every_case_runs_without_rollups(
     plain: duckdb.DuckDBPyConnection, subjects: Subjects, each: Case
