@@ -275,27 +275,28 @@ _SERIES = {
 # Of what was lost, as much as was written into the cache is billed as that, the rest as plain input.
 _COLLAPSED = f"""
     collapsed AS (
-        SELECT sent.*, session_number, prior.agent AS prior_agent, prior.model AS prior_model, prior_cached_tokens,
-               least(prior_cached_tokens - sent.cache_read_tokens, sent.input_tokens + sent.cache_write_tokens)
+        SELECT found.*, prior.agent AS prior_agent, prior.model AS prior_model,
+               prior.cache_read_tokens + prior.cache_write_tokens AS prior_cached_tokens,
+               least(prior_cached_tokens - found.cache_read_tokens, found.input_tokens + found.cache_write_tokens)
                    AS lost_tokens,
-               least(lost_tokens, sent.cache_write_tokens) AS written_tokens,
-               (written_tokens * sent.cache_write_usd + (lost_tokens - written_tokens) * sent.input_usd
-                   - lost_tokens * sent.cache_read_usd)::DECIMAL(38, 12) AS bill_list_usd,
-               date_diff('millisecond', prior.created_at, sent.created_at) AS gap_ms,
-               CASE WHEN is_compacted THEN '{COMPACTION}'
-                    WHEN sent.model <> prior.model THEN '{MODEL_SWITCH}'
-                    WHEN sent.agent <> prior.agent THEN '{AGENT_SWITCH}'
+               least(lost_tokens, found.cache_write_tokens) AS written_tokens,
+               (written_tokens * found.cache_write_usd + (lost_tokens - written_tokens) * found.input_usd
+                   - lost_tokens * found.cache_read_usd)::DECIMAL(38, 12) AS bill_list_usd,
+               date_diff('millisecond', prior.created_at, found.created_at) AS gap_ms,
+               CASE WHEN found.is_compacted THEN '{COMPACTION}'
+                    WHEN found.model <> prior.model THEN '{MODEL_SWITCH}'
+                    WHEN found.agent <> prior.agent THEN '{AGENT_SWITCH}'
                     WHEN gap_ms > {CACHE_MINUTES} * 60_000 THEN '{PAUSE}'
                     ELSE '{UNKNOWN}' END AS cause
-        FROM chained JOIN sent USING (request_number) JOIN sent prior ON prior.request_number = prior_number
-        WHERE is_collapsed AND chained.is_counted
+        FROM (FROM chained WHERE is_collapsed AND is_counted) found
+             JOIN chained prior ON prior.request_id = found.prior_id
     )
 """
 
 _DEAREST = "bill_list_usd DESC NULLS LAST, lost_tokens DESC, created_at DESC NULLS LAST, request_id"
 
-# What both answers are told from: each would need the same chain of requests, which is what takes the time. A request
-# is the step of the timeline that began last before it ended; else its message has one. `CHAINED` precedes.
+# What both answers are told from. A request is the step of the timeline that began last before it ended; else its
+# message has one. `CHAINED` precedes.
 COLLAPSES = f"""
     {_COLLAPSED},
     causes AS (

@@ -1,4 +1,4 @@
-"""All that caches did in a scope, from one query: what takes the time is the chain of requests, and all need that."""
+"""All that caches did in a scope, from one query: all of it is told from the same requests."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -83,14 +83,14 @@ def _listed(by: str) -> str:
     return f"(SELECT coalesce(list(by_{by} ORDER BY sent_tokens DESC, key), []) FROM by_{by}) AS by_{by}"
 
 
-# A request that counts is in a session with spend: the chain has all of them. The answers are put together in groups
+# A request that counts is in a session with spend: all of them are in the chain. The answers are put together in groups
 # that are planned apart: DuckDB tries every order of what is read side by side, which took 8 ms for all eight.
 _REPORT = f"""
     WITH {narrow.HITS}, {CHAINED}, {COLLAPSES}, {RENT},
     saving AS (
         SELECT agent, model, created_at, input_tokens, cache_read_tokens, cache_write_tokens,
-               context_tokens AS sent_tokens, {SAVED_USD} AS saved_usd
-        FROM sent WHERE is_counted
+               input_tokens + cache_read_tokens + cache_write_tokens AS sent_tokens, {SAVED_USD} AS saved_usd
+        FROM chained WHERE is_counted
     ),
     totals AS (SELECT {SUMS}, min(created_at) AS first_at, max(created_at) AS last_at FROM saving),
     {", ".join(_broken_down(by) for by in DIMENSIONS)},

@@ -26,8 +26,6 @@ from queries.period import Scope
 from queries.request_chain import CHAINED
 from queries.rows import fetch_row, fetch_rows
 
-_BYTES_A_TOKEN = 2  # at least; what is denser than that is no text
-
 
 @dataclass(frozen=True, slots=True)
 class RentTotals:
@@ -186,76 +184,43 @@ class _Found:
     outputs: list[dict[str, Any]]
 
 
-# A call belongs to the request that made it: of several of one message, the first that ended after the call; after the
-# last one, to that.
-_RENTED = f"""
-    several AS (
-        SELECT message_id, list(request_id) AS ends FROM events
-        WHERE message_id IN (SELECT message_id FROM events WHERE NOT is_last) GROUP BY message_id
-    ),
-    outputs AS (
-        SELECT part_id, session_number, tool_name, target, message_at AS called_at, output_bytes,
-               1 + number - greatest(coalesce(len(list_filter(ends, lambda id: id > part_id)), 0) - 1, 0) AS enters_at
-        FROM parts JOIN events USING (message_id) LEFT JOIN several USING (message_id)
-        WHERE part_type = 'tool' AND output_bytes > 0 AND is_last
-          AND (parts.deleted_at IS NULL OR parts.deleted_at >= events.deleted_at)
-    ),
-    together AS (
-        SELECT session_number, enters_at AS number, sum(output_bytes)::BIGINT AS bytes FROM outputs GROUP BY ALL
-    ),
-    entered AS (
-        SELECT session_number, number, request_number, stretch, is_counted, cache_read_tokens, cache_read_usd, bytes,
-               coalesce(context_tokens - prior_context_tokens - prior_answer_tokens, 0) AS grown_tokens,
-               least(greatest(grown_tokens, 0), coalesce(bytes, 0) // {_BYTES_A_TOKEN})::BIGINT AS entered_tokens
-        FROM chained LEFT JOIN together USING (session_number, number)
-    ),
-    held AS (
-        SELECT *, coalesce(sum(entered_tokens) OVER earlier, 0)::BIGINT AS held_tokens,
-               least(held_tokens, cache_read_tokens)                    AS rent_tokens
-        FROM entered
-        WINDOW earlier AS (
-            PARTITION BY session_number, stretch ORDER BY number ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
-        )
-    )
-"""
-
 _STEPS = f"""
-    WITH {narrow.HITS}, {CHAINED}, {_RENTED}
-    SELECT request_id, session_id, created_at AS requested_at, agent, model, held.cache_read_tokens,
+    WITH {narrow.HITS}, {CHAINED}
+    SELECT request_id, session_id, created_at AS requested_at, agent, model, cache_read_tokens,
            rent_tokens AS estimated_rent_tokens,
-           (held.cache_read_tokens * held.cache_read_usd)::DECIMAL(38, 12) AS cache_read_list_usd,
-           (rent_tokens * held.cache_read_usd)::DECIMAL(38, 12)            AS estimated_rent_list_usd,
-           cache_read_list_usd - estimated_rent_list_usd                   AS remainder_list_usd
-    FROM held JOIN sent USING (request_number) JOIN chosen USING (session_number)
-    WHERE held.is_counted AND held.cache_read_tokens > 0
+           (cache_read_tokens * cache_read_usd)::DECIMAL(38, 12) AS cache_read_list_usd,
+           (rent_tokens * cache_read_usd)::DECIMAL(38, 12)       AS estimated_rent_list_usd,
+           cache_read_list_usd - estimated_rent_list_usd         AS remainder_list_usd
+    FROM chained JOIN chosen USING (session_number)
+    WHERE is_counted AND cache_read_tokens > 0
     ORDER BY session_id, number
 """
 
 # What an output costs is its tokens times what a token of all that was held then cost at each later request: sums of
 # whole columns, where every output with every later request would be millions of pairs.
-_RENTS = f"""
-    {_RENTED},
+_RENTS = """
     later AS (
-        SELECT session_number, number, entered_tokens / bytes AS tokens_a_byte,
+        SELECT session_number, number, entered_tokens / nullif(entered_bytes, 0) AS tokens_a_byte,
                count(*) FILTER (is_counted AND rent_tokens > 0) OVER later AS reads,
                sum(rent_tokens / held_tokens * cache_read_usd::DOUBLE) FILTER (is_counted AND rent_tokens > 0)
                    OVER later AS token_usd
-        FROM held
+        FROM chained
         WINDOW later AS (
             PARTITION BY session_number, stretch ORDER BY number ROWS BETWEEN 1 FOLLOWING AND UNBOUNDED FOLLOWING
         )
     ),
     rents AS (
-        SELECT outputs.*, reads, output_bytes * tokens_a_byte AS tokens, tokens * token_usd AS rent_usd
-        FROM outputs JOIN later ON later.session_number = outputs.session_number AND later.number = enters_at
+        SELECT part_id, chosen.session_number, tool_name, target, message_at AS called_at, output_bytes, reads,
+               output_bytes * tokens_a_byte AS tokens, tokens * token_usd AS rent_usd
+        FROM tool_calls JOIN chosen USING (session_id)
+             JOIN later ON later.session_number = chosen.session_number AND later.number = enters_at
         WHERE reads > 0 AND tokens_a_byte > 0
     )
 """
 
 _DEAREST = "estimated_rent_list_usd DESC NULLS LAST, estimated_tokens DESC"
 
-# What all three answers are told from: each would need the same chain of requests, which is what takes the time.
-# `CHAINED` precedes.
+# What all three answers are told from. `CHAINED` precedes.
 RENT = f"""
     {_RENTS},
     rent_totals AS (
@@ -265,7 +230,7 @@ RENT = f"""
                sum(cache_read_tokens * cache_read_usd)::DECIMAL(38, 12) AS cache_read_list_usd,
                sum(rent_tokens * cache_read_usd)::DECIMAL(38, 12)       AS estimated_rent_list_usd,
                coalesce(sum(cache_read_tokens) FILTER (cache_read_usd IS NULL), 0)::BIGINT AS unpriced_tokens
-        FROM held WHERE is_counted
+        FROM chained WHERE is_counted
     ),
     tools AS (
         SELECT tool_name, count(*) AS outputs, sum(output_bytes)::BIGINT AS output_bytes,
