@@ -145,7 +145,7 @@ def hours(rows: "Sequence[WeekHour]", tz: str) -> Table:
 
 def agents(rows: "Sequence[Activity]") -> Table:
     """Return what each agent did, and how much of it failed."""
-    counts = ("answers", "failed_answers", "aborted_answers", "calls", "failed_calls", "errors")
+    counts = ("answers", "failed_answers", "aborted_answers", "unfinished_answers", "calls", "failed_calls", "errors")
     columns: dict[str, Kind] = {
         "agent": str,
         "cost_recorded_usd": Decimal,
@@ -157,8 +157,8 @@ def agents(rows: "Sequence[Activity]") -> Table:
         [
             [
                 *(row.agent, row.cost_recorded_usd, row.total_tokens, row.sessions, row.child_sessions),
-                *(row.answers, row.failed_answers, row.aborted_answers, row.calls, row.failed_calls),
-                *(row.errors, row.error_rate),
+                *(row.answers, row.failed_answers, row.aborted_answers, row.unfinished_answers),
+                *(row.calls, row.failed_calls, row.errors, row.error_rate),
             ]
             for row in rows
         ],

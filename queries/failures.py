@@ -53,7 +53,8 @@ class FailureTotals:
         failed_answers: Answers that ended in an error.
         failed_calls: Tool calls that failed.
         aborted_answers: Answers that the user cut short, whether they are counted above or not.
-        answers: Answers that could have failed. Those that the user cut short are among them only if they count.
+        unfinished_answers: Answers whose request never came to an end, without an error: in no other number.
+        answers: Answers that ended, well or not. Those that the user cut short are among them only if they count.
         calls: Tool calls that ended.
         sessions: Sessions with a failure.
         top_category: The most frequent cause. None without any failure.
@@ -65,6 +66,7 @@ class FailureTotals:
     failed_answers: int
     failed_calls: int
     aborted_answers: int
+    unfinished_answers: int
     answers: int
     calls: int
     sessions: int
@@ -110,7 +112,7 @@ class FailureRow:
     Attributes:
         key: Cause, provider, `provider/model`, agent or tool. None: answers, where the groups are tools.
         failed_answers: Answers that ended in an error.
-        answers: Answers that could have failed: those of the group; all in the scope, where the groups are causes.
+        answers: Answers that ended, well or not: those of the group; all in the scope, where the groups are causes.
         failed_calls: Tool calls that failed.
         calls: Tool calls that ended, of the same.
         sessions: Sessions with a failure of the group.
@@ -485,15 +487,19 @@ _FAILED = f"""
     )
 """
 
-_TRIED = "coalesce(sum(messages - if($with_aborted, 0, aborted_answers)), 0)::BIGINT AS answers"
+_UNFINISHED = "coalesce(sum(unfinished_answers), 0)::BIGINT"
+_TRIED = f"""
+    (coalesce(sum(messages - if($with_aborted, 0, aborted_answers)), 0) - {_UNFINISHED})::BIGINT AS answers
+"""
 
 _TOTALS = f"""
-    WITH {narrow.HITS}, {narrow.SLICED}, {_FAILED},
+    WITH {narrow.HITS}, {narrow.OUTCOMES}, {_FAILED},
     tried AS (
         SELECT {_TRIED},
                coalesce(sum(calls), 0)::BIGINT           AS calls,
-               coalesce(sum(aborted_answers), 0)::BIGINT AS aborted_answers
-        FROM sliced
+               coalesce(sum(aborted_answers), 0)::BIGINT AS aborted_answers,
+               {_UNFINISHED}                             AS unfinished_answers
+        FROM outcomes
     ),
     causes AS (SELECT category AS top_category, count(*) AS top_errors FROM failed GROUP BY category),
     top AS (SELECT * FROM causes ORDER BY top_errors DESC, top_category LIMIT 1),
@@ -539,12 +545,12 @@ _TRIED_BY = {
         SELECT DISTINCT key, answers, calls
         FROM (SELECT category AS key FROM failed),
              (SELECT {_TRIED}, coalesce(sum(calls), 0)::BIGINT AS calls
-              FROM sliced)
+              FROM outcomes)
     """,
     **{
         by: f"""
-            SELECT {_KEYS[by]} AS key, {_TRIED}, sum(calls)::BIGINT AS calls
-            FROM sliced GROUP BY key
+            SELECT {_KEYS[by]} AS key, {_TRIED}, coalesce(sum(calls), 0)::BIGINT AS calls
+            FROM outcomes GROUP BY key
         """
         for by in ("provider", "model", "agent")
     },
@@ -552,7 +558,7 @@ _TRIED_BY = {
         SELECT tool_name AS key, 0 AS answers, count(*) FILTER (NOT is_unfinished) AS calls
         FROM tool_calls WHERE {narrow.IN_SCOPE} GROUP BY key
         UNION ALL
-        SELECT NULL, {_TRIED}, 0 FROM sliced
+        SELECT NULL, {_TRIED}, 0 FROM outcomes
     """,
 }
 
@@ -560,7 +566,7 @@ _TRIED_BY = {
 def _rows_sql(by: str) -> str:
     """Write the query of one grouping."""
     return f"""
-        WITH {narrow.HITS}, {narrow.SLICED}, {_FAILED},
+        WITH {narrow.HITS}, {narrow.OUTCOMES}, {_FAILED},
         counted AS (
             SELECT {_KEYS[by]} AS key, count(*) AS errors,
                    count(*) FILTER (NOT is_call) AS failed_answers, count(*) FILTER (is_call) AS failed_calls,

@@ -22,9 +22,10 @@ class Activity:
         total_tokens: Every token once.
         sessions: Sessions with a message that counts; so are child sessions.
         child_sessions: Those among them that another session delegated to.
-        answers: Messages that count, without those that the user cut short.
+        answers: Messages that count, without those that the user cut short and those that never ended.
         failed_answers: Answers that ended in an error.
         aborted_answers: Messages that the user cut short; in no other number of answers.
+        unfinished_answers: Those whose request never came to an end, without an error; alike.
         calls: Tool calls that ended. Unfinished ones are neither good nor bad.
         failed_calls: Tool calls that failed.
         first_at: Time of the first counting message, naive UTC. None if there is none with a time.
@@ -40,6 +41,7 @@ class Activity:
     answers: int
     failed_answers: int
     aborted_answers: int
+    unfinished_answers: int
     calls: int
     failed_calls: int
     first_at: datetime | None
@@ -72,7 +74,7 @@ class Overview:
     agents: tuple[Activity, ...]
 
 
-_NOTHING = Activity(False, None, None, 0, 0, 0, 0, 0, 0, 0, 0, None, None)
+_NOTHING = Activity(False, None, None, 0, 0, 0, 0, 0, 0, 0, 0, 0, None, None)
 
 
 def overview(con: duckdb.DuckDBPyConnection, scope: Scope, before: Period | None = None) -> Overview:
@@ -98,7 +100,9 @@ def overview(con: duckdb.DuckDBPyConnection, scope: Scope, before: Period | None
     )
 
 
-_COUNTERS = ("total_tokens", "answers", "failed_answers", "aborted_answers", "calls", "failed_calls")
+_COUNTERS = (
+    *("total_tokens", "answers", "failed_answers", "aborted_answers", "unfinished_answers", "calls", "failed_calls"),
+)
 _SUMS = f"""
     sum(cost_recorded_usd)::DECIMAL(38, 12) AS cost_recorded_usd,
     {", ".join(f"sum({counter})::BIGINT AS {counter}" for counter in _COUNTERS)},
@@ -108,11 +112,12 @@ _SUMS = f"""
 # Without a period messages of unknown time belong to it; with one, the condition on the start has left them out. What
 # each session did is added up first, which leaves a few rows and counts each session once.
 _ACTIVITY = f"""
-    WITH {narrow.HITS}, {narrow.SLICED},
+    WITH {narrow.HITS}, {narrow.OUTCOMES},
     parted AS (
-        SELECT * REPLACE (coalesce(agent, 'unknown') AS agent), messages - aborted_answers AS answers,
+        SELECT * REPLACE (coalesce(agent, 'unknown') AS agent, coalesce(unfinished_answers, 0) AS unfinished_answers),
+               coalesce(messages - aborted_answers, 0) - coalesce(unfinished_answers, 0) AS answers,
                coalesce(quarter_at < $now_start::TIMESTAMP, false) AS is_before
-        FROM sliced
+        FROM outcomes
         WHERE NOT is_before OR quarter_at < $before_end::TIMESTAMP
     ),
     of_agents AS MATERIALIZED (SELECT is_before, session_id, agent, {_SUMS} FROM parted GROUP BY ALL),

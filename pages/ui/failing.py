@@ -33,7 +33,7 @@ def draw(scope: Scope) -> None:
     """Draw everything about what failed."""
     choice = _choice()
     totals = data.load(failures.failure_totals, scope, choice)
-    if not totals.answers + totals.calls + totals.aborted_answers:
+    if not totals.answers + totals.calls + totals.aborted_answers + totals.unfinished_answers:
         filters.nothing_matches("errors")
         return
     filters.warn_unknown()
@@ -133,7 +133,7 @@ def _figures(totals: FailureTotals, ended: Sequence[EndedSpend], choice: Choice)
         display.per_1000(totals.per_1000),
         border=True,
         height="stretch",
-        help=f"Of 1,000 answers and finished tool calls together: here {display.counted(totals.answers, 'answer')} and "
+        help=f"Of 1,000 finished answers and tool calls together: here {display.counted(totals.answers, 'answer')} and "
         f"{display.counted(totals.calls, 'finished call')}. Ten times the error rate of Overview, in percent, where no "
         "cause is chosen.",
     )
@@ -158,9 +158,13 @@ def _figures(totals: FailureTotals, ended: Sequence[EndedSpend], choice: Choice)
 
 def _left_out(totals: FailureTotals, choice: Choice) -> None:
     """Name what the numbers do not hold. Nothing to name: no line."""
+    left_out = []
     if totals.aborted_answers and not choice.with_aborted:
-        aborted = display.counted(totals.aborted_answers, "answer")
-        st.caption(f"Not in these numbers: {aborted} that you cut short.")
+        left_out.append(f"{display.counted(totals.aborted_answers, 'answer')} that you cut short")
+    if totals.unfinished_answers:
+        left_out.append(f"{display.counted(totals.unfinished_answers, 'answer')} that never ended")
+    if left_out:
+        st.caption(f"Not in these numbers: {' and '.join(left_out)}.")
 
 
 def _over_time(scope: Scope, choice: Choice, totals: FailureTotals) -> None:

@@ -55,7 +55,7 @@ def groups(rows: Sequence[FailureRow], by: str, tz: str) -> tuple[Styler, Config
         "Calls": tables.number("of calls", "Tool calls that ended."),
         "Calls rate": tables.number("per 1,000 calls", "Failed calls of 1,000 finished calls."),
         "Failed answers": tables.number("Failed answers", "Answers that ended in an error."),
-        "Answers": tables.number("of answers", "Answers that could have failed."),
+        "Answers": tables.number("of answers", "Answers that ended, well or not."),
         "Answers rate": tables.number("per 1,000 answers", "Failed answers of 1,000 answers."),
         "Sessions": tables.number("Sessions", "Sessions with such an error."),
         "Last": st.column_config.DatetimeColumn("Last seen", format=_TIME, width=135, help=f"In {display.md(tz)}."),

@@ -237,12 +237,14 @@ def _points(now: Activity, then: Activity | None) -> str | None:
 def _rate_meaning(now: Activity) -> str:
     """Say what the error rate is made of."""
     aborted = f" ({display.count(now.aborted_answers)})" if now.aborted_answers else ""
+    unfinished = f" ({display.count(now.unfinished_answers)})" if now.unfinished_answers else ""
     return (
         f"Of everything that was tried, what failed: {display.counted(now.failed_calls, 'tool call')} and "
         f"{display.counted(now.failed_answers, 'answer')} that ended in an error, of "
         f"{display.counted(now.calls, 'finished tool call')} and {display.counted(now.answers, 'answer')}. "
         "A shell command that ends with an exit code other than 0 has failed. "
-        f"Answers that you cut short{aborted} and calls that never finished are on neither side."
+        f"Answers that you cut short{aborted}, answers that never ended{unfinished} and calls that never finished are "
+        "on neither side."
     )
 
 

@@ -169,10 +169,19 @@ ACTIVITY = f"""
         GROUP BY message_id
     ),
     children AS (SELECT session_id, session_id AS child_id FROM sessions WHERE parent_id IS NOT NULL),
+    held AS (
+        SELECT message_id, list(DISTINCT part_type) AS types
+        FROM parts WHERE part_type NOT IN ('patch', 'retry', 'snapshot') GROUP BY message_id
+    ),
     named AS (
         SELECT parted.*, coalesce(agent, 'unknown') AS agent_name, calls, failed_calls, child_id,
-               coalesce(list_contains($aborted::VARCHAR[], error_name), false) AS is_aborted
-        FROM parted LEFT JOIN called USING (message_id) LEFT JOIN children USING (session_id)
+               coalesce(list_contains($aborted::VARCHAR[], error_name), false) AS is_aborted,
+               role = 'assistant' AND error_name IS NULL AND finish IS NULL
+                   AND (completed_at IS NULL OR (total_tokens = 0 AND (
+                       types IS NULL OR (list_contains(types, 'step-start') AND NOT list_contains(types, 'step-finish'))
+                   ))) AS is_unfinished
+        FROM parted JOIN (SELECT message_id, role, finish, completed_at FROM messages) USING (message_id)
+        LEFT JOIN called USING (message_id) LEFT JOIN children USING (session_id) LEFT JOIN held USING (message_id)
     )
     SELECT is_before,
            CASE WHEN grouping(agent_name) = 0 THEN agent_name END       AS agent,
@@ -180,9 +189,10 @@ ACTIVITY = f"""
            sum(total_tokens)::BIGINT                                    AS total_tokens,
            count(DISTINCT session_id)                                   AS sessions,
            count(DISTINCT child_id)                                     AS child_sessions,
-           count(*) FILTER (NOT is_aborted)                             AS answers,
+           count(*) FILTER (NOT is_aborted AND NOT is_unfinished)       AS answers,
            count(error_name) FILTER (NOT is_aborted)                    AS failed_answers,
            count(*) FILTER (is_aborted)                                 AS aborted_answers,
+           count(*) FILTER (is_unfinished)                              AS unfinished_answers,
            coalesce(sum(calls), 0)::BIGINT                              AS calls,
            coalesce(sum(failed_calls), 0)::BIGINT                       AS failed_calls,
            min(created_at)                                              AS first_at,

@@ -83,6 +83,23 @@ def test_failure_totals_aborted_count_if_asked_for(open_index: OpenIndex) -> Non
     assert (found.failed_answers, found.answers) == (3, 5)
 
 
+def test_failure_totals_answers_without_an_end_are_in_no_rate(open_index: OpenIndex) -> None:
+    """One of two finished answers failed; one that was closed with nothing in it says nothing of its model, either."""
+    con = open_index(
+        session(),
+        user(),
+        assistant("msg_1a", cost=0, error=api_error("Overloaded", 529)),
+        assistant("msg_1b", tokens=tokens(input=10)),
+        assistant("msg_1c", cost=0, finish=None, modelID="other"),
+    )
+
+    found = failure_totals(con, ALL, ANY)
+
+    assert (found.failed_answers, found.answers, found.unfinished_answers, found.per_1000) == (1, 2, 1, 500)
+    assert [(row.key, row.answers) for row in failure_rows(con, "model", ALL, ANY)] == [("acme/nova", 2)]
+    assert [(row.key, row.answers) for row in failure_rows(con, "tool", ALL, WITH_ABORTED)] == [(None, 2)]
+
+
 def test_failure_rows_tools_have_their_own_calls(open_index: OpenIndex) -> None:
     """A tool without a failure has a row, too; answers are one of their own."""
     con = open_index(*DOCS)

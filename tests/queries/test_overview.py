@@ -60,7 +60,7 @@ def test_overview_any_scope_equals_costs(name: str, scope: Scope, real_index: Re
         whole.total_tokens,
         whole.sessions,
     )
-    assert (now.answers + now.aborted_answers, now.first_at, now.last_at) == (
+    assert (now.answers + now.aborted_answers + now.unfinished_answers, now.first_at, now.last_at) == (
         whole.messages,
         whole.first_at,
         whole.last_at,
@@ -88,7 +88,8 @@ def test_overview_before_equals_costs_of_that_stretch(name: str, real_index: Rea
 
 def _money_and_messages(activity: Activity) -> tuple[Decimal | None, int]:
     """Return what `costs.cost_totals` has, too."""
-    return activity.cost_recorded_usd, activity.answers + activity.aborted_answers
+    messages = activity.answers + activity.aborted_answers + activity.unfinished_answers
+    return activity.cost_recorded_usd, messages
 
 
 def test_overview_few_small_numbers_add_up(open_index: OpenIndex) -> None:
@@ -133,6 +134,35 @@ def test_overview_error_rate_counts_answers_and_calls_that_failed(open_index: Op
     assert (now.answers, now.failed_answers, now.aborted_answers) == (2, 1, 1)
     assert (now.calls, now.failed_calls) == (3, 2)
     assert (now.errors, now.error_rate) == (3, 0.6)
+
+
+def test_overview_answers_without_an_end_are_on_neither_side(open_index: OpenIndex) -> None:
+    """Killed, or closed with nothing of a reply: no good answer. The user's own shell command is one, by its call."""
+    con = open_index(
+        session(),
+        user(),
+        assistant("msg_2a", usage=tokens(input=10)),
+        assistant("msg_3a", finish=None, cost=0),
+        assistant("msg_4a", finish=None, cost=0, agent="plan"),
+        part("prt_4", "step-start", "msg_4a"),
+        assistant("msg_5a", finish=None, cost=0, completed=None),
+        part("prt_5", "text", "msg_5a", text="So far"),
+        assistant("msg_6a", finish=None, cost=0),
+        call("prt_6", message_id="msg_6a"),
+        assistant("msg_7a", error=error("APIError", "no"), finish=None, cost=0),
+        user("msg_8u", created=START_MS + 60_000),
+        part("prt_8u", "text", "msg_8u", text="The following tool was executed by the user", synthetic=True),
+        assistant("msg_8a", parent="msg_8u", created=START_MS + 60_000, finish=None, cost=0),
+        call("prt_8", message_id="msg_8a"),
+    )
+
+    found = overview(con, Scope())
+
+    assert (found.now.answers, found.now.failed_answers, found.now.unfinished_answers) == (4, 1, 3)
+    assert {row.agent: (row.answers, row.unfinished_answers) for row in found.agents} == {
+        "build": (4, 2),
+        "plan": (0, 1),
+    }
 
 
 def test_overview_fork_copies_fail_once(open_index: OpenIndex) -> None:
