@@ -18,16 +18,18 @@ class VersionQuality:
         client_version: None: not recorded.
         sessions: With a counting message.
         messages: Counting messages.
-        agreeing: Those whose tokens and cost are what their steps add up to, and whose recorded total fits them.
+        comparable: Those whose sums something else confirms or denies: that have steps, or a total that contradicts.
+        agreeing: Of these: tokens and cost are what the steps add up to, and the recorded total fits them.
         with_usage: Those whose usage is recorded.
         priced: Those whose list price is known, or that used no tokens.
         readable: Those of which every document, parts included, could be read in full.
-        good: Those for which all four hold.
+        good: Those for which all four hold; what cannot be compared is not held against them.
     """
 
     client_version: str | None
     sessions: int
     messages: int
+    comparable: int
     agreeing: int
     with_usage: int
     priced: int
@@ -40,9 +42,9 @@ class VersionQuality:
         return self.good / self.messages
 
     @property
-    def agreeing_share(self) -> float:
-        """Return the share of messages whose sums agree."""
-        return self.agreeing / self.messages
+    def agreeing_share(self) -> float | None:
+        """Return the share of comparable messages whose sums agree. None without any: nothing confirms them."""
+        return self.agreeing / self.comparable if self.comparable else None
 
     @property
     def usage_share(self) -> float:
@@ -80,8 +82,12 @@ _QUALITY = f"""
     {STEPS},
     judged AS (
         SELECT m.session_id,
-               NOT is_total_mismatch AND {_IS_SUM}
-                   AND coalesce(abs(m.cost_recorded_usd - steps.steps_cost_usd) <= {ROUNDING_USD}, TRUE) AS agrees,
+               CASE
+                   WHEN is_total_mismatch THEN FALSE
+                   WHEN steps.message_id IS NOT NULL
+                       THEN {_IS_SUM}
+                            AND coalesce(abs(m.cost_recorded_usd - steps.steps_cost_usd) <= {ROUNDING_USD}, TRUE)
+               END                                               AS agrees,  -- NULL: nothing to compare it with
                NOT is_usage_missing                              AS has_usage,
                cost_list_usd IS NOT NULL OR total_tokens = 0     AS is_priced,
                doubted.owner_id IS NULL                          AS is_readable
@@ -91,11 +97,12 @@ _QUALITY = f"""
     SELECT client_version,
            count(DISTINCT session_id)                                            AS sessions,
            count(*)                                                              AS messages,
+           count(agrees)                                                         AS comparable,
            count(*) FILTER (agrees)                                              AS agreeing,
            count(*) FILTER (has_usage)                                           AS with_usage,
            count(*) FILTER (is_priced)                                           AS priced,
            count(*) FILTER (is_readable)                                         AS readable,
-           count(*) FILTER (agrees AND has_usage AND is_priced AND is_readable)  AS good
+           count(*) FILTER (agrees IS NOT FALSE AND has_usage AND is_priced AND is_readable) AS good
     FROM judged JOIN (SELECT session_id, client_version FROM sessions) USING (session_id)
     GROUP BY client_version
     ORDER BY try_cast(regexp_extract_all(client_version, '\\d+') AS BIGINT[]) DESC NULLS LAST,

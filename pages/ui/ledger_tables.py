@@ -141,10 +141,17 @@ def versions(found: Sequence[VersionQuality]) -> tuple[Styler, Config]:
     config: Config = {
         "Version": st.column_config.TextColumn("Client version", width=130, help="That created the session."),
         "Score": st.column_config.ProgressColumn(
-            "Score", min_value=0, max_value=100, format="%.1f%%", width=130, help="Answers for which all four hold."
+            "Score",
+            min_value=0,
+            max_value=100,
+            format="%.1f%%",
+            width=130,
+            help="Answers for which all four hold. What cannot be compared does not count against it.",
         ),
         "Sums agree": tables.number(
-            "Sums agree", "Cost and tokens are what the steps add up to, and the recorded total fits the counters."
+            "Sums agree",
+            "Of the answers with steps to compare: cost and tokens are what these add up to, and the recorded total "
+            "fits the counters.",
         ),
         "Usage recorded": tables.number("Usage recorded", "The provider sent what the request used."),
         "Price known": tables.number("Price known", "A list price is known for the model."),

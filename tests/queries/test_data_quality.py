@@ -49,8 +49,8 @@ def test_version_quality_each_doubt_is_counted(open_index: OpenIndex) -> None:
 
     (row,) = version_quality(con, ALL)
 
-    assert astuple(row) == ("1.1.65", 1, 4, 3, 3, 1, 3, 0)
-    assert (row.agreeing_share, row.score) == (0.75, 0)
+    assert astuple(row) == ("1.1.65", 1, 4, 2, 1, 3, 1, 3, 0)
+    assert (row.agreeing_share, row.score) == (0.5, 0)
 
 
 def test_version_quality_known_price_makes_it_good(open_index: OpenIndex) -> None:
@@ -67,6 +67,29 @@ def test_version_quality_known_price_makes_it_good(open_index: OpenIndex) -> Non
 
     assert (row.messages, row.priced, row.good) == (2, 1, 1)
     assert row.score == pytest.approx(0.5)
+
+
+def test_version_quality_answers_without_steps_cannot_be_compared(open_index: OpenIndex) -> None:
+    """Nothing confirms their sums, so no share is known; nothing contradicts them, so they may be good."""
+    answers = [
+        assistant(f"msg_{number}a", usage=USAGE, cost=cost, providerID="anthropic", modelID="claude-sonnet-4-5")
+        for number, cost in enumerate([0.25, None])
+    ]
+    con = open_index(session(), user(), *answers)
+
+    (row,) = version_quality(con, ALL)
+
+    assert (row.messages, row.comparable, row.agreeing, row.good) == (2, 0, 0, 2)
+    assert row.agreeing_share is None
+
+
+def test_version_quality_total_that_contradicts_needs_no_steps(open_index: OpenIndex) -> None:
+    """The recorded total alone says that the counters are wrong."""
+    con = open_index(session(), user(), assistant(usage=tokens(100, 20, total=500)))
+
+    (row,) = version_quality(con, ALL)
+
+    assert (row.comparable, row.agreeing, row.agreeing_share) == (1, 0, 0)
 
 
 def test_version_quality_nothing_matches_is_empty(open_index: OpenIndex) -> None:
