@@ -3,7 +3,8 @@
 A forecast is what is spent already plus what the rest of the period may cost. Nothing is fitted: the rest is looked up
 in the past. For a month or a week, these are the stretches of time that are as long as the rest and began at the same
 time of day, 1, 2, 3 … days earlier; for a 5-hour window, what earlier windows still cost once as much of them had
-passed. The middle one is the forecast, the range goes from the 10th to the 90th percentile.
+passed. The middle one is the forecast, the range goes from the 10th to the 90th percentile. A stretch in which
+something was used, at no known cost, says nothing; where a part of the cost is not known, the forecast is the least.
 """
 
 from bisect import bisect_left
@@ -49,7 +50,8 @@ class Forecast:
         low_usd: One of ten stretches of the past would lead to less.
         middle_usd: Half of them would lead to no more.
         high_usd: Nine of ten would lead to no more.
-        stretches: Stretches of the past that it was looked up in.
+        stretches: Stretches of the past that it was looked up in: of each at least a part of the cost is known, or
+            nothing was used.
     """
 
     low_usd: Decimal
@@ -71,6 +73,7 @@ class Budget:
         spent_usd: Of what is known. None: something was used, and no cost of it is known.
         uncounted_messages: Messages in the period whose cost is not known.
         low_usd: As in `Forecast`; so the next three. None: too little is known of the past, or of what is spent.
+        is_least: The forecast is the least to expect: messages of unknown cost are in what is spent or was looked up.
     """
 
     name: str
@@ -84,6 +87,7 @@ class Budget:
     middle_usd: Decimal | None
     high_usd: Decimal | None
     stretches: int
+    is_least: bool
 
     @property
     def spent_share(self) -> float | None:
@@ -186,8 +190,8 @@ def forecast(spent_usd: Decimal, rests_usd: Sequence[Decimal]) -> Forecast | Non
     return Forecast(low, middle, high, len(ranked))
 
 
-def rests_of_days(ledger: Ledger, rest: Span, tz: str) -> list[Decimal]:
-    """Look up what the same stretch of time cost 1, 2, 3 … local days earlier.
+def rests_of_days(ledger: Ledger, rest: Span, tz: str) -> list[Span]:
+    """Look up the same stretch of time 1, 2, 3 … local days earlier.
 
     The same time of day is meant, whatever the clock did in between. Only stretches count that begin after the
     first spend that is known and have ended when the rest begins.
@@ -198,7 +202,7 @@ def rests_of_days(ledger: Ledger, rest: Span, tz: str) -> list[Decimal]:
         tz: Zone of the days.
 
     Returns:
-        Newest first.
+        Newest first; those of unknown cost are left out.
     """
     if not ledger.moments:
         return []
@@ -207,20 +211,24 @@ def rests_of_days(ledger: Ledger, rest: Span, tz: str) -> list[Decimal]:
         earlier = Span(_days_earlier(rest.start, days, tz), _days_earlier(rest.end, days, tz))
         if earlier.start < ledger.moments[0]:
             break
-        if earlier.end <= rest.start:
-            found.append(ledger.spent_usd(earlier))
+        if earlier.end <= rest.start and not ledger.is_unknown(earlier):
+            found.append(earlier)
     return found
 
 
-def rests_of_windows(ledger: Ledger, earlier: Sequence[Span], passed: timedelta) -> list[Decimal]:
-    """Look up what earlier 5-hour windows still cost once some of their time had passed.
+def rests_of_windows(ledger: Ledger, earlier: Sequence[Span], passed: timedelta) -> list[Span]:
+    """Look up what was left of earlier 5-hour windows once some of their time had passed.
 
     Args:
         ledger: What was spent.
         earlier: Windows that have ended.
         passed: How much of the present one has.
+
+    Returns:
+        In order; those of unknown cost are left out.
     """
-    return [ledger.spent_usd(Span(window.start + passed, window.end)) for window in earlier]
+    rests = [Span(window.start + passed, window.end) for window in earlier]
+    return [rest for rest in rests if not ledger.is_unknown(rest)]
 
 
 def budgets(
@@ -260,7 +268,7 @@ def _budgets(
 
 
 def _budget(
-    name: str, basis: str, limit_usd: Decimal, ledger: Ledger, span: Span | None, rests: Sequence[Decimal]
+    name: str, basis: str, limit_usd: Decimal, ledger: Ledger, span: Span | None, rests: Sequence[Span]
 ) -> Budget:
     """Make one budget.
 
@@ -270,11 +278,12 @@ def _budget(
         limit_usd: Alike.
         ledger: What was spent.
         span: Its present period. None: it has none.
-        rests: What the rest of that may cost.
+        rests: Stretches of the past that say what the rest of that may cost.
     """
     spent = ledger.spent_usd(span) if span else Decimal(0)
     is_unknown = span is not None and ledger.is_unknown(span)
-    expected = None if is_unknown else forecast(spent, rests)
+    uncounted = ledger.uncounted(span) if span else 0
+    expected = None if is_unknown else forecast(spent, [ledger.spent_usd(rest) for rest in rests])
     return Budget(
         name=name,
         basis=basis,
@@ -282,11 +291,12 @@ def _budget(
         start_at=span.start if span else None,
         end_at=span.end if span else None,
         spent_usd=None if is_unknown else spent,
-        uncounted_messages=ledger.uncounted(span) if span else 0,
+        uncounted_messages=uncounted,
         low_usd=expected.low_usd if expected else None,
         middle_usd=expected.middle_usd if expected else None,
         high_usd=expected.high_usd if expected else None,
         stretches=expected.stretches if expected else len(rests),
+        is_least=expected is not None and (uncounted > 0 or any(ledger.uncounted(rest) for rest in rests)),
     )
 
 

@@ -15,7 +15,8 @@ _METHOD = (
     "All that is spent counts, whatever the filters. The forecast is what is spent plus what the rest of the period "
     "may cost. That is looked up in the past 12 weeks: the same stretch of time 1, 2, 3 … days earlier, or what "
     "earlier 5-hour windows still cost from there on. The middle one is the forecast; the range leaves out the lowest "
-    f"and the highest tenth. Below {forecasts.FEWEST_STRETCHES} such stretches there is none."
+    f"and the highest tenth. Below {forecasts.FEWEST_STRETCHES} such stretches there is none. Stretches in which "
+    "something was used and no cost is known are left out; “at least” means that some of the cost is not known."
 )
 _WINDOW = (
     " A window begins at the full hour (UTC) of the first request after the last one ended, and lasts five hours: the "
@@ -66,7 +67,8 @@ def verdict(budget: Budget) -> str:
         return f":material/warning: **{display.md(f'Likely to go over; {words}')}**"
     if budget.high_usd is not None and budget.high_usd > limit:
         return f":material/warning: {display.md(f'May go over; {words}')}"
-    return f":material/check_circle: {display.md(f'Within budget; {words}')}"
+    within = "Within budget as far as is known" if budget.is_least else "Within budget"
+    return f":material/check_circle: {display.md(f'{within}; {words}')}"
 
 
 def expectation(budget: Budget) -> str:
@@ -79,10 +81,11 @@ def expectation(budget: Budget) -> str:
         stretches = display.counted(budget.stretches, "such stretch", "such stretches")
         return (
             f"No forecast yet: it takes {forecasts.FEWEST_STRETCHES} stretches of the past as long as the rest of this "
-            f"period, and there {'is' if budget.stretches == 1 else 'are'} {stretches}."
+            f"period whose cost is known, and there {'is' if budget.stretches == 1 else 'are'} {stretches}."
         )
     low, high = display.usd(budget.low_usd), display.usd(budget.high_usd)
-    return f"Forecast {display.usd(budget.middle_usd)}, 8 of 10 times {low} to {high} (n {budget.stretches})"
+    least = "at least " if budget.is_least else ""
+    return f"Forecast {least}{display.usd(budget.middle_usd)}, 8 of 10 times {low} to {high} (n {budget.stretches})"
 
 
 def period_words(budget: Budget, tz: str) -> str:

@@ -37,11 +37,11 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return file
 
 
-def budget(spent: str, middle: str | None = None, high: str | None = None) -> Budget:
+def budget(spent: str, middle: str | None = None, high: str | None = None, *, is_least: bool = False) -> Budget:
     """Make a budget of 10."""
     expected, most = (usd(each) if each else None for each in (middle, high))
     end = NOW + timedelta(days=1)
-    return Budget(MONTH, "recorded", usd("10"), NOW, end, usd(spent), 0, expected, expected, most, 14)
+    return Budget(MONTH, "recorded", usd("10"), NOW, end, usd(spent), 0, expected, expected, most, 14, is_least)
 
 
 def test_activity_budgets_are_compared_and_forecast(settings: Path, open_app: OpenApp) -> None:
@@ -134,6 +134,10 @@ def test_activity_real_data_is_shown(name: str, real_path: Callable[[str], Path]
         (budget("10"), r":material/check_circle: Within budget; \$0 left"),
         (budget("10.5"), r":material/error: **Over budget by \$0.50**"),
         (budget("4", "9", "10"), r":material/check_circle: Within budget; \$6.00 left"),
+        (
+            budget("4", "9", "10", is_least=True),
+            r":material/check_circle: Within budget as far as is known; \$6.00 left",
+        ),
         (budget("4", "9", "10.01"), r":material/warning: May go over; \$6.00 left"),
         (budget("4", "11", "12"), r":material/warning: **Likely to go over; \$6.00 left**"),
     ],
@@ -143,8 +147,16 @@ def test_verdict_each_state_has_its_own_icon_and_words(found: Budget, words: str
     assert budgeting.verdict(found) == words
 
 
+def test_expectation_part_of_unknown_cost_is_at_least() -> None:
+    """What is not known may be more, and is not 0."""
+    found = budgeting.expectation(budget("4", "9", "10", is_least=True))
+
+    assert found == "Forecast at least $9.00, 8 of 10 times $9.00 to $10.00 (n 14)"
+
+
 def test_period_words_window_is_in_local_time() -> None:
     """The viewer's clock, not UTC."""
-    found = Budget(FIVE_HOURS, "recorded", usd("1"), NOW, NOW + timedelta(hours=5), usd("0"), 0, None, None, None, 0)
+    end = NOW + timedelta(hours=5)
+    found = Budget(FIVE_HOURS, "recorded", usd("1"), NOW, end, usd("0"), 0, None, None, None, 0, False)
 
     assert budgeting.period_words(found, "Asia/Kolkata") == "Nov 10, 23:30 to 04:30"

@@ -125,7 +125,7 @@ def test_rests_of_days_same_time_of_day_is_looked_up() -> None:
     found = rests_of_days(ledger, rest, "UTC")
 
     # not one day earlier: that stretch has not ended when the rest begins
-    assert found == [usd("2"), usd("2"), usd("2"), usd("2"), usd("2")]
+    assert [ledger.spent_usd(span) for span in found] == [usd("2")] * 5
 
 
 def test_rests_of_days_clock_change_keeps_the_time_of_day() -> None:
@@ -135,7 +135,7 @@ def test_rests_of_days_clock_change_keeps_the_time_of_day() -> None:
 
     found = rests_of_days(ledger, rest, BERLIN)
 
-    assert found == [usd("0"), usd("1"), usd("1"), usd("1")]
+    assert [ledger.spent_usd(span) for span in found] == [usd("0"), usd("1"), usd("1"), usd("1")]
 
 
 def test_rests_of_days_before_the_first_spend_is_no_past() -> None:
@@ -143,7 +143,20 @@ def test_rests_of_days_before_the_first_spend_is_no_past() -> None:
     rest = Span(datetime(2026, 11, 7), datetime(2026, 11, 8))
 
     assert rests_of_days(Ledger([], "recorded"), rest, "UTC") == []
-    assert rests_of_days(Ledger(daily(datetime(2026, 11, 5), 2), "recorded"), rest, "UTC") == [usd("1"), usd("1")]
+    assert rests_of_days(Ledger(daily(datetime(2026, 11, 5), 2), "recorded"), rest, "UTC") == [
+        Span(datetime(2026, 11, 6), datetime(2026, 11, 7)),
+        Span(datetime(2026, 11, 5), datetime(2026, 11, 6)),
+    ]
+
+
+def test_rests_of_days_stretch_of_unknown_cost_is_left_out() -> None:
+    """Something was used on the 5th, and nobody knows what it cost: not 0. On the 6th nothing was used: that is 0."""
+    ledger = Ledger([*daily(datetime(2026, 11, 4), 1), quarter(datetime(2026, 11, 5), None)], "recorded")
+    rest = Span(datetime(2026, 11, 7), datetime(2026, 11, 8))
+
+    found = rests_of_days(ledger, rest, "UTC")
+
+    assert [(span.start.day, ledger.spent_usd(span)) for span in found] == [(6, usd("0")), (4, usd("1"))]
 
 
 def test_rests_of_windows_only_what_came_later_in_them_counts() -> None:
@@ -153,7 +166,28 @@ def test_rests_of_windows_only_what_came_later_in_them_counts() -> None:
 
     found = rests_of_windows(ledger, [Span(start, start + timedelta(hours=5))], timedelta(hours=1))
 
-    assert found == [usd("2")]
+    assert [ledger.spent_usd(span) for span in found] == [usd("2")]
+
+
+def test_rests_of_windows_unknown_cost_is_left_out() -> None:
+    """What the rest of it cost is not known, whatever its beginning did."""
+    start = datetime(2026, 11, 5, 10)
+    ledger = Ledger([quarter(start), quarter(start + timedelta(hours=2), None)], "recorded")
+
+    assert rests_of_windows(ledger, [Span(start, start + timedelta(hours=5))], timedelta(hours=1)) == []
+
+
+def test_budgets_past_of_partly_unknown_cost_forecasts_the_least() -> None:
+    """A dollar a day is known; on one day more was used, and what that cost is not."""
+    past = daily(datetime(2026, 10, 1, 12), 50)
+    unknown = quarter(datetime(2026, 10, 20, 13), None)
+    now = datetime(2026, 11, 19, 18)
+
+    (sure,) = budgets(past, Limits(month_usd=usd("90")), "recorded", now, "UTC", 0)
+    (least,) = budgets([*past[:20], unknown, *past[20:]], Limits(month_usd=usd("90")), "recorded", now, "UTC", 0)
+
+    assert (sure.middle_usd, sure.is_least) == (usd("30"), False)
+    assert (least.middle_usd, least.is_least, least.uncounted_messages) == (usd("30"), True, 0)
 
 
 def test_budgets_steady_days_are_forecast_exactly() -> None:
