@@ -17,7 +17,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, cast
 
 from indexer import interrupts, settings
-from indexer.arguments import INTERRUPTED, Parser, ending_quietly, number
+from indexer.arguments import INTERRUPTED, Parser, ending_quietly, number, path
 from indexer.duckdb_file import SCHEMA_VERSION
 from indexer.exceptions import AnotherIndexerRuns, IndexUnavailable, SettingsInvalid
 from indexer.published import IndexReader
@@ -260,8 +260,8 @@ def _parser() -> Parser:
         taken.set_defaults(command=command)
         names = command.__annotations__
         if "data" in names:
-            taken.add_argument("--data", metavar="DIR", type=Path, action="append", help=_DATA)
-        taken.add_argument("--db", metavar="FILE", type=Path, help=_DB)
+            taken.add_argument("--data", metavar="DIR", type=path, action="append", help=_DATA)
+        taken.add_argument("--db", metavar="FILE", type=path, help=_DB)
         if "full" in names:
             taken.add_argument(
                 "--full", action="store_true", help="Compare the content of all messages, not of a sample."

@@ -1,10 +1,11 @@
-"""What the command lines have in common: how they are read, and what numbers they take."""
+"""What the command lines have in common: how they are read, and what numbers and paths they take."""
 
 import argparse
 import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 INTERRUPTED = 130
 
@@ -44,6 +45,13 @@ def number(least: int, most: int | None = None) -> Callable[[str], int]:
 
     read.__name__ = "number"  # what argparse calls it where it is none
     return read
+
+
+def path(text: str) -> Path:
+    """Read a path. An empty one, as of a variable that is not set, would name the folder one happens to be in."""
+    if not text:
+        raise argparse.ArgumentTypeError("the path is empty")
+    return Path(text)
 
 
 @contextmanager

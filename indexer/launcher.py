@@ -20,7 +20,7 @@ from enum import Enum
 from pathlib import Path
 
 from indexer import sample, settings
-from indexer.arguments import Parser, number
+from indexer.arguments import Parser, number, path
 from indexer.exceptions import SettingsInvalid
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -294,9 +294,9 @@ def _parser() -> Parser:
     codes = "Exit codes: 0 stopped by you, 1 one of the two processes could not go on, 2 usage or settings."
     parser = Parser("python -m indexer.launcher", f"{main.__doc__}\n\n{codes}")
     data = "OpenCode data folder, holding storage/ or opencode*.db. May be repeated."
-    parser.add_argument("--data", metavar="DIR", type=Path, action="append", default=[], help=data)
+    parser.add_argument("--data", metavar="DIR", type=path, action="append", default=[], help=data)
     db = "The index file. Default: ANALYTICS_DB, else the data home."
-    parser.add_argument("--db", metavar="FILE", type=Path, help=db)
+    parser.add_argument("--db", metavar="FILE", type=path, help=db)
     port = "The first port to try."
     parser.add_argument("--port", metavar="N", type=number(1, 65_535), default=FIRST_PORT, help=port)
     parser.add_argument("--demo", action="store_true", help="Serve the bundled sample data, with its own index.")

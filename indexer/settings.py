@@ -118,13 +118,17 @@ def data_dirs(given: Sequence[Path] = ()) -> list[Path]:
         OpenCode's own default. Absolute, each once, in the order given. They may not exist.
 
     Raises:
-        SettingsInvalid: The settings file is needed and cannot be used.
+        SettingsInvalid: The settings file is needed and cannot be used, or a file is named in the place of its folder.
     """
     configured = os.environ.get("OPENCODE_DATA_DIR", "")
     folders = list(given) or [Path(name) for name in configured.split(os.pathsep) if name]
     chosen = None if folders else _chosen()
     folders = folders or (list(chosen.data) if chosen else []) or [_data_home() / "opencode"]
-    return list(dict.fromkeys(_absolute(folder) for folder in folders))
+    found = list(dict.fromkeys(_absolute(folder) for folder in folders))
+    for each in found:
+        if os.path.isfile(each):
+            raise SettingsInvalid(f"{each} is a file. Name the folder that holds OpenCode's data: {each.parent}")
+    return found
 
 
 def index_path(given: Path | None = None) -> Path:

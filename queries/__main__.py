@@ -14,7 +14,7 @@ import duckdb
 import tzlocal
 
 from indexer import settings
-from indexer.arguments import Parser, ending_quietly
+from indexer.arguments import Parser, ending_quietly, path
 from indexer.exceptions import IndexUnavailable, SettingsInvalid
 from indexer.published import IndexReader
 from queries import costs, exported_tables, health, period, table_files, text_table
@@ -86,7 +86,7 @@ def _parser() -> Parser:
     taken.add_argument(
         "--tz", metavar="ZONE", help="Time zone that cuts days. Default: the settings', else this machine's."
     )
-    taken.add_argument("--db", metavar="FILE", type=Path, help="The index. Default: as the indexer's.")
+    taken.add_argument("--db", metavar="FILE", type=path, help="The index. Default: as the indexer's.")
     output = taken.add_mutually_exclusive_group()
     output.add_argument("--json", action="store_true", help="Print JSON; money is text, exact.")
     output.add_argument("--csv", action="store_true", help="Print CSV, safe to open in a spreadsheet.")

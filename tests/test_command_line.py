@@ -169,7 +169,9 @@ def test_bulk_while_another_indexer_runs_ends_with_3(storage: Path, tmp_path: Pa
     assert str(os.getpid()) in done.stderr
 
 
-@pytest.mark.parametrize("arguments", [("bulk", "--no-such-option"), ("no-such-command",)])
+@pytest.mark.parametrize(
+    "arguments", [("bulk", "--no-such-option"), ("no-such-command",), ("bulk", "--data", ""), ("totals", "--db", "")]
+)
 def test_command_line_wrong_usage_ends_with_2(arguments: tuple[str, ...]) -> None:
     """The exit code of wrong usage everywhere."""
     done = indexer(*arguments)

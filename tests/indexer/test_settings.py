@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from indexer import settings
+from indexer.exceptions import SettingsInvalid
 
 
 @pytest.fixture(autouse=True)
@@ -33,6 +34,18 @@ def test_data_dirs_command_line_wins(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     monkeypatch.setenv("OPENCODE_DATA_DIR", str(tmp_path / "a"))
 
     assert settings.data_dirs([tmp_path / "b"]) == [tmp_path / "b"]
+
+
+def test_data_dirs_file_says_to_name_its_folder(tmp_path: Path) -> None:
+    """As of who names the database itself."""
+    (tmp_path / "opencode.db").touch()
+
+    with pytest.raises(SettingsInvalid) as raised:
+        settings.data_dirs([tmp_path / "opencode.db"])
+
+    assert str(raised.value) == (
+        f"{tmp_path / 'opencode.db'} is a file. Name the folder that holds OpenCode's data: {tmp_path}"
+    )
 
 
 def test_data_dirs_loop_of_links_is_no_error(tmp_path: Path) -> None:
