@@ -4,6 +4,7 @@ A session is left out if any copy of it, in any storage, names a project that is
 """
 
 import os
+import re
 import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -227,8 +228,11 @@ class _NarrowedSource:
         self._source.close()
 
     def _without_messages(self, found: Inventory) -> Inventory:
-        """Take messages of sessions that are left out from a list."""
+        """Take messages of sessions that are left out from a list, and what names these or their messages."""
         out = {session_id for session_id in {*found.messages.values()} if session_id and self._is_out(session_id)}
+        left_out = {key for key, session_id in found.messages.items() if session_id in out}
+        left_out |= self._exclusion.projects | self._exclusion.sessions
+        found.problems = [each for each in found.problems if left_out.isdisjoint(_words_of(each))]
         found.messages = {key: session_id for key, session_id in found.messages.items() if session_id not in out}
         found.orphans = [key for key in found.orphans if key not in self._exclusion.orphans]
         return found
@@ -244,10 +248,15 @@ class _NarrowedSource:
         return known in self._exclusion.sessions
 
     def _is_of_out(self, documents: MessageDocuments) -> bool:
-        """Tell whether a message, or parts without one, are of a session that is left out."""
+        """Tell whether a message, or parts without one, are of a session that is left out.
+
+        Parts of which none can be read, and so of whose session nobody knows, may be: nothing is told of them, either.
+        """
         if documents.message is not None:
             return documents.session_id is not None and self._is_out(documents.session_id)
-        named = {documents.session_id, *map(_session_named_by, documents.parts)}
+        named = {documents.session_id, *map(_session_named_by, documents.parts)} - {None, ""}
+        if not named:
+            return True
         if not any(session_id and self._is_out(session_id) for session_id in named):
             return False
         self._exclusion.orphans.add(documents.message_id)
@@ -279,6 +288,12 @@ class _NarrowedSource:
                         self._note_project(project)
         directory = row.directory if row is not None else None
         self._exclusion.note_session(clean(document.document_id), project_id, directory)
+
+
+def _words_of(problem: Document) -> Iterator[str]:
+    """Return what may be an id in what is said of something that cannot be listed."""
+    for word in re.split(r"[/:\s]+", f"{problem.key} {problem.problem}"):
+        yield word.removesuffix(".json")
 
 
 def _session_named_by(part: Document) -> str | None:

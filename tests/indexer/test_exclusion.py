@@ -1,6 +1,8 @@
 """What the settings leave out: never indexed, removed where it was, and back when the setting is gone."""
 
 import json
+import logging
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -24,6 +26,7 @@ from tests.builders import (
     answer,
     assistant,
     copied,
+    damaged,
     part,
     project,
     row,
@@ -206,6 +209,40 @@ def test_load_folder_of_a_session_is_left_out_and_its_project_is_not(tmp_path: P
 
     assert "ses_d" not in everything(index) and "msg_d1" not in everything(index)
     assert "'global'" in everything(index) and "ses_1" in everything(index)
+
+
+def test_load_damaged_parts_without_a_message_are_not_named(
+    tmp_path: Path, no_retries: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing in them says of which session they are; beside one that does, they belong to it."""
+    caplog.set_level(logging.DEBUG)
+    unknown = damaged(part("prt_d7", "text", "msg_d7", "ses_d"), b'{"id":"prt_d7","sessionID":"ses_d"')
+    shop = [part("prt_4", "text", "msg_4", text="undone"), damaged(part("prt_5", "text", "msg_4"), b"{")]
+    data_dir = write_json_tree(tmp_path / "opencode", [*public(), *private(), unknown, *shop])
+
+    index = load(tmp_path / "index.duckdb", data_dir, excluded=["diary"])
+
+    said = everything(index) + caplog.text
+    assert [word for word in SECRET if word in said] == []
+    assert "prt_5" in said
+
+
+def test_load_what_cannot_be_listed_of_an_excluded_session_is_not_named(
+    tmp_path: Path, no_retries: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Neither in the ledger nor in the log; that of another session is."""
+    caplog.set_level(logging.DEBUG)
+    data_dir = write_json_tree(tmp_path / "opencode", [*public(), *private()])
+    storage = data_dir / "storage"
+    for folder in ("message/ses_d/msg_d6", f"session/{DIARY}/ses_d6", "message/ses_1/msg_6"):
+        (storage / f"{folder}.json").mkdir()
+    shutil.copy(storage / "message" / "ses_1" / "msg_1u.json", storage / "message" / "ses_d")
+
+    index = load(tmp_path / "index.duckdb", data_dir, excluded=["diary"])
+
+    said = everything(index) + caplog.text
+    assert [word for word in SECRET if word in said] == []
+    assert "message/ses_1/msg_6.json" in said
 
 
 def test_load_copies_of_an_excluded_original_count_themselves(tmp_path: Path, no_retries: None) -> None:
