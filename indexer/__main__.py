@@ -180,12 +180,14 @@ def backfill(db: Path | None, verbose: bool) -> None:
     interrupts.stop_on_signals()
     with _explained(), _open_existing(db) as (database, publisher):
         try:
-            database.migrate()
+            with interrupts.told():
+                database.migrate()
             with _progress() as progress:
                 done = filling.backfill(database, publisher, progress)
         except KeyboardInterrupt:
             database.set_phase("stopped", "backfill interrupted; run it again")
-            publisher.close()
+            if database.schema_version == SCHEMA_VERSION:  # half migrated it is of no use to readers
+                publisher.close()
             log.info("interrupted: run it again")
             raise SystemExit(INTERRUPTED) from None
         database.set_phase("stopped", "backfill complete")

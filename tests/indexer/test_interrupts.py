@@ -5,18 +5,22 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from indexer import __main__ as command_line
-from indexer import database, interrupts, service
+from indexer import database, interrupts, migrations, service
 from indexer.arguments import INTERRUPTED
 from indexer.bulk_loader import BulkResult, Progress
 from indexer.database import Database
 from indexer.live import Follower
 from indexer.publish import Publisher
 from tests.builders import project, session, user, write_json_tree
+from tests.commands import indexer
+from tests.conftest import OwnIndex
 from tests.stress.running import ROOT
 
 ENDINGS = (signal.SIGINT, signal.SIGTERM)
@@ -131,6 +135,33 @@ def test_main_stopped_while_it_opens_the_index_is_an_interrupt(
         command_line.main([command, "--data", str(data_dir), "--db", str(tmp_path / "a.duckdb")])
 
     assert ended.value.code == INTERRUPTED
+
+
+@pytest.mark.parametrize("done_before", [0, 10])
+def test_backfill_stopped_while_it_migrates_says_to_run_it_again(
+    done_before: int, own_index: OwnIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever version it has reached by then."""
+    index = own_index("json")
+    with Database.open_existing(index) as older:
+        older.migrate(1, is_backed_up=True)
+    apply, applied = migrations.apply, list[str]()
+
+    def stopped(con: duckdb.DuckDBPyConnection, step: migrations.Migration, now: datetime) -> None:
+        """Be asked to stop inside a query of some step."""
+        if len(applied) == done_before:
+            with suppress(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGTERM)
+            raise RuntimeError("Query interrupted")
+        applied.append(step.label)
+        apply(con, step, now)
+
+    monkeypatch.setattr(migrations, "apply", stopped)
+
+    done = indexer("backfill", "--db", index)
+
+    assert (done.returncode, len(applied)) == (INTERRUPTED, done_before)
+    assert done.stderr.endswith("interrupted: run it again\n")
 
 
 @pytest.mark.parametrize("attempt", range(3))
