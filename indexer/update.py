@@ -42,6 +42,7 @@ from indexer.reading import (
 from indexer.resolve import MessageCopy, best_parse, is_newer, newest_message
 from indexer.rows import DocumentRow, EpochMs, ProjectRow, SessionRow, StampRow
 from indexer.sources import Inventory
+from indexer.sources.json_tree import JsonTree
 from indexer.storages import Storage, held_by_lost, now_ms
 
 log = logging.getLogger(__name__)
@@ -425,9 +426,15 @@ class _Update:
         )
 
     def _session_of(self, message_id: str) -> str | None:
-        """Return the session of a message, as the index has it where the change does not name it."""
-        named = self._changes.messages[message_id]
-        return named or self._known.session_of.get(message_id, named)
+        """Return the session of a message, as the index has it where the change does not name it.
+
+        None where both name one, and not the same: a tree then looks in all of its sessions, as either may be that of a
+        database alone.
+        """
+        named, known = self._changes.messages[message_id], self._known.session_of.get(message_id)
+        if named and known and named != known:
+            return None
+        return named or known or named
 
     def _found(self) -> Iterator[tuple[Ids, FoundMessages]]:
         """Read and parse the messages, a few at a time; of many, other processes do it ahead."""
@@ -453,10 +460,50 @@ class _Update:
             except SourceUnusable as error:
                 storage.lose(error)
                 self._held_messages |= held_by_lost(self._database, [storage], "message", self._changes.messages)
+        read += self._strayed(message_ids, read)
         # the places after all was read: what is lost on the way counts for all
         places = [(storage.place(self._held_messages), found) for storage, found in read]
         pairs = ((place, documents) for place, found in places for documents in found)
         return parse_copies(pairs, self._versions(message_ids))
+
+    def _strayed(
+        self, message_ids: Iterable[str], read: Sequence[tuple[Storage, list[MessageDocuments]]]
+    ) -> list[tuple[Storage, list[MessageDocuments]]]:
+        """Look for messages that seem gone in the trees that had another copy of them: it may be in another session.
+
+        Args:
+            message_ids: The messages.
+            read: What was found of them.
+        """
+        found = {documents.message_id for _, every in read for documents in every if documents.message is not None}
+        missed = ({*message_ids} - found - self._known.deleted_messages) & self._known.messages.keys()
+        lost = {message_id: self._known.messages[message_id].source_id for message_id in missed}
+        strayed: list[tuple[Storage, list[MessageDocuments]]] = []
+        for storage in self._usable if lost else []:
+            elsewhere = {message_id for message_id, source_id in lost.items() if source_id != storage.source_id}
+            if storage.source.kind != JsonTree.kind or not elsewhere:
+                continue
+            held = dict.fromkeys(self._had(storage, elsewhere))
+            try:
+                every = storage.source.messages(held, storage.source_id) if held else []
+            except SourceUnusable as error:
+                storage.lose(error)
+            else:
+                strayed.append((storage, [documents for documents in every if documents.message is not None]))
+        return strayed
+
+    def _had(self, storage: Storage, message_ids: Collection[str]) -> list[str]:
+        """List which of some messages a storage had when they were last looked at."""
+        listed, values = sql.among(message_ids)
+        with self._database.cursor() as con:  # while another thread writes
+            rows = con.execute(
+                f"""
+                SELECT document_id FROM read_stamps
+                WHERE source_id = $source_id AND document_kind = 'message' AND document_id IN {listed}
+                """,
+                {"source_id": storage.source_id, **values},
+            ).fetchall()
+        return [message_id for (message_id,) in rows]
 
     def _versions(self, message_ids: Iterable[str]) -> Versions:
         """Tell which versions of messages need not be parsed: those that the index has, where nothing failed."""

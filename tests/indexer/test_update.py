@@ -245,6 +245,41 @@ def test_apply_session_gone_while_another_storage_cannot_be_read_comes_back_with
     assert store.messages() == LIVING_MESSAGES
 
 
+# --- a message that a tree and a database have in different sessions
+
+
+def test_apply_row_in_another_session_than_the_file_is_compared_with_it(tmp_path: Path) -> None:
+    """The tree's copy records a later time, so it counts; that the database names another session hides it not."""
+    file = user("msg_1u", "ses_1", created=START_MS + 9_000)
+    data_dir = write_json_tree(tmp_path / "opencode", [project(), session(), file])
+    write_sqlite(data_dir, [project(), session(), session("ses_2")])
+    index(tmp_path / "index.duckdb", data_dir)
+    write_sqlite(data_dir, [user("msg_1u", "ses_2", created=START_MS)])
+
+    assert looked_at(tmp_path / "index.duckdb", data_dir, Changes(touched_sessions={"ses_2"})) == [("ses_1", 1, False)]
+
+
+def test_apply_row_gone_whose_file_is_in_another_session_leaves_the_file(tmp_path: Path) -> None:
+    """It is not gone: the tree has it still, where nothing but a search finds it."""
+    data_dir = write_json_tree(tmp_path / "opencode", [project(), session(), user("msg_1u", "ses_1")])
+    write_sqlite(data_dir, [project(), session(), session("ses_2"), user("msg_1u", "ses_2")])
+    index(tmp_path / "index.duckdb", data_dir)
+    with closing(sqlite3.connect(data_dir / "opencode.db")) as client, client:
+        client.execute("DELETE FROM message")
+
+    assert looked_at(tmp_path / "index.duckdb", data_dir, Changes(touched_sessions={"ses_2"})) == [("ses_1", 1, False)]
+
+
+def looked_at(path: Path, data_dir: Path, changes: Changes) -> list[tuple[Any, ...]]:
+    """Look at changes, and return session, generation and whether it is deleted of every message."""
+    with Database.open(path) as database:
+        storages = open_storages(database, find_sources([data_dir]), [data_dir])
+        update.apply(database, storages, changes, may_postpone=True)
+        for storage in storages:
+            storage.source.close()
+        return database.con.execute("SELECT session_id, generation, deleted_at IS NOT NULL FROM messages").fetchall()
+
+
 # --- parts that move to another message
 
 
