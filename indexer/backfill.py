@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from indexer import derive, late_columns, prices
+from indexer import derive, late_columns, price_changes
 from indexer.database import Database
 from indexer.publish import Publisher
 
@@ -73,7 +73,7 @@ def backfill(database: Database, publisher: Publisher, progress: Progress | None
         if progress:
             progress(done, total)
         publisher.publish_if_due()
-    prices.bring_up_to_date(database)
+    price_changes.bring_up_to_date(database)
     return BackfillResult(len(session_ids), total, filled)
 
 

@@ -180,7 +180,7 @@ def write_batch(database: Database, batch: Batch, now: EpochMs) -> bool:
 
 def _price(database: Database, batch: Batch) -> None:
     """Tell what the messages of a batch cost at list prices."""
-    prices.ensure_known(database, prices.models_of(batch.messages))
+    prices.ensure_known(database.con, database.hot, database.price_sources, prices.models_of(batch.messages))
     costs = prices.costs_of(database.con, batch.messages, batch.parts)
     batch.messages = [replace(row, cost_list_usd=costs.get(row.message_id)) for row in batch.messages]
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 
-from indexer import first_totals, prices, update
+from indexer import first_totals, price_changes, update
 from indexer.batch import replace_table_rows
 from indexer.changes import Changes
 from indexer.database import Database
@@ -73,7 +73,7 @@ def load(
     if database.phase != "bulk":
         database.set_phase("bulk", f"reading {len(sources)} source{'' if len(sources) == 1 else 's'}")
     purge_indexed(database)
-    prices.bring_up_to_date(database)
+    price_changes.bring_up_to_date(database)
     storages = open_storages(database, sources)
     try:
         if is_trusting and (held := held_unwritten(database, storages)):

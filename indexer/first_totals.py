@@ -86,7 +86,8 @@ def add(database: Database, found: Iterable[Usage | None], on_read: Callable[[],
             return False
         models = con.execute("SELECT DISTINCT provider_id, model_id FROM messages").fetchall()
         with database.transaction(is_visible=False):
-            prices.ensure_known(database, {model for model in models if None not in model})
+            named = {model for model in models if None not in model}
+            prices.ensure_known(database.con, database.hot, database.price_sources, named)
         keys = con.execute("SELECT DISTINCT fork_key FROM messages WHERE fork_key IS NOT NULL").fetchall()
         derive.flag_fork_copies(con, (), {key for (key,) in keys})
         prices.reprice(con, "TRUE")

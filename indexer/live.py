@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from indexer import kept_spend, prices, update
+from indexer import kept_spend, price_changes, update
 from indexer.activity import is_retry_requested, take_retry_request
 from indexer.benchmarks import results as benchmark_results
 from indexer.bulk_loader import record_comparison, record_listing, record_reconciled
@@ -264,7 +264,7 @@ class Follower:
     def _look_at_prices(self) -> None:
         """Price everything anew if prices changed. With wrong settings those of before stay."""
         try:
-            prices.bring_up_to_date(self._database)
+            price_changes.bring_up_to_date(self._database)
         except SettingsInvalid as error:
             log.warning("list prices stay as they are: %s", error)
 

@@ -1,6 +1,5 @@
 """What requests cost at list prices: the table `prices`, and `cost_list_usd` of every message. Added up in SQL."""
 
-import logging
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import astuple, fields
 from decimal import Decimal
@@ -9,17 +8,14 @@ from typing import TYPE_CHECKING
 import duckdb
 
 from indexer import sql
+from indexer.hot_sessions import HotSessions
 from indexer.price_sources import ModelKey, Price, PriceSources
 from indexer.rows import MessageRow, PartRow
 
 if TYPE_CHECKING:
     import pyarrow  # see rows.py
 
-    from indexer.database import Database
-
-log = logging.getLogger(__name__)
-
-_COLUMNS = tuple(field.name for field in fields(Price))
+COLUMNS = tuple(field.name for field in fields(Price))
 _COUNTERS = ("input", "output", "reasoning", "reasoning_in_output", "cache_read", "cache_write")
 _DAY_MS, _MINUTE_MS = 86_400_000, 60_000
 
@@ -43,15 +39,16 @@ _UNWRITTEN = """
 def ensure(con: duckdb.DuckDBPyConnection, sources: PriceSources, models: Collection[ModelKey]) -> None:
     """Look up the prices of models that the index has not seen yet, inside a transaction."""
     prices = [price for model in sorted(models) for price in sources.prices_of(model)]
-    _insert(con, prices)
+    insert(con, prices)
 
 
-def ensure_known(database: "Database", models: Collection[ModelKey]) -> None:
+def ensure_known(
+    con: duckdb.DuckDBPyConnection, hot: HotSessions, sources: PriceSources, models: Collection[ModelKey]
+) -> None:
     """Look up the prices of models where that was not done before, inside a transaction."""
-    names = database.hot.names
-    looked_up = names.get("prices") or names.setdefault("prices", {*known(database.con)})
+    looked_up = hot.names.get("prices") or hot.names.setdefault("prices", {*known(con)})
     if new := set(models) - looked_up:
-        ensure(database.con, database.price_sources, new)
+        ensure(con, sources, new)
         looked_up |= new
 
 
@@ -159,77 +156,12 @@ def fill(con: duckdb.DuckDBPyConnection, session_ids: Collection[str]) -> None:
     reprice(con, f"session_id IN {sql.texts(session_ids)}")
 
 
-def bring_up_to_date(database: "Database") -> bool:
-    """Price everything anew whose prices are different by now: in the settings, OpenCode's own files, or this program.
-
-    Nothing is published meanwhile, and what a kill leaves undone is done by the next start.
-
-    Args:
-        database: The index, outside of a transaction.
-
-    Returns:
-        Whether anything changed.
-
-    Raises:
-        SettingsInvalid: The settings file cannot be used.
-    """
-    database.load_price_sources()
-    different = _different(database.con, database.price_sources)
-    if not different:
-        return False
-    with database.transaction() as con:
-        sessions = _replace(con, different)
-    database.hot.forget()
-    database.fill()
-    models = len({(price.vendor, price.model_id) for price in different})
-    log.info("list prices of %d models are new or different: %d sessions priced anew", models, sessions)
-    return True
-
-
-def _different(con: duckdb.DuckDBPyConnection, sources: PriceSources) -> list[Price]:
-    """Return all prices of the models whose prices are not those of the index."""
-    held: dict[ModelKey, set[Price]] = {}
-    for row in con.execute(f"SELECT {', '.join(_COLUMNS)} FROM prices").fetchall():
-        held.setdefault((row[0], row[1]), set()).add(Price(*row))
-    models = {*held, *con.execute("SELECT vendor, model_id FROM models").fetchall()}
-    different = []
-    for model in sorted(models):
-        before = held.get(model, set())
-        if not before or not sources.is_settled(model, before):
-            wanted = sources.prices_of(model)
-            different += wanted if {*wanted} != before else []
-    return different
-
-
-def _replace(con: duckdb.DuckDBPyConnection, prices: Sequence[Price]) -> int:
-    """Put other prices of some models in place, and price their messages anew, inside a transaction.
-
-    The slices of the sessions that this changes are removed: whoever derives what lacks them (`derive.underived`)
-    brings everything up to date, also after a kill in between.
-
-    Args:
-        con: The index, inside a transaction.
-        prices: All prices of these models.
-
-    Returns:
-        How many sessions have to be derived anew.
-    """
-    con.execute("CREATE OR REPLACE TEMP TABLE repriced (vendor VARCHAR, model_id VARCHAR)")
-    con.executemany("INSERT INTO repriced VALUES (?, ?)", sorted({(each.vendor, each.model_id) for each in prices}))
-    con.execute("DELETE FROM prices WHERE (vendor, model_id) IN (FROM repriced)")
-    _insert(con, prices)
-    changed = reprice(con, "(provider_id, model_id) IN (FROM repriced)")
-    con.execute("DROP TABLE repriced")
-    con.execute("DELETE FROM usage_slices WHERE session_id IN (SELECT unnest($ids::VARCHAR[]))", {"ids": [*changed]})
-    return len(changed)
-
-
-def _insert(con: duckdb.DuckDBPyConnection, prices: Sequence[Price]) -> None:
+def insert(con: duckdb.DuckDBPyConnection, prices: Sequence[Price]) -> None:
     """Add rows to the table: few, with more decimals than other money has."""
     if prices:
-        marks = ", ".join("?" * len(_COLUMNS))
+        marks = ", ".join("?" * len(COLUMNS))
         con.executemany(
-            f"INSERT INTO prices ({', '.join(_COLUMNS)}) VALUES ({marks})", [astuple(price) for price in prices]
+            f"INSERT INTO prices ({', '.join(COLUMNS)}) VALUES ({marks})", [astuple(price) for price in prices]
         )
 
 

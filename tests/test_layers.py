@@ -1,7 +1,7 @@
 """Who may import whom. The two processes share one contract, the index, and nothing else."""
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,6 +99,27 @@ def modules() -> list[tuple[str, Path]]:
     return [(_module_name(path), path) for path in files]
 
 
+def circle(known: Mapping[str, set[str]]) -> list[str]:
+    """Return modules each of which imports the next, and the last of which the first; empty if there are none.
+
+    Args:
+        known: Which modules each one imports.
+    """
+    clear: set[str] = set()
+
+    def climb(path: list[str]) -> list[str]:
+        """Look below the last module of a path."""
+        for name in sorted(known.get(path[-1], set()) - clear):
+            if name in path:
+                return path[path.index(name) :]
+            if found := climb([*path, name]):
+                return found
+        clear.add(path[-1])
+        return []
+
+    return next(filter(None, (climb([module]) for module in sorted(known))), [])
+
+
 def _module_name(path: Path) -> str:
     """Turn a file of this project into its dotted module name."""
     parts = path.relative_to(ROOT).with_suffix("").parts
@@ -126,6 +147,30 @@ def test_breaches_every_module_keeps_its_layer(module: str, path: Path) -> None:
     found = breaches(path.read_text(encoding="utf-8"), module, is_package=path.name == "__init__.py")
 
     assert found == []
+
+
+def test_circle_no_modules_import_each_other() -> None:
+    """Nor those that only name a type: neither of two such modules can be read without the other."""
+    names = {module for module, _ in modules()}
+    known = {
+        module: {
+            found
+            for each in imports(path.read_text(encoding="utf-8"), module, is_package=path.name == "__init__.py")
+            for found in (each.name, each.name.rpartition(".")[0])
+            if found in names
+        }
+        - {module, module.rpartition(".")[0]}
+        for module, path in modules()
+    }
+
+    assert circle(known) == []
+
+
+def test_circle_modules_that_import_each_other_are_named() -> None:
+    """Wherever the circle begins."""
+    known = {"a": {"b"}, "b": {"c", "d"}, "c": set(), "d": {"b"}}
+
+    assert circle(known) == ["b", "d"]
 
 
 def test_modules_all_four_parts_are_looked_at() -> None:

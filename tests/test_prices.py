@@ -13,7 +13,7 @@ import pytest
 from genai_prices import Usage, calc_price
 from genai_prices.types import StartDateConstraint, TieredPrices, TimeOfDateConstraint
 
-from indexer import bulk_loader, price_sources, prices, settings
+from indexer import bulk_loader, price_changes, price_sources, settings
 from indexer.database import Database
 from indexer.price_sources import Price, PriceSources, genai_prices
 from indexer.publish import Publisher
@@ -586,7 +586,7 @@ def test_bring_up_to_date_killed_before_the_sums_is_finished_by_the_next_start(
     with Database.open(tmp_path / "index.duckdb") as database, pytest.MonkeyPatch.context() as patch:
         patch.setattr(Database, "fill", _killed)
         with pytest.raises(KeyboardInterrupt):
-            prices.bring_up_to_date(database)
+            price_changes.bring_up_to_date(database)
 
     con = _indexed(tmp_path, folder)
 
@@ -605,7 +605,7 @@ def test_bring_up_to_date_same_prices_write_nothing(build_index: BuildIndex, tmp
 
     with Database.open(path) as database:
         revision = database.revision
-        is_changed = prices.bring_up_to_date(database)
+        is_changed = price_changes.bring_up_to_date(database)
 
         assert not is_changed
         assert database.revision == revision

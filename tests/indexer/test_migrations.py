@@ -16,7 +16,7 @@ import duckdb
 import pytest
 
 from indexer import database as database_module
-from indexer import derive, migrations, prices
+from indexer import derive, migrations, price_changes
 from indexer.database import Database
 from indexer.duckdb_file import SCHEMA_VERSION, attach
 from indexer.exceptions import IndexAltered, IndexBroken, IndexMissing, IndexOlder
@@ -334,7 +334,7 @@ def test_undone_requests_answers_that_are_there_get_their_price(
     """
     with Database.open_existing(path) as database:
         database.migrate(8)
-        prices.bring_up_to_date(database)
+        price_changes.bring_up_to_date(database)
         before = database.con.execute(priced).fetchall()
 
         database.migrate()
