@@ -1283,6 +1283,7 @@ def test_sizes_shared_files_count_once(database: Database, reader: IndexReader, 
     for _ in range(3):
         write(database)
         publisher.publish()
+    publisher.close()  # a thread may remove an old revision until then, also between both counts
     files = {os.stat(file).st_ino: os.stat(file).st_size for file in private_folder(path).rglob("*") if file.is_file()}
 
     published, whole = reader.sizes()
