@@ -153,14 +153,21 @@ def narrowed(sources: Sequence[Source], exclusion: Exclusion) -> list[Source]:
     """
     if exclusion.is_empty:
         return list(sources)
-    unlisted = list(sources)
-    return [_NarrowedSource(source, sources, exclusion, unlisted) for source in sources]
+    unlisted, ahead = list(sources), list[Source]()
+    return [_NarrowedSource(source, sources, exclusion, unlisted, ahead) for source in sources]
 
 
 class _NarrowedSource:
     """A source without what is left out."""
 
-    def __init__(self, source: Source, every: Sequence[Source], exclusion: Exclusion, unlisted: list[Source]) -> None:
+    def __init__(
+        self,
+        source: Source,
+        every: Sequence[Source],
+        exclusion: Exclusion,
+        unlisted: list[Source],
+        ahead: list[Source],
+    ) -> None:
         """Stand in for a source.
 
         Args:
@@ -168,6 +175,7 @@ class _NarrowedSource:
             every: All sources, to look sessions and projects up in.
             exclusion: What is left out.
             unlisted: Those of all sources whose projects and sessions were not read yet; all of them share it.
+            ahead: Those whose projects and sessions were just read for another one's list; alike.
         """
         self.kind: str = source.kind
         self.generation: Generation = source.generation
@@ -177,6 +185,7 @@ class _NarrowedSource:
         self._every = every
         self._exclusion = exclusion
         self._unlisted = unlisted
+        self._ahead = ahead
 
     def inventory(self, *, with_stamps: bool = False) -> Inventory:
         """List what there is. Projects and sessions are read, to know what they say of themselves.
@@ -184,12 +193,16 @@ class _NarrowedSource:
         Those of the other sources as well, once: a copy there may be what leaves a session out.
         """
         found = self._source.inventory(with_stamps=with_stamps)
-        self._note_all(self._source)
+        if self._source in self._ahead:
+            self._ahead.remove(self._source)
+        else:
+            self._note_all(self._source)
         while self._unlisted:
             other = self._unlisted.pop()
             if other is not self._source:
                 with suppress(SourceUnusable):  # whoever lists it says so
                     self._note_all(other)
+                    self._ahead.append(other)
         found.projects = [each for each in found.projects if clean(each) not in self._exclusion.projects]
         found.sessions = [each for each in found.sessions if clean(each) not in self._exclusion.sessions]
         return self._without_messages(found)

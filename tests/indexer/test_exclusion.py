@@ -12,10 +12,13 @@ from indexer import kept_spend, settings
 from indexer.activity import read_activity
 from indexer.checks import Place, thorough
 from indexer.database import Database
-from indexer.exclusion import Exclusion, Rule
+from indexer.exclusion import Exclusion, Rule, narrowed
 from indexer.publish import Publisher
 from indexer.published import IndexReader
 from indexer.service import read_once
+from indexer.sources import Source
+from indexer.sources.json_tree import JsonTree
+from indexer.sources.sqlite_v1 import SqliteV1
 from indexer.status import report
 from indexer.storages import find_sources, open_storages
 from tests.agreement import differences
@@ -403,6 +406,32 @@ def test_check_older_copy_in_a_folder_that_is_left_out_is_not_missing(
     found = thorough(Place(index, (data_dir,)), sample=None)
 
     assert {check.name: check.state for check in found}["content"] == "ok"
+
+
+def test_inventory_each_storage_is_read_once_for_what_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To list one storage all of them are read, and once more each for every later list of its own."""
+    data_dir = write_json_tree(tmp_path / "opencode", [*public(), *private()])
+    write_sqlite(data_dir, [*public(), *private()])
+    read: list[str] = []
+    for reader in (JsonTree, SqliteV1):
+        sessions = reader.sessions
+
+        def noted(source: Source, ids: object = None, sessions: Callable[..., object] = sessions) -> object:
+            """Note that all sessions of a storage are read."""
+            if ids is None:
+                read.append(source.kind)
+            return sessions(source, ids)
+
+        monkeypatch.setattr(reader, "sessions", noted)
+    sources = narrowed(find_sources([data_dir]), Exclusion(["diary"]))
+
+    first = [source.inventory().sessions for source in sources], sorted(read)
+    read.clear()
+    second = [source.inventory().sessions for source in sources], sorted(read)
+
+    assert first == second == ([["ses_1", "ses_fork"]] * 2, ["json_tree", "sqlite_v1"])
 
 
 def test_open_storages_nothing_excluded_reads_sources_as_they_are(tmp_path: Path) -> None:
