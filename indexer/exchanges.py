@@ -430,16 +430,23 @@ def _has_ended(message: Message, parts: Iterable[Part]) -> bool:
     was too long, before it compacts: then there is neither a `finish` nor usage, and no step, or none that ended.
     Old clients record no `finish`, a user's own shell command has none and no steps.
     """
-    if message.finish is not None or message.total_tokens:
-        return True
-    types = {part.part_type for part in parts} - _NOTES
-    return "step-finish" in types or (bool(types) and "step-start" not in types)
+    types = _told_by(parts)
+    return _has_outcome(message) or "step-finish" in types or (bool(types) and "step-start" not in types)
 
 
 def _has_reply(message: Message, parts: Iterable[Part]) -> bool:
     """Tell whether anything of a reply is stored, were it its beginning."""
-    types = {part.part_type for part in parts} - _NOTES
-    return message.finish is not None or message.total_tokens != 0 or bool(types - {"step-start"})
+    return _has_outcome(message) or bool(_told_by(parts) - {"step-start"})
+
+
+def _has_outcome(message: Message) -> bool:
+    """Tell whether an answer itself records what came of its request: how it finished, or what it used."""
+    return message.finish is not None or message.total_tokens != 0
+
+
+def _told_by(parts: Iterable[Part]) -> set[str]:
+    """Return the types of the parts that tell of a reply."""
+    return {part.part_type for part in parts} - _NOTES
 
 
 def first_known(values: Iterable[_Value | None]) -> _Value | None:
