@@ -19,7 +19,7 @@ from pathlib import Path
 
 import duckdb
 
-from indexer import settings
+from indexer import processors, settings
 from indexer.duckdb_file import SCHEMA, Settings, attach, check_schema
 from indexer.exceptions import COMMAND, IndexBroken, IndexDamaged, IndexMissing, IndexUnavailable, IndexUnwritable
 from indexer.index_files import absolute, private_folder, size_of
@@ -36,7 +36,7 @@ HELD_PREFIX = "held-"  # of folders for `hold`
 _MOST_THREADS = 4
 READER_SETTINGS: Settings = {
     "memory_limit": "512MB",
-    "threads": max(min((os.cpu_count() or 1) // 2, _MOST_THREADS), 1),
+    "threads": max(min(processors.usable() // 2, _MOST_THREADS), 1),
 }
 
 # What is known of spend before everything is read, with the tool calls that were read so far. It is found by the name

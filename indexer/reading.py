@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar, cast
 
+from indexer import processors
 from indexer.arrow_tables import arrow_table
 from indexer.documents import MessageDocuments
 from indexer.exceptions import SourceUnusable
@@ -197,8 +198,7 @@ def process_count(sources: Iterable[Source]) -> int:
     """Tell how many processes may read some sources: as many as the main one leaves processors for, or none."""
     if not all(type(source) in _PLAIN for source in sources):
         return 0
-    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(processors - 1, MOST_PROCESSES)
+    return min(processors.usable() - 1, MOST_PROCESSES)
 
 
 _Found = TypeVar("_Found")

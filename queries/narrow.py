@@ -1,7 +1,6 @@
 """The SQL of a scope: one text that every query starts with, so that all pages narrow alike."""
 
 import math
-import os
 import re
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import duckdb
 
+from indexer import processors
 from queries.period import Scope
 from queries.rows import KNOWN_HITS
 
@@ -188,7 +188,7 @@ _HITS_OF_FOUND = f"""
 def _portions(con: duckdb.DuckDBPyConnection) -> list[range]:
     """Cut the places of all texts into as many parts as threads are to look at them."""
     [(places,)] = con.execute("SELECT coalesce(max(rowid), 0) + 1 FROM part_bodies").fetchall()
-    count = max(min(places // _LEAST_TEXTS, os.cpu_count() or 1, _MOST_THREADS), 1)
+    count = max(min(places // _LEAST_TEXTS, processors.usable(), _MOST_THREADS), 1)
     size = math.ceil(places / count)
     return [range(start, start + size) for start in range(0, places, size)]
 

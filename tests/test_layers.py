@@ -31,6 +31,7 @@ EXTRA = {
     ),
     "pages.ui.states": ("indexer.exceptions",),  # a page state for each of them
     "queries.__main__": (*OPENER, "indexer.arguments", "indexer.settings"),  # one command line like the other
+    "queries.narrow": ("indexer.processors",),  # counted in one place
     "queries.query_process": OPENER,
     "indexer.benchmarks.cases": ("queries",),  # measures what the pages run
 }

@@ -30,6 +30,6 @@ def test_import_reader_loads_nothing_of_the_writing_half() -> None:
     assert loaded.strip() == str(
         [
             *("indexer.duckdb_file", "indexer.exceptions", "indexer.failures", "indexer.index_files"),
-            *("indexer.migrations", "indexer.published", "indexer.settings", "indexer.sql"),
+            *("indexer.migrations", "indexer.processors", "indexer.published", "indexer.settings", "indexer.sql"),
         ]
     )

@@ -1,6 +1,5 @@
 """The session list: what matches, what a row adds up, in which order, where the text was found."""
 
-import os
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
@@ -10,6 +9,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from indexer import processors
 from indexer.published import IndexReader
 from queries import costs, narrow
 from queries.period import Period, Scope
@@ -318,7 +318,7 @@ def test_hits_several_threads_find_what_one_finds(
     con = real_index(name)
     alone = narrow.hits(con, text)
     monkeypatch.setattr(narrow, "_LEAST_TEXTS", 2)
-    monkeypatch.setattr(os, "cpu_count", lambda: 3)
+    monkeypatch.setattr(processors, "usable", lambda: 3)
 
     together = narrow.hits(con, text)
 
