@@ -222,6 +222,27 @@ def test_restore_session_that_is_back_in_the_sources_comes_to_life(load: Load, d
     assert set(kept.rows.values()) == {0}
 
 
+def test_restore_session_that_came_back_before_a_kill_counts_once(load: Load, data_dir: Path) -> None:
+    """The follower writes the backup when it stops: until then, and after a kill, it holds what is alive again."""
+    load()
+    alive = totals_of(load())
+    delete_some(data_dir)
+    path = load()
+    write_json_tree(data_dir, history())
+    with Database.open(path) as database:  # killed: nothing is saved at the end
+        bulk_loader.load(database, Publisher(database), bulk_loader.find_sources([data_dir]))
+    stale = kept_spend.read(kept_spend_path(path))
+    live = totals_of(path)
+
+    with Database.open(path) as database:
+        restored = kept_spend.restore(database.con, path)
+        Publisher(database).publish()
+
+    assert stale is not None and stale.rows["messages"] > 0
+    assert restored == 0
+    assert without_revision(live) == without_revision(totals_of(path)) == without_revision(alive)
+
+
 def test_restore_older_copy_of_the_index_gets_what_was_deleted_since(
     load: Load, data_dir: Path, tmp_path: Path
 ) -> None:
