@@ -423,6 +423,13 @@ def _status(answers: Sequence[Message], parts: Mapping[str, Sequence[Part]]) -> 
     return "unfinished" if has_reply else "unanswered"
 
 
+def is_endless(message: Message, parts: Iterable[Part]) -> bool:
+    """Tell whether a message is an answer whose request never came to an end: it neither succeeded nor failed."""
+    if message.role != "assistant" or message.error_name is not None or message.finish is not None:
+        return False
+    return message.completed_at is None or not _has_ended(message, parts)
+
+
 def _has_ended(message: Message, parts: Iterable[Part]) -> bool:
     """Tell whether the request of an answer that was closed without an error came to its end.
 

@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 _MESSAGES_PER_READ = 400
 _ROWS_PER_FETCH = 10_000
 _SLICES_PER_WRITE = 10_000
-_CALLS = ["calls", "failed_calls", "unfinished_calls"]  # not known yet
+_OF_PARTS = ["calls", "failed_calls", "unfinished_calls", "unfinished_answers"]  # not known yet
 
 
 def is_worthwhile(database: Database, storages: Sequence[Storage]) -> bool:
@@ -97,7 +97,7 @@ def add(database: Database, found: Iterable[Usage | None], on_read: Callable[[],
         with database.transaction() as writer:
             _name_sessions(database, [session_id for (session_id,) in unknown])
             for slices in _slices(con):
-                sql.insert(writer, "first_slices", tuple_table(UsageSlice, slices).drop_columns(_CALLS))
+                sql.insert(writer, "first_slices", tuple_table(UsageSlice, slices).drop_columns(_OF_PARTS))
     return True
 
 

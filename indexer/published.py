@@ -43,10 +43,11 @@ READER_SETTINGS: Settings = {
 # of the table that is not complete yet, which is still there as index_db.main.usage_slices.
 _FIRST_TOTALS = """
     CREATE TEMP VIEW usage_slices AS
-    SELECT *, 0 AS calls, 0 AS failed_calls, 0 AS unfinished_calls FROM index_db.main.first_slices
+    SELECT *, 0 AS calls, 0 AS failed_calls, 0 AS unfinished_calls, 0 AS unfinished_answers
+    FROM index_db.main.first_slices
     UNION ALL BY NAME
     SELECT session_id, kind, quarter_at, agent, provider_id, model_id, calls, failed_calls, unfinished_calls,
-           0 * COLUMNS('messages$|_tokens$|_answers$')
+           unfinished_answers, 0 * COLUMNS('messages$|_tokens$|^(failed|aborted)_answers$')
     FROM index_db.main.usage_slices u SEMI JOIN index_db.main.first_slices f
       ON u.session_id = f.session_id AND u.kind = f.kind AND u.quarter_at IS NOT DISTINCT FROM f.quarter_at
      AND u.agent IS NOT DISTINCT FROM f.agent AND u.provider_id IS NOT DISTINCT FROM f.provider_id

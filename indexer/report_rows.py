@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from indexer.error_rules import UNKNOWN
-from indexer.exchanges import ABORTED, Exchange, Message, Part, first_known, sum_known
+from indexer.exchanges import ABORTED, Exchange, Message, Part, first_known, is_endless, sum_known
 from indexer.rows import EpochMs
 
 QUARTER_MS = 15 * 60 * 1_000
@@ -40,6 +40,7 @@ class UsageSlice(NamedTuple):
     free_list_usd: Decimal | None
     failed_answers: int
     aborted_answers: int
+    unfinished_answers: int
     calls: int
     failed_calls: int
     unfinished_calls: int
@@ -119,7 +120,7 @@ def merged(slices: Iterable[UsageSlice]) -> dict[SliceKey, UsageSlice]:
     return {key: found[0] if len(found) == 1 else _sum(found) for key, found in alike.items()}
 
 
-def _slice(message: Message, parts: Iterable[Part]) -> UsageSlice:
+def _slice(message: Message, parts: Sequence[Part]) -> UsageSlice:
     """Describe one message."""
     at, cost, has_usage = message.created_at, message.cost_recorded_usd, message.has_usage
     is_unrecorded = has_usage and cost is None
@@ -152,6 +153,7 @@ def _slice(message: Message, parts: Iterable[Part]) -> UsageSlice:
         free_list_usd=list_usd if cost == 0 else None,
         failed_answers=int(message.error_name is not None and not is_aborted),
         aborted_answers=int(is_aborted),
+        unfinished_answers=int(has_usage and is_endless(message, parts)),
         calls=len(calls) - unfinished,
         failed_calls=sum(call.is_failed for call in calls),
         unfinished_calls=unfinished,
@@ -179,7 +181,7 @@ _COUNTERS = (
     *("messages", "input_tokens", "output_tokens", "reasoning_tokens", "cache_read_tokens", "cache_write_tokens"),
     *("total_tokens", "unrecorded_messages", "unrecorded_tokens", "missing_usage_messages"),
     *("unpriced_messages", "unpriced_tokens"),
-    *("failed_answers", "aborted_answers", "calls", "failed_calls", "unfinished_calls"),
+    *("failed_answers", "aborted_answers", "unfinished_answers", "calls", "failed_calls", "unfinished_calls"),
 )
 
 

@@ -378,6 +378,7 @@ CREATE TABLE usage_slices (
     free_list_usd         DECIMAL(38, 12),    -- the share of cost_list_usd whose recorded cost is 0
     failed_answers        BIGINT NOT NULL,    -- ended in an error, those that the user cut short left out
     aborted_answers       BIGINT NOT NULL,    -- the user cut them short
+    unfinished_answers    BIGINT,             -- never came to an end, without an error
     calls                 BIGINT NOT NULL,    -- tool calls that ended
     failed_calls          BIGINT NOT NULL,
     unfinished_calls      BIGINT NOT NULL,

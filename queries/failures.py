@@ -487,19 +487,18 @@ _FAILED = f"""
     )
 """
 
-_UNFINISHED = "coalesce(sum(unfinished_answers), 0)::BIGINT"
-_TRIED = f"""
-    (coalesce(sum(messages - if($with_aborted, 0, aborted_answers)), 0) - {_UNFINISHED})::BIGINT AS answers
+_TRIED = """
+    coalesce(sum(messages - unfinished_answers - if($with_aborted, 0, aborted_answers)), 0)::BIGINT AS answers
 """
 
 _TOTALS = f"""
-    WITH {narrow.HITS}, {narrow.OUTCOMES}, {_FAILED},
+    WITH {narrow.HITS}, {narrow.SLICED}, {_FAILED},
     tried AS (
         SELECT {_TRIED},
                coalesce(sum(calls), 0)::BIGINT           AS calls,
                coalesce(sum(aborted_answers), 0)::BIGINT AS aborted_answers,
-               {_UNFINISHED}                             AS unfinished_answers
-        FROM outcomes
+               coalesce(sum(unfinished_answers), 0)::BIGINT AS unfinished_answers
+        FROM sliced
     ),
     causes AS (SELECT category AS top_category, count(*) AS top_errors FROM failed GROUP BY category),
     top AS (SELECT * FROM causes ORDER BY top_errors DESC, top_category LIMIT 1),
@@ -545,12 +544,12 @@ _TRIED_BY = {
         SELECT DISTINCT key, answers, calls
         FROM (SELECT category AS key FROM failed),
              (SELECT {_TRIED}, coalesce(sum(calls), 0)::BIGINT AS calls
-              FROM outcomes)
+              FROM sliced)
     """,
     **{
         by: f"""
-            SELECT {_KEYS[by]} AS key, {_TRIED}, coalesce(sum(calls), 0)::BIGINT AS calls
-            FROM outcomes GROUP BY key
+            SELECT {_KEYS[by]} AS key, {_TRIED}, sum(calls)::BIGINT AS calls
+            FROM sliced GROUP BY key
         """
         for by in ("provider", "model", "agent")
     },
@@ -558,7 +557,7 @@ _TRIED_BY = {
         SELECT tool_name AS key, 0 AS answers, count(*) FILTER (NOT is_unfinished) AS calls
         FROM tool_calls WHERE {narrow.IN_SCOPE} GROUP BY key
         UNION ALL
-        SELECT NULL, {_TRIED}, 0 FROM outcomes
+        SELECT NULL, {_TRIED}, 0 FROM sliced
     """,
 }
 
@@ -566,7 +565,7 @@ _TRIED_BY = {
 def _rows_sql(by: str) -> str:
     """Write the query of one grouping."""
     return f"""
-        WITH {narrow.HITS}, {narrow.OUTCOMES}, {_FAILED},
+        WITH {narrow.HITS}, {narrow.SLICED}, {_FAILED},
         counted AS (
             SELECT {_KEYS[by]} AS key, count(*) AS errors,
                    count(*) FILTER (NOT is_call) AS failed_answers, count(*) FILTER (is_call) AS failed_calls,

@@ -93,34 +93,6 @@ SLICED = f"""
     )
 """
 
-# The same, and one more row with nothing else for each answer whose request never came to an end, without an error:
-# what neither succeeded nor failed, as `_has_ended` of indexer/exchanges.py tells. A user's own shell command has no
-# finish and no tokens, either, but its call. Of other answers mostly none is left to be looked up among the many parts.
-OUTCOMES = f"""
-    {SLICED},
-    endless AS MATERIALIZED (
-        SELECT message_id, session_id, time_bucket(INTERVAL 15 minutes, created_at) AS quarter_at,
-               agent, provider_id, model_id, completed_at
-        FROM messages
-        WHERE role = 'assistant' AND has_usage AND NOT is_fork_copy AND error_name IS NULL AND finish IS NULL
-          AND (completed_at IS NULL OR (total_tokens = 0 AND step_count = 0 AND (
-              user_message_id IS NULL OR user_message_id NOT IN (SELECT exchange_id FROM exchanges WHERE kind = 'shell')
-          )))
-          AND {in_period("created_at")} AND {BY_NAME} AND {IN_SESSION}
-    ),
-    ended AS (
-        SELECT message_id FROM parts
-        WHERE message_id IN (SELECT message_id FROM endless WHERE completed_at IS NOT NULL)
-          AND part_type NOT IN ('patch', 'retry', 'snapshot')
-        GROUP BY message_id HAVING bool_or(part_type = 'step-finish') OR NOT bool_or(part_type = 'step-start')
-    ),
-    unfinished AS (
-        SELECT * EXCLUDE (message_id, completed_at), 1 AS unfinished_answers
-        FROM endless WHERE completed_at IS NULL OR message_id NOT IN (SELECT message_id FROM ended)
-    ),
-    outcomes AS (FROM sliced UNION ALL BY NAME FROM unfinished)
-"""
-
 # With local wall-clock times. DuckDB converts slowly (3.5 of 11 ms for all of a million parts): it is done for both
 # ends of each day of UTC, and for single slices only on days on which the offset changes.
 TIMED = """

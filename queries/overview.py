@@ -112,12 +112,12 @@ _SUMS = f"""
 # Without a period messages of unknown time belong to it; with one, the condition on the start has left them out. What
 # each session did is added up first, which leaves a few rows and counts each session once.
 _ACTIVITY = f"""
-    WITH {narrow.HITS}, {narrow.OUTCOMES},
+    WITH {narrow.HITS}, {narrow.SLICED},
     parted AS (
-        SELECT * REPLACE (coalesce(agent, 'unknown') AS agent, coalesce(unfinished_answers, 0) AS unfinished_answers),
-               coalesce(messages - aborted_answers, 0) - coalesce(unfinished_answers, 0) AS answers,
+        SELECT * REPLACE (coalesce(agent, 'unknown') AS agent),
+               messages - aborted_answers - unfinished_answers AS answers,
                coalesce(quarter_at < $now_start::TIMESTAMP, false) AS is_before
-        FROM outcomes
+        FROM sliced
         WHERE NOT is_before OR quarter_at < $before_end::TIMESTAMP
     ),
     of_agents AS MATERIALIZED (SELECT is_before, session_id, agent, {_SUMS} FROM parted GROUP BY ALL),

@@ -34,10 +34,21 @@ _ROLLUP_VIEWS = (
                (error_name IS NOT NULL AND error_name NOT IN ('MessageAbortedError', 'aborted'))::INTEGER
                    AS failed_answers,
                coalesce(error_name IN ('MessageAbortedError', 'aborted'), FALSE)::INTEGER AS aborted_answers,
+               (role = 'assistant' AND has_usage AND error_name IS NULL AND finish IS NULL
+                   AND (completed_at IS NULL OR (total_tokens = 0 AND NOT coalesce(has_ended, FALSE))))::INTEGER
+                   AS unfinished_answers,
                coalesce(calls, 0) AS calls, coalesce(failed_calls, 0) AS failed_calls
         FROM messages m LEFT JOIN (
-            SELECT message_id, count(*) FILTER (NOT is_unfinished) AS calls, count(*) FILTER (is_failed) AS failed_calls
-            FROM parts WHERE part_type = 'tool' AND NOT is_orphan GROUP BY message_id
+            SELECT message_id, count(*) FILTER (is_call AND NOT is_unfinished) AS calls,
+                   count(*) FILTER (is_call AND is_failed) AS failed_calls,
+                   bool_or(part_type = 'step-finish')
+                       OR (bool_or(NOT is_note) AND NOT bool_or(part_type = 'step-start')) AS has_ended
+            FROM (
+                SELECT *, part_type = 'tool' AND NOT is_orphan AS is_call,
+                       part_type IN ('patch', 'retry', 'snapshot') AS is_note
+                FROM parts
+            )
+            GROUP BY message_id
         ) USING (message_id)
         """,
     ),

@@ -40,7 +40,8 @@ from tests.conftest import DATA_SETS, Once
 from tests.corpus import plan_of, write
 from tests.indexing import index
 
-SPEND = "SELECT * EXCLUDE (calls, failed_calls, unfinished_calls) FROM index_db.main.usage_slices ORDER BY ALL"
+OF_PARTS = "calls, failed_calls, unfinished_calls, unfinished_answers"  # not known yet
+SPEND = f"SELECT * EXCLUDE ({OF_PARTS}) FROM index_db.main.usage_slices ORDER BY ALL"
 
 Rows = list[tuple[object, ...]]
 

@@ -1,0 +1,1 @@
+ALTER TABLE usage_slices DROP COLUMN unfinished_answers;
