@@ -612,16 +612,21 @@ _LINES = f"""
 """
 
 
+# Letters of any language, as people name their files. Routes of web frameworks are folders such as `[id]` and `(shop)`.
+_IN_FOLDER = r"[\p{L}\p{M}\p{N}_.@~+$%#=-]"
+_FOLDER = rf"[/\\](\[{{1,2}}[\w.-]+\]{{1,2}}{_IN_FOLDER}*|\([\w.-]+\){_IN_FOLDER}*|{_IN_FOLDER}+)"
+# Seven hexadecimal digits or more of which one is a decimal digit: a word such as `defaced` is none.
+_HEX = "|".join([*(rf"[a-f]{{{n}}}\d[0-9a-f]{{{6 - n},}}" for n in range(6)), r"[a-f]{6,}\d[0-9a-f]*"])
+
+
 def _folded(line: str) -> str:
     """Write the SQL that replaces what differs from one failure to the next: addresses, paths, ids and numbers."""
     for pattern, word in (
         (r"https?://[^\s\"'')>]+", "<url>"),
-        (r"([A-Za-z]:)?[~.\w@-]*([/\\][\w.@~+-]+)+[/\\]?", "<path>"),
-        (
-            r"\b([0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|[a-z]{2,8}[_-][a-z]*\d[0-9A-Za-z]{7,}"
-            r"|[0-9a-f]*\d[0-9a-f]{7,})\b",
-            "<id>",
-        ),
+        (rf"([A-Za-z]:)?[~.\w@-]*({_FOLDER})+[/\\]?", "<path>"),
+        (r"\b[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\b", "<id>"),
+        (r"\b\d{7,}([.,:]\d+)*\b", "<n>"),  # else it would be an id, where others of its place are numbers
+        (rf"\b(([a-z]{{2,8}}[_-]){{1,2}}([a-z]*\d[0-9A-Za-z]{{7,}}|[0-9A-Za-z]{{20,}})|{_HEX})\b", "<id>"),
         (r"\d+([.,:]\d+)*", "<n>"),
     ):
         line = f"regexp_replace({line}, '{pattern}', '{word}', 'g')"

@@ -155,6 +155,13 @@ def test_failure_patterns_fold_what_differs(open_index: OpenIndex) -> None:
         ("Request 3fa85f64-5717-4562-b3fc-2c963f66afa6 failed", "Request <id> failed"),
         ("No session ses_0332d3229184c1ae4c48bb42a2", "No session <id>"),
         ("Tool execution aborted", "Tool execution aborted"),
+        ("image exceeds 5 MB: 12345678 bytes > 5242880 bytes", "image exceeds <n> MB: <n> bytes > <n> bytes"),
+        ("No output for call_hAaBbCcDdEeFfGgHhIiJj0kK", "No output for <id>"),
+        ("Failed: req_vrtx_011CSHoEeqs5C35K2UUqR7Fy", "Failed: <id>"),
+        ("bad object 7cd2e66 (parent abcdef12, not defaced)", "bad object <id> (parent <id>, not defaced)"),
+        ("ended at 2026-11-03T12:00:00.000Z", "ended at <n>-<n>-<n>T<n>Z"),
+        ("File not found: /home/josé/проект/файл.md", "File not found: <path>"),
+        ("File not found: src/app/(shop)/[[...slug]]/page.tsx", "File not found: <path>"),
     ],
 )
 def test_failure_patterns_variable_pieces_are_named(line: str, pattern: str, open_index: OpenIndex) -> None:
