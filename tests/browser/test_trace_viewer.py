@@ -3,7 +3,7 @@
 import queue
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
 
@@ -837,6 +837,39 @@ def test_formats_are_those_of_the_pages(browser: Browser) -> None:
     expected = {name: [write(number) for number in (*numbers, None)] for name, write in FORMATS.items()}
     assert written == expected
     assert display.usd(Decimal("0.125")) == written["usd"][numbers.index(0.125)]
+
+
+@pytest.fixture(scope="module")
+def drawn(browser: Browser) -> Iterator[Callable[[str, str], str]]:
+    """Draw a text by one function of the transcript, in an empty page: returns its HTML, without attributes of style."""
+    scripts = "".join((VIEWER / name).read_text(encoding="utf-8") for name in ("shared.js", "prose.js"))
+    context = browser.new_context()
+    page: Page = context.new_page()
+
+    def draw(function: str, text: str) -> str:
+        """Return what a function makes of a text."""
+        html: str = page.evaluate(f"text => {{ {scripts} return {function}(text).innerHTML; }}", text)
+        return re.sub(r"<button.*?</button>", "", html)
+
+    yield draw
+    context.close()
+
+
+@pytest.mark.parametrize(
+    ("text", "html"),
+    [
+        ("```npm test``` runs it\nand more", "<p><code>npm test</code> runs it<br>and more</p>"),
+        ("1. one\n- a\n3. two", '<ol><li value="1">one</li></ol><ul><li>a</li></ul><ol><li value="3">two</li></ol>'),
+    ],
+    ids=["code in a line of its own", "lists"],
+)
+def test_prose_what_only_looks_like_a_block_is_shown_as_written(
+    text: str, html: str, drawn: Callable[[str, str], str]
+) -> None:
+    """A line that begins with code opens no code block, and numbers of a list are those that were written."""
+    found = drawn("prose", text)
+
+    assert found == html
 
 
 def test_large_has_all_its_events() -> None:

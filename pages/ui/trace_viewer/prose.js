@@ -13,6 +13,8 @@ const INLINE = new RegExp(
   "g",
 );
 
+const FENCE = /^\s*(`{3,}(?=[^`]*$)|~{3,})\s*([\w+#.-]*)/; // "```npm test``` runs it" is a line with code in it
+
 /** Turn an answer into elements: fences, headings, lists, quotes, rules, tables as they are, paragraphs. */
 function prose(text) {
   const box = el("div", { class: "prose", dir: "auto" });
@@ -25,7 +27,7 @@ function prose(text) {
 function block(box, lines, at) {
   const line = lines[at];
   if (!line.trim()) return at + 1;
-  const fence = /^\s*(`{3,}|~{3,})\s*([\w+#.-]*)/.exec(line);
+  const fence = FENCE.exec(line);
   if (fence) return fenced(box, lines, at, fence);
   const heading = /^(#{1,6})\s+(.*)$/.exec(line);
   if (heading) {
@@ -76,21 +78,26 @@ function list(box, lines, at) {
   let end = at;
   for (; end < lines.length; end += 1) {
     const found = item.exec(lines[end]);
-    if (!found && open.length && /^\s+\S/.test(lines[end]) && !/^\s*(```|~~~)/.test(lines[end])) {
+    if (!found && open.length && /^\s+\S/.test(lines[end]) && !FENCE.test(lines[end])) {
       open[open.length - 1].last.append(el("br"), ...inline(lines[end].trim()));
       continue;
     }
     if (!found) break;
     const indent = found[1].replace(/\t/g, "    ").length;
     while (open.length > 1 && indent < open[open.length - 1].indent) open.pop();
-    if (!open.length || (indent > open[open.length - 1].indent + 1 && open.length < 8)) {
-      const isOrdered = /\d/.test(found[2]);
-      const made = el(isOrdered ? "ol" : "ul", isOrdered ? { start: parseInt(found[2], 10) } : {});
+    const isOrdered = /\d/.test(found[2]);
+    const isDeeper = open.length > 0 && indent > open[open.length - 1].indent + 1 && open.length < 8;
+    // a dash among numbers is none of them: it begins another list
+    const isOther = open.length > 0 && !isDeeper && isOrdered !== open[open.length - 1].isOrdered;
+    if (isOther) open.pop();
+    if (!open.length || isDeeper || isOther) {
+      const made = el(isOrdered ? "ol" : "ul");
       (open.length ? open[open.length - 1].last : box).append(made);
-      open.push({ indent, made, last: null });
+      open.push({ indent, made, isOrdered, last: null });
     }
     const task = /^\[([ xX])\]\s+(.*)$/.exec(found[3]);
-    const row = el("li", {}, ...(task ? [task[1] === " " ? "☐ " : "☑ ", ...inline(task[2])] : inline(found[3])));
+    const number = isOrdered ? { value: parseInt(found[2], 10) } : {}; // as written, which may leave some out
+    const row = el("li", number, ...(task ? [task[1] === " " ? "☐ " : "☑ ", ...inline(task[2])] : inline(found[3])));
     open[open.length - 1].made.append(row);
     open[open.length - 1].last = row;
   }
