@@ -211,7 +211,7 @@ def _piece(row: Piece, origin_at: datetime | None) -> trace_viewer.PieceRow:
         "output_bytes": row.output_bytes,
         "is_cut": row.is_cut,
         "is_lost": row.is_shortened,
-        "diff": "\n".join(f"--- {diff.path}\n{diff.text}" for diff in row.diffs) or None,
+        "diff": "\n".join(f"Index: {diff.path}\n{diff.text}" for diff in row.diffs) or None,
         "attachments": [
             {"name": each.name, "mime": each.mime, "size_bytes": each.size_bytes} for each in row.attachments
         ],

@@ -872,6 +872,25 @@ def test_prose_what_only_looks_like_a_block_is_shown_as_written(
     assert found == html
 
 
+@pytest.mark.parametrize(
+    ("line", "kind", "said"),
+    [
+        ("--- drop the table", "d-cut", "-removed -- drop the table"),
+        ("+++ i;", "d-add", "+added ++ i;"),
+        ("*** Move to: b.sql", "d-same", " *** Move to: b.sql"),
+        ("+a\rb", "d-add", "+added a\rb"),
+        ("Index: a.sql", "d-file", "a.sql"),
+    ],
+    ids=["comment", "increment", "word of a patch", "carriage return", "file"],
+)
+def test_diff_every_line_is_what_it_says(line: str, kind: str, said: str, drawn: Callable[[str, str], str]) -> None:
+    """A removed comment of SQL is no name of a file, and no line loses its first letter."""
+    found = drawn("diff", f"@@\n x\n{line}")
+
+    last = found.rpartition(f'<div class="{kind}">')[2]
+    assert re.sub("<.*?>", "", last) == said
+
+
 def test_large_has_all_its_events() -> None:
     """The size that the viewer is measured at is what its name says."""
     made = traces.large(200, 2_000)

@@ -268,8 +268,7 @@ class Traces:
 
 FILES = ("src/payments/client.ts", "src/payments/retry.ts", "src/orders/service.py", "tests/test_retry.py", "README.md")
 COMMANDS = ("npm test -- --watch=false", "git status --short", "rg -n 'TODO' src", "npm run build", "ls -la src")
-DIFF = """--- src/payments/client.ts
-+++ src/payments/client.ts
+DIFF = """Index: src/payments/client.ts
 @@ -12,7 +12,9 @@ export class PaymentClient {
    constructor(private readonly http: Http) {}
 \x20
@@ -621,7 +620,7 @@ def hostile() -> Traces:
         SECOND,
         input=f'{{"a": {bad!r}}}',
         output=bad,
-        diff=f"--- {bad}\n+{bad}\n-{bad}\n@@ {bad}",
+        diff=f"Index: {bad}\n+{bad}\n-{bad}\n@@ {bad}",
     )
     traces.event(
         exchange,

@@ -262,11 +262,14 @@ function countLines(text, most) {
 
 // --- Diffs -------------------------------------------------------------------------------------------------------
 
-/** Show a unified diff with line numbers; the part of a changed line that differs stands out. */
+/**
+ * Show a unified diff with line numbers; the part of a changed line that differs stands out. A file begins with
+ * `Index: ` and its name: `--- ` and `+++ ` would also be a comment of SQL that is removed, and an increment that is added.
+ */
 function diff(text) {
   const box = el("div", { class: "diff", role: "group", "aria-label": "Changes" });
-  const lines = text.replace(/\r\n?/g, "\n").replace(/\n$/, "").split("\n");
-  const state = { old: 0, now: 0, file: undefined };
+  const lines = text.replace(/\r\n/g, "\n").replace(/\n$/, "").split("\n");
+  const state = { old: 0, now: 0 };
   for (let at = 0; at < lines.length;) {
     const removed = run(lines, at, "-");
     const added = run(lines, at + removed.length, "+");
@@ -276,18 +279,17 @@ function diff(text) {
       added.forEach((line, place) => box.append(diffLine(line, state, pairs[place][1])));
       at += removed.length + added.length;
     } else {
-      const line = diffLine(lines[at], state, null);
-      if (line) box.append(line);
+      box.append(diffLine(lines[at], state, null));
       at += 1;
     }
   }
   return box;
 }
 
-/** The lines from here on that begin with a sign; file names are none. */
+/** The lines from here on that begin with a sign. */
 function run(lines, at, sign) {
   const found = [];
-  while (at < lines.length && lines[at].startsWith(sign) && !/^(--- |\+\+\+ )/.test(lines[at])) {
+  while (at < lines.length && lines[at].startsWith(sign)) {
     found.push(lines[at]);
     at += 1;
   }
@@ -317,17 +319,15 @@ function diffLine(line, state, part) {
     const words = hunk ? hunk[3].trim() : line.replace(/@@/g, "").trim();
     return el("div", { class: "d-hunk" }, words ? `⋯ ${words}` : "⋯");
   }
-  if (/^(--- |\+\+\+ |Index: |={10,}|diff |\\ )/.test(line)) {
-    const name = /^(?:--- |\+\+\+ )(.*)$/.exec(line)?.[1];
-    if (name !== undefined && name === state.file) return null;
-    state.file = name;
-    return el("div", { class: "d-file" }, line.startsWith("\\") ? line.slice(2) : (name ?? line));
+  if (line.startsWith("Index: ")) {
+    Object.assign(state, { old: 0, now: 0 });
+    return el("div", { class: "d-file" }, line.slice(7));
   }
   const sign = line[0] === "+" || line[0] === "-" ? line[0] : " ";
   const numbers = [sign === "+" ? "" : state.old || "", sign === "-" ? "" : state.now || ""];
   if (sign !== "+") state.old += state.old ? 1 : 0;
   if (sign !== "-") state.now += state.now ? 1 : 0;
-  const text = line.slice(1);
+  const text = /^[-+ ]/.test(line) ? line.slice(1) : line; // a patch has lines of its own: "*** Move to: …"
   const whole = part && part[1] > part[0] && part[1] - part[0] < text.length;
   const shown = whole
     ? [text.slice(0, part[0]), el("b", {}, text.slice(part[0], part[1])), text.slice(part[1])]
