@@ -212,6 +212,7 @@ def _piece(row: Piece, origin_at: datetime | None) -> trace_viewer.PieceRow:
         "is_cut": row.is_cut,
         "is_lost": row.is_shortened,
         "diff": "\n".join(f"Index: {diff.path}\n{diff.text}" for diff in row.diffs) or None,
+        "is_diff_cut": any(diff.is_cut for diff in row.diffs),
         "attachments": [
             {"name": each.name, "mime": each.mime, "size_bytes": each.size_bytes} for each in row.attachments
         ],

@@ -840,16 +840,16 @@ def test_formats_are_those_of_the_pages(browser: Browser) -> None:
 
 
 @pytest.fixture(scope="module")
-def drawn(browser: Browser) -> Iterator[Callable[[str, str], str]]:
-    """Draw a text by one function of the transcript, in an empty page: returns its HTML, without attributes of style."""
-    scripts = "".join((VIEWER / name).read_text(encoding="utf-8") for name in ("shared.js", "prose.js"))
+def drawn(browser: Browser) -> Iterator[Callable[[str, object], str]]:
+    """Draw something by one function of the transcript, in an empty page: returns its HTML, without icons."""
+    scripts = "".join((VIEWER / name).read_text(encoding="utf-8") for name in ("shared.js", "prose.js", "pieces.js"))
     context = browser.new_context()
     page: Page = context.new_page()
 
-    def draw(function: str, text: str) -> str:
-        """Return what a function makes of a text."""
-        html: str = page.evaluate(f"text => {{ {scripts} return {function}(text).innerHTML; }}", text)
-        return re.sub(r"<button.*?</button>", "", html)
+    def draw(function: str, given: object) -> str:
+        """Return what a function makes of a text or a piece."""
+        html: str = page.evaluate(f"given => {{ {scripts} return ({function})(given).innerHTML; }}", given)
+        return re.sub(r"<svg.*?</svg>", "", html)
 
     yield draw
     context.close()
@@ -864,12 +864,32 @@ def drawn(browser: Browser) -> Iterator[Callable[[str, str], str]]:
     ids=["code in a line of its own", "lists"],
 )
 def test_prose_what_only_looks_like_a_block_is_shown_as_written(
-    text: str, html: str, drawn: Callable[[str, str], str]
+    text: str, html: str, drawn: Callable[[str, object], str]
 ) -> None:
     """A line that begins with code opens no code block, and numbers of a list are those that were written."""
     found = drawn("prose", text)
 
     assert found == html
+
+
+@pytest.mark.parametrize(
+    ("is_whole", "lines", "said"),
+    [
+        (False, "+a", "Show all"),
+        (True, "+a", "The index keeps only part of this text; recorded were 100 KB."),
+        (False, "", "The index keeps only part of this text; recorded were 100 KB."),
+    ],
+    ids=["cut here", "cut in the index", "not known"],
+)
+def test_diff_box_what_is_cut_says_so(
+    is_whole: bool, lines: str, said: str, drawn: Callable[[str, object], str]
+) -> None:
+    """The beginning of what was written is not taken for all of it."""
+    piece = {"id": "p", "diff": f"Index: a.txt\n{lines}", "is_diff_cut": True, "input_bytes": 100_000}
+
+    found = drawn(f"piece => diffBox(piece, {{ isWhole: () => {str(is_whole).lower()} }})", piece)
+
+    assert re.sub("<.*?>", "", found).endswith(said)
 
 
 @pytest.mark.parametrize(
@@ -883,7 +903,7 @@ def test_prose_what_only_looks_like_a_block_is_shown_as_written(
     ],
     ids=["comment", "increment", "word of a patch", "carriage return", "file"],
 )
-def test_diff_every_line_is_what_it_says(line: str, kind: str, said: str, drawn: Callable[[str, str], str]) -> None:
+def test_diff_every_line_is_what_it_says(line: str, kind: str, said: str, drawn: Callable[[str, object], str]) -> None:
     """A removed comment of SQL is no name of a file, and no line loses its first letter."""
     found = drawn("diff", f"@@\n x\n{line}")
 

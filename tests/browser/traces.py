@@ -171,6 +171,7 @@ class Traces:
             "is_cut": False,
             "is_lost": False,
             "diff": None,
+            "is_diff_cut": False,
             "attachments": [],
             "tokens": None
             if tokens is None

@@ -689,6 +689,20 @@ def test_pieces_step_whose_end_is_lost_has_a_total_and_no_counters(open_index: O
     assert step["tokens"] == {**dict.fromkeys(counters), "total": 1_234}
 
 
+@pytest.mark.parametrize(("characters", "is_cut"), [(100, False), (10_000, True), (100_000, True)])
+def test_pieces_diff_that_is_cut_says_so(characters: int, is_cut: bool, open_index: OpenIndex) -> None:
+    """The first 4 KB of a written file are not all that was written."""
+    written = {"filePath": "/a.txt", "content": "z" * characters}
+    state = {"status": "completed", "input": written, "output": "", "time": {"start": START_MS, "end": START_MS}}
+    con = open_index(session(), user(), assistant(), part("prt_1", "tool", tool="write", callID="c", state=state))
+    ((exchange_id,),) = con.execute("SELECT exchange_id FROM exchange_traces WHERE trace_id = 'prt_1'").fetchall()
+
+    (found,) = timeline_payload.pieces(transcript.transcript(con, exchange_id), None)[-1:]
+
+    assert (found["diff"] or "").startswith("Index: /a.txt\n")
+    assert found["is_diff_cut"] == is_cut
+
+
 @pytest.mark.parametrize(
     ("category", "expected"),
     [

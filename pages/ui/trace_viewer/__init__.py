@@ -213,6 +213,7 @@ class PieceRow(TypedDict):
     is_cut: bool  # something above is shorter than recorded, and "Show all" brings the rest
     is_lost: bool  # something above is shorter than recorded, and the index has no more of it
     diff: str | None  # unified diff, of edit, write and patch; a line "Index: PATH" begins each file
+    is_diff_cut: bool  # there is more than that
     attachments: list[Attachment]
     tokens: dict[str, int | None] | None  # input output reasoning cache_read cache_write total; None: not recorded
     cost_usd: float | None

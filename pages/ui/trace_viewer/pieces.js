@@ -83,7 +83,7 @@ function drawBody(piece, ask) {
   else if (piece.text && piece.text.length < 80 && !piece.text.includes("\n"))
     body.append(el("p", { class: "problem" }, piece.text));
   else if (piece.text) body.append(section("", longText(piece, ask, "text", verbatim)));
-  if (piece.diff) body.append(section(piece.status === "ok" ? "Changes" : "Changes that were asked for", diffBox(piece)));
+  if (piece.diff) body.append(section(piece.status === "ok" ? "Changes" : "Changes that were asked for", diffBox(piece, ask)));
   if (piece.input)
     body.append(
       piece.diff
@@ -115,9 +115,15 @@ function section(words, content, ...more) {
   );
 }
 
-function diffBox(piece) {
+function diffBox(piece, ask) {
   const made = () => diff(piece.diff);
-  return countLines(piece.diff, 70) > 60 ? clamped(piece.diff, { make: made, lines: 40 }) : made();
+  const isWhole = ask.isWhole(piece.id);
+  const hasLines = piece.diff.split("\n").some((line) => line && !line.startsWith("Index: ")); // else no more is known
+  const isMore = piece.is_diff_cut && hasLines && !isWhole;
+  const isLong = !isWhole && countLines(piece.diff, 70) > 60;
+  const more = isMore ? () => ask.showAll(piece.id) : null;
+  const shown = isLong || isMore ? clamped(piece.diff, { make: made, lines: 40, more }) : made();
+  return piece.is_diff_cut && !isMore ? el("div", {}, shown, lost(piece.input_bytes)) : shown;
 }
 
 /** Text of a piece: cut by the server, or only folded here because it is long. */
