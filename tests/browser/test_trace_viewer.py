@@ -872,6 +872,13 @@ def test_prose_what_only_looks_like_a_block_is_shown_as_written(
     assert found == html
 
 
+def test_json_numbers_are_shown_as_they_are_written(drawn: Callable[[str, object], str]) -> None:
+    """JavaScript would show other digits of a long id."""
+    found = drawn("json", '{"id": 12345678901234567890, "share": 0.10, "all": [{"n": 7, "big": 1e400}]}')
+
+    assert re.findall('<span class="json-plain">(.*?)</span>', found) == ["12345678901234567890", "0.10"]
+
+
 @pytest.mark.parametrize(
     ("is_whole", "lines", "said"),
     [

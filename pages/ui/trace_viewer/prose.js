@@ -170,14 +170,28 @@ function copyButton(text, words = "Copy", label = "") {
 
 // --- JSON --------------------------------------------------------------------------------------------------------
 
+/** A number that JavaScript cannot hold, as it is written: ids often have more than 16 digits. */
+class Exact {
+  constructor(written) {
+    this.written = written;
+  }
+}
+
+/** Keep a number as it is written; throws in browsers that do not tell how that is. */
+function exact(name, value, context) {
+  if (typeof value !== "number" || (Number.isInteger(value) && Number.isSafeInteger(value))) return value;
+  return new Exact(context.source);
+}
+
 /** Show JSON as fields, nested values folded; what is not JSON (cut off, say) as it is. */
 function json(text) {
   let value;
   try {
-    value = JSON.parse(text);
+    value = JSON.parse(text, exact);
   } catch {
     return verbatim(text);
   }
+  if (value instanceof Exact) return verbatim(value.written);
   if (value === null || typeof value !== "object") return verbatim(typeof value === "string" ? value : text);
   return fields(value);
 }
@@ -195,6 +209,7 @@ function jsonValue(value) {
     return value.length > 400 || value.includes("\n")
       ? clamped(value)
       : el("span", { class: "json-text" }, value || '""');
+  if (value instanceof Exact) return el("span", { class: "json-plain" }, value.written);
   if (value === null || typeof value !== "object") return el("span", { class: "json-plain" }, String(value));
   const entries = Array.isArray(value) ? value : Object.keys(value);
   if (!entries.length) return el("span", { class: "json-plain" }, Array.isArray(value) ? "[]" : "{}");
