@@ -12,6 +12,7 @@ from playwright.sync_api import Browser, Locator, Page, ViewportSize, expect
 
 from indexer.launcher import Child, is_healthy
 from pages.ui import display
+from queries.timeline import DELETED
 from tests.browser import running, traces
 from tests.browser.visit import PHONE, WIDE, Visit, visiting
 
@@ -870,6 +871,34 @@ def test_prose_what_only_looks_like_a_block_is_shown_as_written(
     found = drawn("prose", text)
 
     assert found == html
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "more", "said"),
+    [
+        ("text", "text", {"flags": DELETED}, "Deleted in OpenCode: what it said is gone"),
+        ("reasoning", "reasoning", {"flags": DELETED}, "Deleted in OpenCode: what it said is gone"),
+        ("tool", "bash", {"flags": DELETED}, "Deleted in OpenCode: what it said is gone"),
+        ("prompt", "text", {"flags": DELETED}, "Deleted in OpenCode: what it said is gone"),
+        ("text", "text", {"end_ms": None}, "Nothing of it is recorded so far"),
+        ("text", "text", {}, "Empty answer"),
+        ("reasoning", "reasoning", {}, "Empty reasoning"),
+        ("prompt", "text", {"end_ms": None}, "Empty prompt"),
+        ("prompt", "agent", {"title": "explore"}, "@explore"),
+    ],
+)
+def test_draw_piece_without_text_says_why(
+    kind: str, name: str, more: dict[str, object], said: str, drawn: Callable[[str, object], str]
+) -> None:
+    """Gone, still being written, or never there: no piece is drawn as if it had been empty where it was not."""
+    piece: dict[str, object] = {"id": "p", "kind": kind, "name": name, "title": None, "status": "ok", "text": None}
+    piece |= {"flags": 0, "ids": [], "attachments": [], "start_ms": 0, "end_ms": 1, "cost_usd": None}
+    piece |= more
+    answers = "link: no, away: no, agent: no, marks: () => [], isOpen: () => true, origin: null"
+
+    found = drawn(f"piece => {{ const no = () => null; return drawPiece(piece, {{ {answers} }}); }}", piece)
+
+    assert re.findall('<p class="nothing">(.*?)</p>', found) == [said]
 
 
 def test_json_numbers_are_shown_as_they_are_written(drawn: Callable[[str, object], str]) -> None:

@@ -8,6 +8,7 @@ const TOKEN_WORDS = {
   cache_write: "cache write",
 };
 const MOMENTS_SAID = ["prompt", "file", "error", "retry"]; // have no end to be known
+const UNTOLD = { prompt: "Empty prompt", file: "What was attached is not known" };
 const STATUS_WORDS = { failed: "failed", unfinished: "unfinished", restarted: "restarted", unknown: "" };
 
 /** Draw a piece. `ask` has what a piece may ask for: clock, origin, marks, isOpen, setOpen, showAll, openSession. */
@@ -30,13 +31,25 @@ function drawPrompt(piece, ask) {
       facts(piece, ask),
     ),
     piece.text ? longText(piece, ask, "text", (text) => el("div", { class: "plain", dir: "auto" }, text)) : null,
-    attachments(piece),
+    attachments(piece) || (piece.text ? null : nothing(piece, mention(piece) || UNTOLD[piece.kind])),
     about(piece, ask),
   ].filter(Boolean);
 }
 
+/** Whom a prompt mentions: that has no text of its own. */
+function mention(piece) {
+  return piece.name === "agent" && piece.title ? `@${oneLine(piece.title)}` : "";
+}
+
+/** What stands where there is no text: it is gone, or still being written, or there never was one. */
+function nothing(piece, words) {
+  if (piece.flags & FLAG.deleted) return el("p", { class: "nothing" }, "Deleted in OpenCode: what it said is gone");
+  const isOpen = !isMissing(piece.start_ms) && isMissing(piece.end_ms) && !MOMENTS_SAID.includes(piece.kind);
+  return el("p", { class: "nothing" }, isOpen ? "Nothing of it is recorded so far" : words);
+}
+
 function drawAnswer(piece, ask) {
-  const text = piece.text ? longText(piece, ask, "text", prose, 80) : el("p", { class: "nothing" }, "Empty answer");
+  const text = piece.text ? longText(piece, ask, "text", prose, 80) : nothing(piece, "Empty answer");
   return [el("div", { class: "who" }, icon("text"), "Answer", facts(piece, ask)), text, about(piece, ask)];
 }
 
@@ -79,7 +92,8 @@ function firstLine(piece) {
 
 function drawBody(piece, ask) {
   const body = el("div", { class: "piece-body" });
-  if (piece.kind === "reasoning") body.append(longText(piece, ask, "text", prose, 60));
+  if (piece.kind === "reasoning")
+    body.append(piece.text ? longText(piece, ask, "text", prose, 60) : nothing(piece, "Empty reasoning"));
   else if (piece.text && piece.text.length < 80 && !piece.text.includes("\n"))
     body.append(el("p", { class: "problem" }, piece.text));
   else if (piece.text) body.append(section("", longText(piece, ask, "text", verbatim)));
@@ -93,7 +107,7 @@ function drawBody(piece, ask) {
   if (piece.output)
     body.append(section("Output", longText(piece, ask, "output", verbatim), copyButton(piece.output)));
   else if (piece.kind === "tool" && piece.status === "ok")
-    body.append(section("Output", el("p", { class: "nothing" }, "Nothing")));
+    body.append(section("Output", nothing(piece, "Nothing")));
   const files = attachments(piece);
   if (files) body.append(files);
   if (ask.away(piece.id)) body.append(el("p", { class: "nothing" }, ask.away(piece.id)));
