@@ -901,6 +901,15 @@ def test_draw_piece_without_text_says_why(
     assert re.findall('<p class="nothing">(.*?)</p>', found) == [said]
 
 
+@pytest.mark.parametrize("function", ["verbatim", "clamped", "text => el('p', {}, short('x' + text))"])
+def test_long_line_is_cut_between_characters(function: str, drawn: Callable[[str, object], str]) -> None:
+    """Half of an emoji is no character: it would be drawn as a question mark."""
+    found = drawn(function, "x" + "😀" * 20_000)
+
+    assert not re.search("[\ud800-\udfff]", found)
+    assert found.count("😀") > 70
+
+
 def test_json_numbers_are_shown_as_they_are_written(drawn: Callable[[str, object], str]) -> None:
     """JavaScript would show other digits of a long id."""
     found = drawn("json", '{"id": 12345678901234567890, "share": 0.10, "all": [{"n": 7, "big": 1e400}]}')

@@ -86,7 +86,7 @@ function drawLine(piece, ask, isBad) {
 /** What a folded piece begins with. */
 function firstLine(piece) {
   if (piece.kind === "reasoning" || piece.kind === "compaction")
-    return oneLine((piece.text || "").slice(0, 200)).replace(/\*\*/g, "");
+    return short((piece.text || "").slice(0, 400), 200).replace(/\*\*/g, "");
   return "";
 }
 

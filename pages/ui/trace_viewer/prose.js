@@ -147,7 +147,7 @@ function verbatim(text) {
   for (let at = 0; at < text.length;) {
     let end = Math.min(text.length, at + CHUNK);
     const line = text.lastIndexOf("\n", end);
-    if (end < text.length && line > at) end = line + 1;
+    if (end < text.length) end = line > at ? line + 1 : between(text, end);
     const isLast = end >= text.length;
     const chunk = text.slice(at, !isLast && text[end - 1] === "\n" ? end - 1 : end);
     box.append(el("div", { class: text.length > CHUNK ? "chunk" : null }, chunk));
@@ -246,7 +246,7 @@ function fold(words, make, kind = "", isOpen = false) {
 function clamped(text, { make = verbatim, more = null, bytes = null, lines = 14 } = {}) {
   const box = el("div", { class: "clamped" });
   const isLong = text.length > lines * 110 || countLines(text, lines + 4) > lines + 2;
-  const shown = make(isLong && make === verbatim && text.length > 20_000 ? text.slice(0, 20_000) : text);
+  const shown = make(isLong && make === verbatim && text.length > 20_000 ? text.slice(0, between(text, 20_000)) : text);
   box.append(shown);
   if (!isLong && !more) return box;
   if (isLong) {

@@ -244,7 +244,12 @@ function oneLine(text) {
 /** One line of limited length. */
 function short(text, limit = 160) {
   const line = oneLine(text);
-  return line.length > limit ? `${line.slice(0, limit - 1)}…` : line;
+  return line.length > limit ? `${line.slice(0, between(line, limit - 1))}…` : line;
+}
+
+/** The place itself, or the one before where it is inside a character that JavaScript counts as two. */
+function between(text, at) {
+  return at > 0 && text.codePointAt(at - 1) > 0xffff ? at - 1 : at;
 }
 
 /** Text with every occurrence of a lower-case needle marked. */
