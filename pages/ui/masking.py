@@ -14,7 +14,7 @@ Json: TypeAlias = "None | bool | int | float | str | list[Json] | dict[str, Json
 # A name that tells that its value is secret, and not only begins like one (`tokenizer`). `tokens` are counts.
 _NAME = (
     r"(?:api[_-]?key|access[_-]?key|secret(?:[_-]?(?:access[_-]?)?key)?|token(?!s)|passw(?:or)?d|passphrase|pwd"
-    r"|private[_-]?key|credential|auth(?:orization)?(?:[_-]?(?:key|code|header))?|cookie|session[_-]?key"
+    r"|private[_-]?key|account[_-]?key|credential|auth(?:orization)?(?:[_-]?(?:key|code|header))?|cookie|session[_-]?key"
     r"|encryption[_-]?key)s?(?![a-z])"
 )
 _NAME_WORDS = ("key", "secret", "token", "passw", "passphrase", "pwd", "credential", "auth", "cookie")
@@ -135,15 +135,28 @@ def masked_values(value: Json, is_environment: bool = False) -> Json:
     if isinstance(value, list):
         return [masked_values(each, is_environment) for each in value]
     if isinstance(value, dict):
-        return {masked(name): _named(name, each, is_environment) for name, each in value.items()}
+        is_pair = any(_is_secret(value.get(name)) for name in ("name", "key"))  # {"name": "TOKEN", "value": "…"}
+        return {
+            masked(name): _hidden(each)
+            if _is_secret(name) or (is_pair and name == "value")
+            else masked_values(each, is_environment)
+            for name, each in value.items()
+        }
     return value
 
 
-def _named(name: str, value: Json, is_environment: bool) -> Json:
-    """Mask the value of a field."""
-    if isinstance(value, str) and value and _SECRET_NAME.search(name):
-        return MASK
-    return masked_values(value, is_environment)
+def _is_secret(name: Json) -> bool:
+    """Tell whether a name says that its value is secret."""
+    return isinstance(name, str) and _SECRET_NAME.search(name) is not None
+
+
+def _hidden(value: Json) -> Json:
+    """Mask all that a field with a secret name holds, numbers and lists too."""
+    if isinstance(value, list):
+        return [_hidden(each) for each in value]
+    if isinstance(value, dict):
+        return {masked(name): _hidden(each) for name, each in value.items()}
+    return value if value in (None, "") or isinstance(value, bool) else MASK
 
 
 def _hide(match: re.Match[str]) -> str:

@@ -127,6 +127,23 @@ def test_masked_values_names_of_fields_tell() -> None:
 
 
 @pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ({"password": 12345678}, {"password": MASK}),
+        ({"set-cookie": ["sid=abc", ""]}, {"set-cookie": [MASK, ""]}),
+        ({"credentials": {"user": "me", "pin": 1234}}, {"credentials": {"user": MASK, "pin": MASK}}),
+        ({"env": [{"name": "DB_PASSWORD", "value": "x"}]}, {"env": [{"name": "DB_PASSWORD", "value": MASK}]}),
+        ({"env": [{"name": "PORT", "value": "80"}]}, {"env": [{"name": "PORT", "value": "80"}]}),
+        ({"auth": True, "token": None, "secrets": []}, {"auth": True, "token": None, "secrets": []}),
+        ("AccountName=shop;AccountKey=abc12345==", f"AccountName=shop;AccountKey={MASK}"),
+    ],
+)
+def test_masked_values_all_that_a_secret_name_holds_is_left_out(value: Json, expected: Json) -> None:
+    """Numbers, lists and objects, and the value beside a name; yes and no, and what is not there, tell nothing."""
+    assert masked_values(value) == expected
+
+
+@pytest.mark.parametrize(
     "text",
     [
         " ",
