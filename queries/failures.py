@@ -605,7 +605,8 @@ _LINES = f"""
     texts AS (
         SELECT is_call, name, error_data, {report_lines.HAS_EXIT} AS has_exit, {report_lines.REPORT} AS report,
                error_data->>'$.data.isRetryable' AS retryable,
-               coalesce(error_data->>'$.data.statusCode', error_data->>'$.exit') AS code
+               CASE WHEN is_call THEN error_data->>'$.exit'  -- its `status` says that it failed
+                    ELSE coalesce(error_data->>'$.data.statusCode', error_data->>'$.status') END AS code
         FROM (SELECT DISTINCT is_call, name, error_data FROM reported)
     ),
     lined AS MATERIALIZED (SELECT *, {report_lines.LINE} AS line FROM texts)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from decimal import Decimal
+from pathlib import Path
 
 import duckdb
 import pytest
@@ -23,7 +24,19 @@ from queries.failures import (
     spent,
 )
 from queries.period import Scope
-from tests.builders import START_MS, Doc, assistant, copied, session, tokens, usd, user
+from tests.builders import (
+    START_MS,
+    Doc,
+    answer,
+    assistant,
+    copied,
+    row,
+    session,
+    tokens,
+    usd,
+    user,
+    write_session_messages,
+)
 from tests.conftest import OpenIndex
 from tests.queries.test_costs import SCOPES, SETS
 from tests.queries.test_overview import call
@@ -171,6 +184,17 @@ def test_failure_patterns_variable_pieces_are_named(line: str, pattern: str, ope
     found = failure_patterns(con, ALL, ANY)
 
     assert [row.pattern for row in found] == [pattern]
+
+
+def test_failure_patterns_status_of_the_third_generation_is_named(tmp_path: Path, open_index: OpenIndex) -> None:
+    """OpenCode 2.0 writes what the provider answered beside the message, not in `data`."""
+    failed = answer("msg_2a", 2, error={"type": "provider.rate-limit", "message": "Too many", "status": 429})
+    docs = [session(version="2.0.0"), row("msg_1u", "user", 1, text="hello"), failed]
+    con = open_index(write_session_messages(tmp_path / "data", docs))
+
+    found = failure_patterns(con, ALL, ANY)
+
+    assert [(row.name, row.pattern, row.status_codes) for row in found] == [("provider.rate-limit", "Too many", "429")]
 
 
 def test_failure_patterns_other_lines_of_a_report_do_not_split_it(open_index: OpenIndex) -> None:
