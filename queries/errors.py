@@ -14,7 +14,8 @@ def of_sessions(condition: str = "TRUE") -> str:
     """Write the query of the errors of each session: one definition, whatever shows them.
 
     Answers that ended in an error, plus tool calls that failed. An answer that the user cut short is no error. Those of
-    a fork's copies count in the fork, too, as all that happened there.
+    a fork's copies count in the fork, too, as all that happened there. A compaction that failed is no answer: where it
+    used nothing, no page counts it.
 
     Args:
         condition: Which sessions, on `session_id`.
@@ -24,7 +25,7 @@ def of_sessions(condition: str = "TRUE") -> str:
     """
     return f"""
         SELECT session_id, sum(failed_answers + failed_calls)::BIGINT AS errors
-        FROM usage_slices WHERE {condition} GROUP BY session_id
+        FROM usage_slices WHERE {condition} AND kind <> 'other' GROUP BY session_id
     """
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 
 import duckdb
 import pytest
@@ -11,12 +12,26 @@ import pytest
 from queries import costs
 from queries.costs import cost_rows
 from queries.errors import newest_errors
+from queries.failures import Choice, failure_totals
 from queries.overview import Activity, Overview, overview
 from queries.period import Period, Scope, before, days, local_midnight, preset
 from queries.sessions import session_rows
 from queries.timeline import timeline
 from queries.tools import slowest_tools
-from tests.builders import START_MS, Doc, assistant, copied, part, session, tokens, usd, user
+from tests.builders import (
+    START_MS,
+    Doc,
+    answer,
+    assistant,
+    copied,
+    part,
+    row,
+    session,
+    tokens,
+    usd,
+    user,
+    write_session_messages,
+)
 from tests.conftest import OpenIndex
 from tests.queries.test_costs import SCOPES, SETS
 
@@ -311,6 +326,22 @@ def test_errors_answer_cut_short_is_none_and_a_prompt_less_exchange_is_one_every
     by_session = cost_rows(con, "session", Scope())[0]
     assert [now.failed_answers + now.failed_calls, row.errors, found.head.errors, by_session.errors] == [1] * 4
     assert [row.exchanges, found.head.exchanges, len(found.exchanges)] == [1] * 3
+
+
+def test_errors_compaction_that_failed_is_none_everywhere(tmp_path: Path, open_index: OpenIndex) -> None:
+    """Of the third generation: a row that is no answer, and used nothing."""
+    failed = row("msg_3c", "compaction", 3, status="failed", error={"type": "provider.unknown", "message": "no"})
+    docs = [session(version="2.0.0"), row("msg_1u", "user", 1, text="hello"), answer("msg_2a", 2), failed]
+    con = open_index(write_session_messages(tmp_path / "data", docs))
+
+    now = overview(con, Scope()).now
+    (listed,) = session_rows(con, Scope(), True, "newest")
+    found = timeline(con, "ses_1")
+
+    assert found is not None
+    assert [now.failed_answers, failure_totals(con, Scope(), Choice()).errors, listed.errors, found.head.errors] == [
+        0
+    ] * 4
 
 
 def test_newest_errors_cut_short_by_the_user_is_none(open_index: OpenIndex) -> None:
