@@ -12,6 +12,9 @@ frame.heading("Cache", filters.range_words(scope))
 status = data.status()
 if status.is_partial:
     states.partial(status, data.doing(status))
+if status.has_first_totals:
+    states.requests_not_read()
+    st.stop()
 
 found = caching.load(scope)
 if not found.totals.requests:

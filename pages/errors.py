@@ -10,7 +10,7 @@ links.go()
 scope = filters.scope()
 frame.heading("Errors", filters.range_words(scope))
 if data.status().is_partial:
-    states.partial(data.status(), data.doing(data.status()))
+    states.partial(data.status(), data.doing(data.status()), is_of_spend=False)
 
 failed, unread = st.tabs(failing.TABS, key="errors_tabs", on_change="rerun")
 if failed.open:

@@ -13,6 +13,9 @@ if not ledger.heading(scope):
 status = data.status()
 if status.is_partial:
     states.partial(status, data.doing(status))
+if status.has_first_totals:
+    states.requests_not_read()
+    st.stop()
 
 lines = ledger.load(scope)
 if ledger.is_empty(lines):

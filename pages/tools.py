@@ -11,7 +11,7 @@ scope = filters.scope()
 frame.heading("Tools", filters.range_words(scope))
 status = data.status()
 if status.is_partial:
-    states.partial(status, data.doing(status))
+    states.partial(status, data.doing(status), is_of_spend=False)
 
 totals = calling.load(scope)
 if not totals.calls + totals.unfinished_calls:

@@ -118,19 +118,21 @@ def progress(status: IndexStatus) -> None:
     st.progress(_share_done(status), text=_how_far(status), width=320)
 
 
-def partial(status: IndexStatus, does: str) -> None:
+def partial(status: IndexStatus, does: str, *, is_of_spend: bool = True) -> None:
     """Say that the first pass has not ended, and what is too low for that.
 
     Args:
         status: State of the index.
         does: What the indexer really does.
+        is_of_spend: Whether the page shows what was spent by time, agent and model, which may be known before the rest.
     """
     is_at_work = activity.is_at_work(does)
-    if is_at_work and status.has_first_totals:
+    is_known = is_of_spend and status.has_first_totals
+    if is_at_work and is_known:
         known = "tokens and costs are complete, unless a text is searched; all else is still being read"
     elif is_at_work:
         known = "every total here is still too low"
-    elif status.has_first_totals:
+    elif is_known:
         known = "tokens and costs are what they were then, unless a text is searched; all else is incomplete"
     else:
         known = "every total here is too low"

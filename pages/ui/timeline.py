@@ -8,6 +8,7 @@ from pages.ui import (
     frame,
     later,
     links,
+    states,
     timeline_below,
     timeline_bridge,
     timeline_head,
@@ -18,7 +19,7 @@ from pages.ui import (
 )
 from pages.ui.timeline_live import Live
 from pages.ui.trace_viewer import Opened
-from queries import timeline, transcript
+from queries import health, timeline, transcript
 from queries.timeline import Preview, Timeline
 
 _VIEWER, _DETAIL = "trace_viewer", "trace_detail"
@@ -36,6 +37,9 @@ def pick() -> None:
     """Let the user choose a session."""
     timeline_live.leave()
     frame.heading("Timeline", "What happened in a session, step by step", follows=True)
+    status = data.status()
+    if status.is_partial:
+        states.partial(status, data.doing(status))
     timeline_picker.draw()
 
 
@@ -86,9 +90,16 @@ def _body(session_id: str, is_large: bool) -> None:
         return
     found, live = _enter(session_id)
     if not found.exchanges:
-        st.info("Nothing was said in this session yet." if live.is_running else "Nothing was said in this session.")
+        st.info(_nothing_said(live))
     _panes(found, live)
     timeline_below.draw()
+
+
+def _nothing_said(live: Live) -> str:
+    """Say that there is no exchange, as far as is known."""
+    if data.latest(health.status).is_partial:
+        return "Nothing of this session was read so far."
+    return "Nothing was said in this session yet." if live.is_running else "Nothing was said in this session."
 
 
 def _enter(session_id: str) -> tuple[Timeline, Live]:

@@ -142,6 +142,8 @@ def _numbers(interval: float) -> None:
         interval: As for `_name`, which looks after it.
     """
     live = timeline_live.look()
+    if (newest := data.latest(health.status)).is_partial:
+        states.partial(newest, data.doing(newest), is_of_spend=False)
     shares = timeline_live.read("shares", live, lambda: _shares(live.session_id))
     numbers, bars = st.columns([7, 4], gap="medium", vertical_alignment="center")
     with numbers, st.container(key="timeline_kpis"):

@@ -11,7 +11,7 @@ from streamlit.testing.v1 import AppTest
 from indexer.database import Database
 from indexer.publish import Publisher
 from pages.ui import data
-from tests.builders import assistant, session, user, write_json_tree
+from tests.builders import Doc, assistant, session, user, write_json_tree
 from tests.pages.conftest import ROOT, OpenApp, change, headline, index, texts
 
 RealPath = Callable[[str], Path]
@@ -171,6 +171,18 @@ def test_pages_index_just_begun_says_that_data_comes(open_app: OpenApp, tmp_path
     assert "Indexing has begun" in texts(app)
 
 
+def with_first_totals(folder: Path, phase: str, *docs: Doc) -> Path:
+    """Index documents, and leave the index as it is while a first pass has told what was spent, and nothing else."""
+    return change(
+        index(folder / "partial.duckdb", write_json_tree(folder / "opencode", docs)),
+        f"""
+        INSERT INTO first_slices BY NAME SELECT * EXCLUDE (calls, failed_calls, unfinished_calls) FROM usage_slices;
+        DELETE FROM usage_slices;
+        UPDATE sync_state SET phase = '{phase}', last_full_pass_at = NULL, documents_total = 9, documents_done = 1
+        """,
+    )
+
+
 @pytest.mark.parametrize("page", ["overview", "costs", "sessions"])
 @pytest.mark.parametrize(("phase", "words"), [("bulk", "Indexing in progress"), ("stopped", "was interrupted")])
 def test_pages_first_pass_not_ended_marks_totals_as_partial(
@@ -188,7 +200,7 @@ def test_pages_first_pass_not_ended_marks_totals_as_partial(
     assert phase == "stopped" or "1,234 of 4,000 messages read" in app.warning[0].value
 
 
-@pytest.mark.parametrize("page", ["overview", "costs", "ledger", "sessions", "errors", "tools", "what_if", "indexer"])
+@pytest.mark.parametrize("page", ["overview", "costs", "ledger", "cache", "sessions", "what_if", "indexer"])
 @pytest.mark.parametrize(
     ("phase", "words"),
     [("bulk", "okens and costs are complete"), ("stopped", "okens and costs are what they were then")],
@@ -197,15 +209,7 @@ def test_pages_spend_known_before_everything_is_read_says_so(
     page: str, phase: str, words: str, open_app: OpenApp, tmp_path: Path
 ) -> None:
     """What was spent can be trusted already; whoever looks at anything else is told that it grows."""
-    path = index(tmp_path / "partial.duckdb", write_json_tree(tmp_path / "opencode", DOCS))
-    change(
-        path,
-        f"""
-        INSERT INTO first_slices BY NAME SELECT * EXCLUDE (calls, failed_calls, unfinished_calls) FROM usage_slices;
-        DELETE FROM usage_slices;
-        UPDATE sync_state SET phase = '{phase}', last_full_pass_at = NULL, documents_total = 9, documents_done = 1
-        """,
-    )
+    path = with_first_totals(tmp_path, phase, *DOCS)
 
     app = open_app(path, page=page, range="all")
 
@@ -213,9 +217,24 @@ def test_pages_spend_known_before_everything_is_read_says_so(
     assert words in (texts(app) if page == "indexer" else app.warning[0].value)
     if page == "overview":
         assert headline(app)["Cost, recorded (USD)"] == "$1.00"
-    if page == "what_if":
+    if page in ("what_if", "ledger", "cache"):
         assert "opens when all are read" in app.info[0].value
         assert not app.metric
+
+
+@pytest.mark.parametrize("page", ["errors", "tools", "sql", "timeline"])
+@pytest.mark.parametrize(("phase", "words"), [("bulk", "is still too low"), ("stopped", "is too low")])
+def test_pages_what_is_not_spend_does_not_say_that_it_is_complete(
+    page: str, phase: str, words: str, open_app: OpenApp, tmp_path: Path
+) -> None:
+    """What failed exchanges cost, and all that a session holds, is read with the rest; also what a query asks for."""
+    path = with_first_totals(tmp_path, phase, session(), session("ses_2"), user(), assistant())
+
+    app = open_app(path, page=page, range="all", session="ses_2")
+
+    assert not app.exception
+    assert words in app.warning[0].value
+    assert page != "timeline" or app.info[0].value == "Nothing of this session was read so far."
 
 
 def test_pages_sample_has_a_banner_and_opens_on_all(open_app: OpenApp, tmp_path: Path) -> None:
