@@ -127,10 +127,13 @@ def check(data: list[Path] | None, db: Path | None, full: bool, as_json: bool) -
 
 def totals(db: Path | None, as_json: bool) -> None:
     """Print exact tokens and cost: grand, per session, per model. Fork copies count once."""
-    from indexer.totals import read_totals
+    from indexer.totals import is_partial, read_totals
 
     with _explained(), _reading(db) as reader:
-        found = read_totals(reader.connection())
+        con = reader.connection()
+        found = read_totals(con)
+        if is_partial(con):
+            print("The first pass has not ended: every number here is too low.", file=sys.stderr)
     if as_json:
         print(json.dumps(found, indent=1))
         return

@@ -108,6 +108,11 @@ def read_totals(con: duckdb.DuckDBPyConnection) -> Totals:
     )
 
 
+def is_partial(con: duckdb.DuckDBPyConnection) -> bool:
+    """Tell whether the first pass has not ended, so that all totals are too low."""
+    return bool(_one(con, "SELECT last_full_pass_at IS NULL OR EXISTS (FROM first_slices) FROM sync_state")[0])
+
+
 def _per_model(con: duckdb.DuckDBPyConnection) -> dict[str, Spend]:
     """Read the numbers of every model that answered, `unknown/unknown` for answers that name none."""
     rows = con.execute(f"SELECT model, {_SPEND} FROM spend GROUP BY model ORDER BY model").fetchall()

@@ -50,6 +50,8 @@ def print_costs(chosen: Namespace) -> None:
     by, basis = cast("By", chosen.by), cast("Basis", chosen.basis)
     with _reading(chosen.db) as con:
         scope = _scope(con, chosen)
+        if lacking := _lacking(health.status(con)):
+            print(lacking, file=sys.stderr)  # a file that is piped on stays as it is
         rows = costs.cost_rows(con, by, scope, basis=basis)
         if chosen.json or chosen.csv:
             write = table_files.json_bytes if chosen.json else table_files.csv_bytes
@@ -193,6 +195,15 @@ def _cells(row: CostRow | CostTotals, share: float | None, errors: int) -> list[
 def _usd(cost: Decimal | None) -> str:
     """Write a cost; unknown is not 0."""
     return "—" if cost is None else f"{cost:,.4f}"
+
+
+def _lacking(status: health.IndexStatus) -> str:
+    """Say what is too low while the first pass has not ended. Empty once it has."""
+    if not status.is_partial:
+        return ""
+    low = "only errors are too low" if status.has_first_totals else "every number here is too low"
+    read = f"{status.documents_done:,} of {status.documents_total:,}" if status.documents_total else "some"
+    return f"The first pass has not ended, {read} messages are read: {low}."
 
 
 def _left_out(totals: CostTotals, unpriced: Sequence[costs.UnpricedModel]) -> Iterator[str]:

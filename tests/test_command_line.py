@@ -18,6 +18,7 @@ from tests.builders import START_MS, assistant, session, tokens, user, write_jso
 from tests.commands import indexer
 from tests.conftest import expected
 from tests.following import wait_for
+from tests.pages.conftest import change
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMANDS = ("bulk", "run", "status", "check", "totals", "backfill", "migrate", "rollback")
@@ -64,6 +65,17 @@ def test_totals_for_a_person_names_every_counter_and_model(storage: Path, tmp_pa
     assert "recorded cost  $0.25" in found.stdout
     for word in ("input", "output", "reasoning", "cache_read", "cache_write", "acme/nova"):
         assert word in found.stdout
+
+
+def test_totals_first_pass_not_ended_says_so(storage: Path, tmp_path: Path) -> None:
+    """Beside them, for a script as well."""
+    indexer("bulk", "--data", storage, "--db", tmp_path / "a.duckdb")
+    change(tmp_path / "a.duckdb", "UPDATE sync_state SET last_full_pass_at = NULL")
+
+    found = indexer("totals", "--db", tmp_path / "a.duckdb", "--json")
+
+    assert found.stderr == "The first pass has not ended: every number here is too low.\n"
+    assert json.loads(found.stdout)["sessions"] == 1
 
 
 def test_status_tells_phase_content_and_sources(storage: Path, tmp_path: Path) -> None:

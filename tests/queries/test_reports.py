@@ -18,6 +18,7 @@ from queries.period import Scope
 from tests.builders import START_MS, assistant, project, session, tokens, write_json_tree
 from tests.conftest import BuildIndex
 from tests.invoking import Done, invoke
+from tests.pages.conftest import change
 
 ROOT = Path(__file__).resolve().parents[2]
 DAY_MS = 86_400_000
@@ -60,6 +61,32 @@ def test_costs_table_ends_with_the_total_and_names_what_is_left_out(real: Path) 
     assert total.split()[1:4] == ["12.2087", "11.9992", "100.0%"]
     assert "Not counted twice: 9 fork copies (137,608 tokens)." in printed.stdout
     assert "No list price: 16,393 tokens of acme/labs/free-7b." in printed.stdout
+
+
+@pytest.mark.parametrize(
+    ("known", "words"),
+    [
+        ("", "every number here is too low"),
+        (
+            "INSERT INTO first_slices BY NAME"
+            " SELECT * EXCLUDE (calls, failed_calls, unfinished_calls) FROM usage_slices;",
+            "only errors are too low",
+        ),
+    ],
+)
+def test_costs_first_pass_not_ended_says_so_beside_the_report(
+    known: str, words: str, build_index: BuildIndex, tmp_path: Path
+) -> None:
+    """Not in it: what reads a file would stumble over a sentence."""
+    path = build_index(write_json_tree(tmp_path / "opencode", [session(), assistant(cost=1)]))
+    whole = report("--db", path, "--csv")
+    change(path, f"{known} UPDATE sync_state SET last_full_pass_at = NULL, documents_done = 1, documents_total = 2000")
+
+    found = report("--db", path, "--csv")
+
+    assert whole.stderr == ""
+    assert found.stderr == f"The first pass has not ended, 1 of 2,000 messages are read: {words}.\n"
+    assert found.stdout == whole.stdout
 
 
 def test_costs_filters_days_agents_and_projects(build_index: BuildIndex, tmp_path: Path) -> None:
