@@ -171,10 +171,14 @@ def _parsed(data: bytes) -> Run:
     """Read the text of such a file.
 
     Raises:
-        ValueError, TypeError, KeyError: It is another version's, or cut off.
+        ValueError, TypeError, KeyError: It is another version's, cut off, or nothing that was measured.
     """
     found = orjson.loads(data)
+    if not isinstance(found, dict):
+        raise TypeError("no object")
     results = tuple(Result(**each) for each in found.pop("results"))
+    if not all(result.median_ms > 0 for result in results):
+        raise ValueError("a query takes time")  # others are told as so many times as fast
     found |= {name: datetime.fromisoformat(found[name]) for name in ("started_at", "ended_at")}
     return Run(**found, results=results)
 

@@ -103,7 +103,7 @@ def test_take_killed_before_the_file_was_removed_writes_it_once(index: Path) -> 
 
 
 @pytest.mark.parametrize(
-    "text", [b"{", b"[]", b'{"results": []}', b'{"results": [], "started_at": "x", "ended_at": "y"}'], ids=str
+    "text", [b"{", b"[]", b"null", b'{"results": []}', b'{"results": [], "started_at": "x", "ended_at": "y"}'], ids=str
 )
 def test_take_unreadable_file_is_put_aside(index: Path, text: bytes, caplog: pytest.LogCaptureFixture) -> None:
     """The indexer goes on, and does not try for ever."""
@@ -115,6 +115,17 @@ def test_take_unreadable_file_is_put_aside(index: Path, text: bytes, caplog: pyt
     assert taken == (1, 0)
     assert "benchmark-odd.json cannot be read" in caplog.text
     assert (private_folder(index) / "unreadable-benchmark-odd.json").read_bytes() == text
+
+
+def test_take_query_that_took_no_time_is_put_aside(index: Path) -> None:
+    """Nothing is that fast, and the page divides by it."""
+    never = tuple(replace(each, median_ms=0.0) for each in RUN.results)
+    with Database.open(index) as database:
+        results.keep(index, replace(RUN, run_id="odd", results=never))
+        taken = results.take(database)
+        found = database.con.execute("SELECT count(*) FROM benchmark_runs").fetchone()
+
+    assert (taken, found) == (1, (0,))
 
 
 def test_take_values_that_fit_no_column_are_put_aside(index: Path) -> None:
