@@ -21,6 +21,7 @@ _IN_TOML = {
     "model_type": "must be a table, with its keys below its name in brackets",
     "date_type": "must be a date, as in 2026-01-31",
     "date_from_datetime_inexact": "must be a date, as in 2026-01-31",
+    "date_from_datetime_parsing": "must be a date, as in 2026-01-31",
     "string_too_short": "must not be empty",
 }
 
@@ -54,7 +55,8 @@ def _time_zone(name: str) -> str:
 
 Text = Annotated[str, Field(min_length=1)]
 Folder = Annotated[Path, BeforeValidator(_folder)]
-Budget = Annotated[Decimal, BeforeValidator(_number), Field(gt=0, le=1_000_000_000)]
+# twelve decimal places, as costs have: a share of much less would be no number
+Budget = Annotated[Decimal, BeforeValidator(_number), Field(gt=0, le=1_000_000_000, decimal_places=12)]
 # USD per million tokens: of a token these are twelve decimal places, as costs have
 Price = Annotated[Decimal, BeforeValidator(_number), Field(ge=0, le=1_000_000, decimal_places=6)]
 Tokens = Annotated[int, Field(strict=True, gt=0)]

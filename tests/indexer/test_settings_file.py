@@ -99,6 +99,7 @@ def test_load_everything_is_read_exactly(file: Path, tmp_path: Path) -> None:
         ('[budgets]\nmonth_usd = "9"', 'budgets.month_usd = "9" must be a number without quotes'),
         ("[budgets]\nmonth_usd = true", "budgets.month_usd = true must be a number without quotes"),
         ("[budgets]\nmonth_usd = nan", "budgets.month_usd = NaN must be a finite number"),
+        ("[budgets]\nmonth_usd = 1e-999999", "budgets.month_usd = 1E-999999 must have no more than 12 decimal places"),
         ("x = 1e99999999999999999999", "has a number that is too large"),
         ("a = 1\nb = = 2", "is no TOML: Invalid value (at line 2, column 5)"),
     ],
@@ -126,6 +127,10 @@ def test_load_what_cannot_be_used_is_named_with_what_is_allowed(text: str, line:
         (
             "from = 2026-01-01T10:00:00\ninput = 1\noutput = 1",
             "prices.models, entry 1, from = 2026-01-01 10:00:00 must",
+        ),
+        (
+            'from = "soon"\ninput = 1\noutput = 1',
+            'prices.models, entry 1, from = "soon" must be a date, as in 2026-01-31',
         ),
         ("over = 1.5\ninput = 1\noutput = 1", "prices.models, entry 1, over = 1.5 must be a valid integer"),
     ],
