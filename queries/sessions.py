@@ -286,6 +286,17 @@ _TOTAL = f"""
     FROM trees
 """
 
+# While the first pass runs, `session_stats` has what was read so far, and this what was spent; else it is empty.
+_KNOWN_FIRST = """
+    known_first AS (
+        SELECT session_id, sum(cost_recorded_usd) FILTER (kind = 'counted') AS first_cost_usd,
+               coalesce(sum(total_tokens) FILTER (kind = 'counted'), 0)     AS first_tokens,
+               coalesce(sum(total_tokens) FILTER (kind = 'copy'), 0)        AS first_inherited_tokens,
+               coalesce(sum(messages) FILTER (kind = 'copy'), 0)            AS first_copies
+        FROM first_slices GROUP BY session_id
+    )
+"""
+
 # Where the text is, in the sessions of a row that match: of a page's rows only, the title before prompts and answers.
 _FIRST_HIT = """
     arg_min(title, session_id) FILTER (is_matching AND contains(lower(title), lower($text))) AS hit_title,
@@ -313,21 +324,24 @@ def _rows_sql(sort: str, *, is_search: bool) -> str:
     """Write the query of one order, with or without the places where a text was found."""
     sort_key, direction = _ORDERS[sort]
     return f"""
-        WITH {_MEMBERS},
+        WITH {_MEMBERS}, {_KNOWN_FIRST},
         page AS MATERIALIZED (
             SELECT root_id, count(*) - 1                                   AS folded,
                    sum(matching_cost_usd)::DECIMAL(38, 12)                 AS cost_recorded_usd,
                    coalesce(sum(matching_tokens), 0)::BIGINT               AS total_tokens,
-                   sum(cost_recorded_usd)::DECIMAL(38, 12)                 AS session_cost_usd,
-                   sum(total_tokens)::BIGINT                               AS session_tokens,
-                   sum(inherited_total_tokens)::BIGINT                     AS inherited_tokens,
-                   sum(fork_copies)::BIGINT                                AS fork_copies,
+                   sum(if(first_tokens IS NULL, cost_recorded_usd, first_cost_usd))::DECIMAL(38, 12)
+                                                                           AS session_cost_usd,
+                   sum(coalesce(first_tokens, total_tokens))::BIGINT       AS session_tokens,
+                   sum(coalesce(first_inherited_tokens, inherited_total_tokens))::BIGINT AS inherited_tokens,
+                   sum(coalesce(first_copies, fork_copies))::BIGINT        AS fork_copies,
                    sum(tool_calls)::BIGINT                                 AS tool_calls,
                    sum(errors)::BIGINT                                     AS errors,
                    max(last_message_at)                                    AS last_active_utc,
                    {_FIRST_HIT if is_search else ""}
                    {sort_key}                                              AS sort_key
-            FROM members {"LEFT JOIN said USING (session_id)" if is_search else ""}
+            FROM members
+                 LEFT JOIN known_first USING (session_id)
+                 {"LEFT JOIN said USING (session_id)" if is_search else ""}
             GROUP BY root_id
             HAVING bool_or(is_matching)
             ORDER BY sort_key {direction}, root_id

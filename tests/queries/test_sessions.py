@@ -1,6 +1,7 @@
 """The session list: what matches, what a row adds up, in which order, where the text was found."""
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
@@ -37,6 +38,7 @@ from tests.builders import (
     write_session_messages,
 )
 from tests.conftest import BuildIndex, OpenIndex
+from tests.pages.conftest import change
 from tests.queries.test_costs import SCOPES, SETS
 
 RealIndex = Callable[[str], duckdb.DuckDBPyConnection]
@@ -394,3 +396,24 @@ def test_session_models_two_models_are_two_rows(open_index: OpenIndex) -> None:
         ("build", "acme/other", usd("0.5")),
         ("build", "acme/nova", usd("0.25")),
     ]
+
+
+def test_session_rows_first_pass_not_ended_has_what_was_spent(tmp_path: Path, build_index: BuildIndex) -> None:
+    """What matches a filter is never more than the session's total beside it, which may not be read so far."""
+    first = [session(), user(), assistant(cost=1, usage=tokens(10, 5))]
+    docs = [*first, session("ses_2", created=START_MS + 1), *copied(first[1:], "ses_2", "f")]
+    path = build_index(write_json_tree(tmp_path / "opencode", docs))
+    change(
+        path,
+        """
+        INSERT INTO first_slices BY NAME SELECT * EXCLUDE (calls, failed_calls, unfinished_calls) FROM usage_slices;
+        UPDATE session_stats SET total_tokens = 0, cost_recorded_usd = NULL, fork_copies = 0, inherited_total_tokens = 0
+        """,
+    )
+
+    with closing(IndexReader(path)) as reader:
+        rows = session_rows(reader.connection(), Scope(), True, "newest")
+
+    found = {row.session_id: (row.session_cost_usd, row.session_tokens, row.inherited_tokens) for row in rows}
+    assert found == {"ses_1": (Decimal(1), 15, 0), "ses_2": (None, 0, 15)}
+    assert [row.fork_copies for row in rows] == [1, 0]
