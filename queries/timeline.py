@@ -46,6 +46,7 @@ __all__ = [
     "MAX_EVENTS",
     "Marker",
     "Preview",
+    "SessionGone",
     "SessionHead",
     "Timeline",
     "TracedExchange",
@@ -56,6 +57,11 @@ __all__ = [
     "preview",
     "timeline",
 ]
+
+
+class SessionGone(Exception):
+    """The index does not have a session that it had: it was made anew, or leaves the session's project out now."""
+
 
 MAX_EVENTS = 100_000  # above this a timeline has no events; they are read exchange by exchange
 
@@ -384,11 +390,14 @@ def events_since(con: duckdb.DuckDBPyConnection, known: Marker) -> Growth | None
         known: Of the timeline, or of the growth before.
 
     Returns:
-        What is new or changed. None if nothing is, or the session is gone.
+        What is new or changed. None if nothing is.
+
+    Raises:
+        SessionGone: The index does not have it any more.
     """
     tree = _tree(con, known.session_id)
     if tree is None:
-        return None
+        raise SessionGone(known.session_id)
     stored = _exchanges(con, tree.session_ids)
     changed = [each for each in stored if known.exchanges.get(each.exchange_id, (None, 0))[0] != each.fingerprint]
     if not changed and tree.sessions_hash == known.sessions_hash and len(stored) == len(known.exchanges):

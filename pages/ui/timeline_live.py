@@ -172,7 +172,11 @@ def _grown(known: Live, newest: str) -> Live:
     """Read what came since the viewer was drawn."""
     if known.marker is None:
         return replace(known, seen=newest)
-    growth = data.ask(timeline.events_since, known.marker)
+    try:
+        growth = data.ask(timeline.events_since, known.marker)
+    except timeline.SessionGone:  # the page says that there is no such session
+        data.follow(0)
+        st.rerun(scope="app")
     if growth is None:
         return replace(known, seen=newest)
     if growth.is_restart or growth.events.num_rows > MOST_GROWTH:

@@ -648,6 +648,18 @@ def test_timeline_event_that_is_gone_draws_the_waterfall_anew(open_app: OpenApp,
     assert "prt_1" not in payload(app, "trace_viewer")["events"]["id"].to_pylist()
 
 
+def test_timeline_session_that_is_gone_is_said_to_be_unknown(open_app: OpenApp, tmp_path: Path) -> None:
+    """The index was made anew from other data, or leaves the project out by now, while the page is open."""
+    app = open_app(*_running(), session("ses_2"), page="timeline", session="ses_1")
+
+    tables = ("sessions", "session_stats", "session_traces", "exchanges", "exchange_traces", "messages", "parts")
+    change(tmp_path / "index.duckdb", "".join(f"DELETE FROM {name} WHERE session_id = 'ses_1';" for name in tables))
+    _until(app, lambda: "No such session" in texts(app))
+
+    assert not app.exception
+    assert not app.metric
+
+
 def test_timeline_session_at_rest_is_not_running(open_app: OpenApp) -> None:
     """An answer without an end that is silent for long was killed."""
     app = open_app(session(), user(), assistant(completed=None), page="timeline", session="ses_1")

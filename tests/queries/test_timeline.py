@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -23,6 +24,7 @@ from queries.timeline import (
     UNKNOWN_TIMES,
     Growth,
     Preview,
+    SessionGone,
     Timeline,
     TracedExchange,
     TracedSession,
@@ -942,6 +944,14 @@ def test_events_since_nothing_new_is_none(open_index: OpenIndex) -> None:
     con = open_index(*conversation("ses_1"))
 
     assert events_since(con, read(con).marker) is None
+
+
+def test_events_since_session_that_is_gone_is_told(open_index: OpenIndex) -> None:
+    """Not as if nothing had come."""
+    known = read(open_index(*conversation("ses_1")))
+
+    with pytest.raises(SessionGone):
+        events_since(open_index(), replace(known.marker, session_id="ses_9"))
 
 
 def test_events_since_new_events_are_told_with_their_place(open_index: OpenIndex) -> None:
