@@ -169,7 +169,8 @@ def _labelled(parts: str) -> str:
     ),
     worded AS (
         SELECT events.*, CASE
-                   WHEN kind IN ('prompt', 'text', 'reasoning', 'compaction') AND text_start <> '' THEN text_start
+                   WHEN kind IN ('prompt', 'text', 'reasoning', 'compaction', 'other') AND text_start <> ''
+                       THEN text_start
                    WHEN kind = 'step' THEN model_id
                    WHEN kind = 'error' THEN coalesce(error_data->>'$.data.message', error_data->>'$.message')
                    WHEN kind = 'compaction' THEN NULL
@@ -177,6 +178,8 @@ def _labelled(parts: str) -> str:
                        regexp_extract_all(regexp_extract(input_start, '"files":\\[(.*)', 1), '{_STRINGS}', 1),
                        lambda path: parse_filename(path)
                    ), ', ')
+                   -- of a switch from one model to another both have an id, so none of them alone says what it is about
+                   WHEN kind = 'other' THEN coalesce(nullif(title, ''), input_start)
                    ELSE {call_words("name", "title", "input_start")}
                END AS words
         FROM events LEFT JOIN bodies ON bodies.part_id = events.trace_id

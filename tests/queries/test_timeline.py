@@ -929,6 +929,18 @@ def test_is_running_child_that_works_keeps_the_tree_running(open_index: OpenInde
     assert head.is_running(START + timedelta(minutes=1))
 
 
+def test_timeline_other_rows_are_labelled_by_all_that_they_say(tmp_path: Path, open_index: OpenIndex) -> None:
+    """Of the third generation: a switch of models names both, the one before perhaps first; a system row has a text."""
+    switch = row("msg_2", "model-switched", 2, previous={"id": "nova"}, model={"id": "lyra"})
+    rows = [row("msg_1", "user", 1, text="go"), switch, row("msg_3", "system", 3, text="Be brief")]
+    docs = [session(version="2.0.0"), *rows]
+    con = open_index(write_session_messages(tmp_path / "data", docs))
+
+    labels = read(con).events["label"].to_pylist()
+
+    assert labels == ["go", '{"previous":{"id":"nova"},"model":{"id":"lyra"}}', "Be brief"]
+
+
 # --- growth
 
 
