@@ -11,9 +11,12 @@ REPORT = """
          ELSE coalesce(error_data->>'$.data.message', error_data->>'$.message') END
 """
 
+# Without what only colours a terminal: a program often ends with a line that holds nothing else.
+_PLAIN = r"regexp_replace(report, '\x1b\[[0-9;:?]*[@-~]', '', 'g')"
+
 # Of rows with the two above, as `has_exit` and `report`. At most 300 characters. NULL: nothing was reported.
-LINE = r"""
+LINE = rf"""
     nullif(left(trim(CASE WHEN has_exit
-        THEN regexp_extract(trim(regexp_replace(report, '</?\w+>', ' ', 'g'), E' \t\r\n'), '[^\r\n]*$')
-        ELSE regexp_extract(report, '\S[^\r\n]*') END), 300), '')
+        THEN regexp_extract(trim(regexp_replace({_PLAIN}, '</?\w+>', ' ', 'g'), E' \t\r\n'), '[^\r\n]*$')
+        ELSE regexp_extract({_PLAIN}, '\S[^\r\n]*') END), 300), '')
 """

@@ -214,6 +214,22 @@ def test_failure_patterns_other_lines_of_a_report_do_not_split_it(open_index: Op
     assert sorted(found) == [("bash", "<n> errors", 2, "1, 2"), ("read", "Not found", 2, None)]
 
 
+def test_failure_patterns_colours_of_a_terminal_are_no_part_of_a_line(open_index: OpenIndex) -> None:
+    """A line that only ends the colour is not what a program said last."""
+    con = open_index(
+        session(),
+        user(),
+        assistant("msg_2a"),
+        call("prt_1", output="\x1b[31m2 errors\x1b[39m\n\x1b[0m\n", metadata={"exit": 1}),
+        call("prt_2", output="3 errors\n", metadata={"exit": 1}),
+        call("prt_3", "read", status="error", error="\x1b[1;31mNot found\x1b[0m"),
+    )
+
+    found = [(row.name, row.pattern, row.errors) for row in failure_patterns(con, ALL, ANY)]
+
+    assert found == [("bash", "<n> errors", 2), ("read", "Not found", 1)]
+
+
 def test_failure_series_steps_are_local_days(open_index: OpenIndex) -> None:
     """The first day of 2026 in UTC is still 2025 in New York."""
     con = open_index(*DOCS)
