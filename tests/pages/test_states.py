@@ -176,7 +176,8 @@ def with_first_totals(folder: Path, phase: str, *docs: Doc) -> Path:
     return change(
         index(folder / "partial.duckdb", write_json_tree(folder / "opencode", docs)),
         f"""
-        INSERT INTO first_slices BY NAME SELECT * EXCLUDE (calls, failed_calls, unfinished_calls) FROM usage_slices;
+        INSERT INTO first_slices BY NAME
+        SELECT * EXCLUDE (calls, failed_calls, unfinished_calls, unfinished_answers) FROM usage_slices;
         DELETE FROM usage_slices;
         UPDATE sync_state SET phase = '{phase}', last_full_pass_at = NULL, documents_total = 9, documents_done = 1
         """,
