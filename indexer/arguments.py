@@ -1,6 +1,7 @@
 """What the command lines have in common: how they are read, and what numbers and paths they take."""
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -56,12 +57,48 @@ def path(text: str) -> Path:
 
 @contextmanager
 def ending_quietly() -> Iterator[None]:
-    """End where nobody reads any more, as with `| head`, or somebody pressed Ctrl-C: without a traceback."""
+    """End where nobody reads any more, as with `| head`, or somebody pressed Ctrl-C: without a traceback.
+
+    What is printed can be, whatever the terminal is, or the last of it is missed: then the exit code is 1.
+    """
+    _prepare_streams()
     try:
-        yield
-        sys.stdout.flush()
+        try:
+            yield
+        finally:  # also where the command ends with its own exit code: Python's own last flush is too late
+            sys.stdout.flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it once more at its end
+        _let_go_of_output()
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
+    except OSError as error:
+        if not _is_output_lost():
+            raise
+        _let_go_of_output()
+        print(f"The output cannot be written: {error.strerror}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _prepare_streams() -> None:
+    """Let whatever is printed go somewhere: to nowhere if it was closed, and as `?` what its encoding lacks."""
+    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - open until the process ends
+    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # names of files need not be UTF-8, and are printed as they are
+        is_utf_8 = sys.stdout.encoding.lower() == "utf-8"
+        sys.stdout.reconfigure(errors="surrogateescape" if is_utf_8 else "replace")
+
+
+def _is_output_lost() -> bool:
+    """Tell whether nothing can be printed any more, as into a file on a full disk."""
+    try:
+        print(flush=True)
+    except OSError:
+        return True
+    return False
+
+
+def _let_go_of_output() -> None:
+    """Send what is still to be printed to nowhere: Python flushes it once more at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
