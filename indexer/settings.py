@@ -12,6 +12,8 @@ from indexer.exceptions import SettingsInvalid
 if TYPE_CHECKING:
     from indexer.settings_model import ModelPrice, Settings
 
+_HOME = "Set HOME, or write whole paths."
+_LONGEST_NAME = 200  # of an index; most systems allow 255 bytes, which `.kept-spend.unusable-<date>` is to fit in
 # Keys of the file that an environment variable overrides; folders and index have theirs below.
 _VARIABLES = {"time_zone": "ANALYTICS_TIME_ZONE", "first_weekday": "ANALYTICS_FIRST_WEEKDAY"}
 
@@ -90,7 +92,7 @@ def file_path() -> Path:
         `ANALYTICS_CONFIG`, else `opencode-analytics/settings.toml` in the folder for settings. Absolute.
     """
     configured = os.environ.get("ANALYTICS_CONFIG", "")
-    return Path(configured).expanduser().absolute() if configured else _default_file()
+    return _expanded(Path(configured)).absolute() if configured else _default_file()
 
 
 def file_stamp() -> str:
@@ -142,13 +144,14 @@ def index_path(given: Path | None = None) -> Path:
         in the data home. Absolute, and not resolved: the file itself is a symbolic link that moves with every revision.
 
     Raises:
-        SettingsInvalid: The settings file is needed and cannot be used.
+        SettingsInvalid: The settings file is needed and cannot be used, or no index can have that name.
     """
     configured = os.environ.get("ANALYTICS_DB", "")
     path = given or (Path(configured) if configured else None)
     chosen = None if path else _chosen()
     path = path or (chosen.index if chosen else None)
-    path = (path or _data_home() / "opencode-analytics" / "analytics.duckdb").expanduser()
+    path = _expanded(path or _data_home() / "opencode-analytics" / "analytics.duckdb")
+    _refuse_name(path)
     return _absolute(path.parent) / path.name
 
 
@@ -186,7 +189,7 @@ def opencode_configurations() -> list[Path]:
     folder = _config_home() / "opencode"
     files = [folder / name for name in ("config.json", "opencode.json", "opencode.jsonc")]
     if configured := os.environ.get("OPENCODE_CONFIG"):
-        files.append(Path(configured).expanduser())
+        files.append(Path(os.path.expanduser(configured)))  # which is nobody's home stays as it is
     return files
 
 
@@ -263,19 +266,69 @@ def _default_file() -> Path:
 
 def _absolute(path: Path) -> Path:
     """Follow links to the real path; unlike `Path.resolve`, a loop of links is no error."""
-    return Path(os.path.realpath(path.expanduser()))
+    return Path(os.path.realpath(_expanded(path)))
+
+
+def _expanded(path: Path) -> Path:
+    """Write out a home folder.
+
+    Raises:
+        SettingsInvalid: It is nobody's.
+    """
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        raise SettingsInvalid(f"{path}: no user {path.parts[0][1:]} is known, or no home folder. {_HOME}") from error
+
+
+def _home() -> Path:
+    """Return the home folder.
+
+    Raises:
+        SettingsInvalid: None is known, as in a container whose user has no name.
+    """
+    try:
+        return Path.home()
+    except RuntimeError as error:
+        raise SettingsInvalid(f"No home folder is known. {_HOME}") from error
+
+
+def _refuse_name(path: Path) -> None:
+    """Refuse a name that no index can have: files with longer names lie beside it, and DuckDB opens it.
+
+    Raises:
+        SettingsInvalid: It is such a name.
+    """
+    reason = None
+    if not path.name:
+        reason = "is a folder"
+    elif len(os.fsencode(path.name)) > _LONGEST_NAME:
+        reason = f"has a name of more than {_LONGEST_NAME} bytes"
+    elif not _is_utf_8(path):
+        reason = "is not UTF-8 text"
+    if reason:
+        raise SettingsInvalid(f"The index {path} {reason}. Choose another file with --db.")
+
+
+def _is_utf_8(path: Path) -> bool:
+    """Tell whether a path is text, which on most systems it need not be."""
+    try:
+        str(path).encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _data_home() -> Path:
     """Return `$XDG_DATA_HOME`, by default `~/.local/share`."""
-    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
+    return Path(os.environ.get("XDG_DATA_HOME") or _home() / ".local" / "share")
 
 
 def _config_home() -> Path:
     """Return `$XDG_CONFIG_HOME`, by default `~/.config`."""
-    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    return Path(os.environ.get("XDG_CONFIG_HOME") or _home() / ".config")
 
 
 def _cache_home() -> Path:
     """Return `$XDG_CACHE_HOME`, by default `~/.cache`."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return Path(os.environ.get("XDG_CACHE_HOME") or _home() / ".cache")

@@ -1,6 +1,7 @@
 """What may stand in the settings file, and what is wrong with one that says something else."""
 
 import difflib
+import os
 import zoneinfo
 from collections.abc import Mapping, Sequence
 from datetime import date
@@ -37,7 +38,9 @@ def _folder(value: object) -> object:
     """Expand `~`; refuse a relative path, which indexer and dashboard may see from different folders."""
     if not isinstance(value, str):
         raise ValueError('must be a path in quotes, as in "~/folder"')
-    path = Path(value).expanduser()
+    if "\0" in value:
+        raise ValueError("must not hold the character 0")
+    path = Path(os.path.expanduser(value))
     if not path.is_absolute():
         raise ValueError("must be a whole path: it begins with / or ~/")
     return path

@@ -1,6 +1,8 @@
 """Where things are: command line, environment, defaults, in that order."""
 
+import re
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -71,6 +73,46 @@ def test_index_path_link_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "index.duckdb").symlink_to(tmp_path / "elsewhere")
 
     assert settings.index_path(tmp_path / "index.duckdb") == tmp_path / "index.duckdb"
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("/", "The index / is a folder. Choose another file with --db."),
+        ("~nobody-at-all/a.duckdb", "~nobody-at-all/a.duckdb: no user nobody-at-all is known"),
+        ("/tmp/caf\udce9.duckdb", "is not UTF-8 text. Choose another file with --db."),
+        (f"/tmp/{'a' * 201}", "has a name of more than 200 bytes. Choose another file with --db."),
+    ],
+)
+def test_index_path_name_that_no_index_can_have_is_refused(name: str, said: str) -> None:
+    """Before anything is made there."""
+    with pytest.raises(SettingsInvalid, match=re.escape(said)):
+        settings.index_path(Path(name))
+
+
+def test_index_path_longest_name_has_room_for_the_files_beside_it(tmp_path: Path) -> None:
+    """They are named as the index, and more."""
+    longest = settings.index_path(tmp_path / ("a" * 200))
+
+    longest.with_name(f"{longest.name}.kept-spend.unusable-2026-01-31T120000").touch()
+
+
+def test_data_dirs_unknown_home_folder_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody else's in a path, or one's own in a container whose user has no name."""
+    monkeypatch.delenv("XDG_DATA_HOME")
+    monkeypatch.setattr(Path, "home", Mock(side_effect=RuntimeError))
+
+    with pytest.raises(SettingsInvalid, match="no user nobody-at-all is known"):
+        settings.data_dirs([Path("~nobody-at-all/opencode")])
+    with pytest.raises(SettingsInvalid, match=r"No home folder is known\. Set HOME"):
+        settings.data_dirs()
+
+
+def test_opencode_configurations_unknown_home_folder_is_taken_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenCode's own variable: prices are looked for where there is nothing, and everything else goes on."""
+    monkeypatch.setenv("OPENCODE_CONFIG", "~nobody-at-all/opencode.json")
+
+    assert settings.opencode_configurations()[-1] == Path("~nobody-at-all/opencode.json")
 
 
 def test_sample_index_path_is_a_cache(tmp_path: Path) -> None:

@@ -91,6 +91,11 @@ def test_load_everything_is_read_exactly(file: Path, tmp_path: Path) -> None:
         ('[exclude]\nprojects = "x"', 'exclude.projects = "x" must be a list, as in ["one", "two"]'),
         ('[exclude]\nprojects = [""]', 'exclude.projects, entry 1 = "" must not be empty'),
         ('data = ["here"]', 'data, entry 1 = "here" must be a whole path: it begins with / or ~/'),
+        (
+            'data = ["~nobody-at-all/x"]',
+            'data, entry 1 = "~nobody-at-all/x" must be a whole path: it begins with / or ~/',
+        ),
+        (r'index = "/a\u0000"', 'index = "/a\x00" must not hold the character 0'),
         ("index = 3", 'index = 3 must be a path in quotes, as in "~/folder"'),
         ('time_zone = "Europe/Berln"', 'time_zone = "Europe/Berln" must be the name of a time zone, as in Europe/'),
         ('time_zone = "../../etc/passwd"', 'time_zone = "../../etc/passwd" must be the name of a time zone'),
