@@ -228,7 +228,7 @@ def has_source(data_dir: Path) -> bool:
     """
     try:
         names = os.listdir(data_dir)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError:
         return True  # something is there, and reading it will say why it cannot be read

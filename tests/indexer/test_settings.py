@@ -161,6 +161,8 @@ def test_has_source_tells_any_storage_even_one_that_cannot_be_read(tmp_path: Pat
     (tmp_path / "rows" / "opencode.db").touch()
     (tmp_path / "broken" / "opencode-dev.db").symlink_to(tmp_path / "gone")
 
-    found = {name: settings.has_source(tmp_path / name) for name in ("tree", "rows", "broken", "empty", "missing")}
+    names = ("tree", "rows", "broken", "empty", "missing", "rows/opencode.db")
 
-    assert found == {"tree": True, "rows": True, "broken": True, "empty": False, "missing": False}
+    found = {name: settings.has_source(tmp_path / name) for name in names}
+
+    assert found == {**dict.fromkeys(names[:3], True), **dict.fromkeys(names[3:], False)}
