@@ -138,7 +138,7 @@ def quick(place: Place) -> list[Check]:
         index, con = _open(place, reader)
         found = [index]
         if con is None:
-            found.append(_check_work(place, writer))
+            found.append(_check_work(place, writer, index))
         else:
             with closing(con):
                 place = _with_folders(place, con)
@@ -160,7 +160,7 @@ def thorough(place: Place, *, sample: int | None = SAMPLE) -> list[Check]:
     writer = find_writer(place.index)
     with closing(IndexReader(place.index)) as reader:
         index, con = _open(place, reader)
-        found = [index, _check_work(place, writer)]
+        found = [index, _check_work(place, writer, index)]
         if con is None:
             found += [_check_kept_spend(place, None, writer), _check_folders(place)]
         else:
@@ -181,15 +181,15 @@ def thorough(place: Place, *, sample: int | None = SAMPLE) -> list[Check]:
 def _is_locked(folder: Path) -> bool:
     """Tell whether a process holds the lock of an index."""
     file = folder / "indexer.lock"
-    if not file.exists():
-        return False
     try:
+        if not file.exists():
+            return False
         with FileLock(file, blocking=False):
             return False
     except Timeout:
         return True
     except OSError:
-        return False  # another user's: the index check says so
+        return False  # another user's: the checks of the index and its working file say so
 
 
 def _open(place: Place, reader: IndexReader) -> tuple[Check, duckdb.DuckDBPyConnection | None]:
@@ -209,13 +209,21 @@ def _open(place: Place, reader: IndexReader) -> tuple[Check, duckdb.DuckDBPyConn
     return Check("index", OK, f"{place.index} can be read"), con
 
 
-def _mend_published(place: Place) -> str:
-    """Say what mends a damaged published file: every start publishes a sound working file anew."""
+def _mend_published(place: Place) -> str | None:
+    """Say what mends a damaged published file: every start publishes a sound working file anew.
+
+    Returns:
+        The command. None if none does: what is there is no indexer's, or another user's.
+    """
     try:
+        if not private_folder(place.index).is_dir():
+            return None
         with closing(_open_work(place)) as con:
             _read_all(con)
     except (IndexUnavailable, duckdb.Error, Timeout, FileNotFoundError):
         return place.rebuild()
+    except OSError:
+        return None
     return place.command("bulk")
 
 
@@ -234,13 +242,21 @@ def _open_work(place: Place) -> duckdb.DuckDBPyConnection:
     return con
 
 
-def _check_work(place: Place, writer: Writer) -> Check:
-    """Check the working file; the process that has it open knows best."""
+def _check_work(place: Place, writer: Writer, index: Check) -> Check:
+    """Check the working file; the process that has it open knows best.
+
+    Args:
+        place: Where it is.
+        writer: Who has it open.
+        index: What was found of the published one.
+    """
     if writer.is_there:
         return Check("working file", OK, f"in use by process {writer.pid}")
     try:
         _open_work(place).close()
     except FileNotFoundError:
+        if index.state == PROBLEM and not index.remedy:  # whatever lies there is none
+            return Check("working file", NOTE, "none yet")
         if place.index.is_file() and not place.index.is_symlink():
             text = f"{place.index} is a whole index in one file: the next start takes it over"
             return Check("working file", NOTE, text)
@@ -253,6 +269,8 @@ def _check_work(place: Place, writer: Writer) -> Check:
         return Check("working file", PROBLEM, str(error))
     except IndexUnavailable as error:
         return Check("working file", PROBLEM, str(error), place.command("bulk"))
+    except OSError as error:
+        return Check("working file", PROBLEM, f"It cannot be reached: {error}. Only its owner may use it.")
     return Check("working file", OK, "can be read")
 
 

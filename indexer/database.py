@@ -200,7 +200,7 @@ class Database:
             IndexUnavailable: Something else lies there, its schema is newer or changed, or it cannot be opened.
         """
         path = absolute(path)
-        if not (path.is_file() or _work_path(path).is_file()):
+        if not _is_there(path):
             raise IndexMissing(f"No index at {path} yet. Build it with `{COMMAND} bulk`.")
         return cls._open(path, None, is_mended=False)
 
@@ -214,8 +214,8 @@ class Database:
             is_mended: Whether to bring it up to date, and to begin anew if it is damaged.
         """
         folder = private_folder(path)
-        _refuse_foreign(path)
         try:
+            _refuse_foreign(path)
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             folder.mkdir(mode=0o700, exist_ok=True)
             folder.chmod(0o700)
@@ -865,6 +865,14 @@ def _check_kind(con: duckdb.DuckDBPyConnection, path: Path, is_sample: bool) -> 
         kinds = ("the bundled sample data", "your own data")
         there, wanted = kinds if not is_sample else reversed(kinds)
         raise IndexForeign(f"The index at {path} holds {there}, not {wanted}. Choose another file with --db.")
+
+
+def _is_there(path: Path) -> bool:
+    """Tell whether there is any index, perhaps one that nobody but its owner may look at: opening it says so."""
+    try:
+        return path.is_file() or _work_path(path).is_file()
+    except PermissionError:
+        return True
 
 
 def _refuse_foreign(path: Path) -> None:

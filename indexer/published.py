@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 BASE_NAME = "index.duckdb"
 WAL_NAME = "index.duckdb.wal"
 REVISION_FOLDER = re.compile(r"(\d+)(\.\d+)?")
+_ANOTHER_FILE = "Choose another file with --db."
 HELD_PREFIX = "held-"  # of folders for `hold`
 
 # Large questions are a third quicker in two threads, if a processor has nothing else to do. Where the indexer and the
@@ -302,7 +303,8 @@ def _locate(path: Path) -> tuple[Path, str]:
                 break
             continue  # swapped, and the old revision removed, in between
         except OSError as error:
-            raise IndexBroken(f"The index at {path} cannot be reached: {error}. Only its owner may read it.") from error
+            advice = "Only its owner may read it." if isinstance(error, PermissionError) else _ANOTHER_FILE
+            raise IndexBroken(f"The index at {path} cannot be reached: {error}. {advice}") from error
     raise IndexMissing(f"No index at {path} yet. Build it with `{COMMAND} bulk`.")
 
 

@@ -1,5 +1,6 @@
-"""Disks that fail: full, small, read-only."""
+"""Disks that fail: full, small, read-only, another user's."""
 
+import os
 import resource
 import subprocess
 import sys
@@ -37,6 +38,19 @@ def small_disk(folder: Path, megabytes: int) -> Iterator[bool]:
     finally:
         if is_mounted:
             _run("umount", "-l", folder)
+
+
+@contextmanager
+def without_privileges() -> Iterator[None]:
+    """Let permissions bind: root gives its rights up for a while."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
 
 
 def fill(folder: Path) -> Path:

@@ -54,6 +54,7 @@ from tests.builders import (
     write_sqlite,
 )
 from tests.conftest import BuildIndex, OpenIndex
+from tests.indexer.disks import without_privileges
 
 Write = Callable[[Path, Sequence[Doc]], Path]
 Ledger = dict[str, tuple[str, str]]
@@ -733,19 +734,6 @@ def test_bulk_missing_folder_is_an_unreadable_source(build_index: BuildIndex, tm
     ]
     assert rows[1][2] == storages.GONE
     assert f"{gone / 'storage'} cannot be listed (No such file or directory)" in rows[2][2]
-
-
-@contextmanager
-def without_privileges() -> Iterator[None]:
-    """Let permissions bind: root gives its rights up for a while."""
-    if os.geteuid() != 0:
-        yield
-        return
-    os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
 
 
 @pytest.fixture

@@ -34,6 +34,7 @@ from tests.builders import (
 )
 from tests.commands import indexer, obey
 from tests.conftest import DATA_SETS
+from tests.indexer.disks import without_privileges
 
 ROOT = Path(__file__).resolve().parents[2]
 HEADERS, BLOCK = 12_288, 262_144  # of a DuckDB file, in bytes
@@ -410,7 +411,44 @@ def test_thorough_file_of_another_program_is_told(tmp_path: Path) -> None:
     found = problems(checks.thorough(Place(file, (tmp_path,))))
 
     assert str(file) in found["index"].text
+    assert found["index"].remedy is None
     assert "No OpenCode data" in found["sources"].text
+
+
+def test_thorough_folder_is_no_index_to_be_mended(tmp_path: Path) -> None:
+    """No start of the indexer would take it, so none is advised."""
+    found = {check.name: check for check in checks.thorough(Place(tmp_path))}
+
+    assert "No indexer made it: move it away" in found["index"].text
+    assert found["index"].remedy is None
+    assert found["working file"] == Check("working file", NOTE, "none yet")
+
+
+def test_thorough_index_of_another_user_is_told(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after one start with more rights. No command of this user mends it."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", "/nowhere")  # another user's settings cannot be read, either
+    lab.folder.chmod(0)
+
+    with without_privileges():
+        found = {check.name: check for check in checks.thorough(lab.place)}
+
+    lab.folder.chmod(0o700)
+    assert "Only its owner may read it" in found["index"].text
+    assert "Only its owner may use it" in found["working file"].text
+    assert (found["index"].remedy, found["working file"].remedy) == (None, None)
+
+
+@pytest.mark.parametrize("command", ["backfill", "migrate", "rollback"])
+def test_command_index_of_another_user_ends_with_a_line(command: str, lab: Lab) -> None:
+    """Not with a traceback."""
+    lab.folder.parent.chmod(0)
+
+    with without_privileges():
+        done = indexer(command, "--db", lab.index)
+
+    lab.folder.parent.chmod(0o700)
+    assert done.returncode == 1
+    assert f"The folder {lab.folder} cannot be used" in done.stderr
 
 
 def test_thorough_data_folder_gone_names_it_and_keeps_the_rows(lab: Lab) -> None:
