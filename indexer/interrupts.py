@@ -6,6 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+_AGAIN_S = 0.02
+_IMPORT_SYSTEM = "<frozen importlib"
+
 _asked = threading.Event()
 
 
@@ -19,6 +22,12 @@ def stop_on_signals() -> None:
     def interrupt(signum: int, frame: FrameType | None) -> None:
         """Raise what Ctrl-C raises, and remember it."""
         _asked.set()
+        if frame and frame.f_code.co_filename.startswith(_IMPORT_SYSTEM):
+            # Between taking the lock of all imports and the `try` that gives it back: to raise here would keep it for
+            # ever, and the end of the process would wait for a thread that imports something.
+            signal.signal(signal.SIGALRM, interrupt)
+            signal.setitimer(signal.ITIMER_REAL, _AGAIN_S)
+            return
         raise KeyboardInterrupt
 
     for ending in (signal.SIGINT, signal.SIGTERM):

@@ -24,12 +24,13 @@ from tests.conftest import OwnIndex
 from tests.stress.running import ROOT
 
 ENDINGS = (signal.SIGINT, signal.SIGTERM)
+HANDLED = (*ENDINGS, signal.SIGALRM)
 
 
 @pytest.fixture(autouse=True)
 def own_handlers() -> Iterator[None]:
     """Set the handlers, and those of before afterwards."""
-    before = {number: signal.getsignal(number) for number in ENDINGS}
+    before = {number: signal.getsignal(number) for number in HANDLED}
     interrupts.stop_on_signals()
     yield
     interrupts.stop_on_signals()  # forgets that it was asked
@@ -50,6 +51,19 @@ def test_check_interrupt_that_did_not_get_through_stops_later(number: signal.Sig
 
     with pytest.raises(KeyboardInterrupt):
         interrupts.check()
+
+
+def test_stop_on_signals_inside_the_import_system_waits_until_it_is_left() -> None:
+    """There, what is raised leaves a lock behind that every other import waits for: the process never ended."""
+    lines = "signal.raise_signal(signal.SIGTERM)\nleft.append('the lock')"
+    importing = compile(lines, "<frozen importlib._bootstrap>", "exec")
+    left: list[str] = []
+
+    with pytest.raises(KeyboardInterrupt):
+        exec(importing, {"signal": signal, "left": left})
+        signal.pause()
+
+    assert left == ["the lock"]
 
 
 def test_follow_interrupt_lost_in_the_full_pass_ends_before_it_waits(
