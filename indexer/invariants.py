@@ -9,6 +9,7 @@ from indexer.late_columns import IS_SEARCHED
 Rules = Sequence[tuple[str, str]]
 
 _SUMS = ("root", "input", "output", "reasoning", "cache_read", "cache_write", "total")
+_USED = _SUMS[1:]  # what messages used; the tokens of a root are told from these
 
 # Derived rows follow from the others; they are computed anew by a backfill.
 DERIVED: Rules = (
@@ -64,28 +65,32 @@ DERIVED: Rules = (
         "{:,} sessions have another number of parts",
     ),
     (
-        """
+        f"""
         WITH sums AS (
-            SELECT root_session_id AS session_id, sum(total_tokens) AS total, sum(cost_recorded_usd) AS cost
+            SELECT root_session_id AS session_id, {", ".join(f"sum({name}_tokens) AS {name}" for name in _SUMS)},
+                   sum(cost_recorded_usd) AS cost
             FROM session_traces t JOIN session_stats s ON s.session_id = t.session_id GROUP BY root_session_id
         )
         SELECT count(*) FROM sums JOIN session_stats t USING (session_id)
-        WHERE t.subtree_total_tokens <> sums.total OR t.subtree_cost_recorded_usd IS DISTINCT FROM sums.cost
+        WHERE {" OR ".join(f"t.subtree_{name}_tokens <> sums.{name}" for name in _SUMS)}
+           OR t.subtree_cost_recorded_usd IS DISTINCT FROM sums.cost
         """,
         "{:,} session trees do not add up",
     ),
+    ("SELECT count(*) FROM sessions ANTI JOIN session_traces USING (session_id)", "{:,} sessions are in no tree"),
     (
-        """
+        f"""
         WITH sums AS (
-            SELECT session_id, sum(total_tokens) FILTER (kind = 'counted') AS total,
+            SELECT session_id, {", ".join(f"sum({name}_tokens) FILTER (kind = 'counted') AS {name}" for name in _USED)},
+                   {", ".join(f"sum({name}_tokens) FILTER (kind = 'copy') AS inherited_{name}" for name in _USED)},
                    sum(cost_recorded_usd) FILTER (kind = 'counted') AS cost,
-                   sum(total_tokens) FILTER (kind = 'copy') AS inherited,
                    sum(failed_answers + aborted_answers) AS errors
             FROM index_db.main.usage_slices GROUP BY session_id
         )
         SELECT count(*) FROM session_stats t LEFT JOIN sums USING (session_id)
-        WHERE t.total_tokens <> coalesce(sums.total, 0) OR t.cost_recorded_usd IS DISTINCT FROM sums.cost
-           OR t.inherited_total_tokens <> coalesce(sums.inherited, 0) OR t.message_errors <> coalesce(sums.errors, 0)
+        WHERE {" OR ".join(f"t.{name}_tokens <> coalesce(sums.{name}, 0)" for name in _USED)}
+           OR {" OR ".join(f"t.inherited_{name}_tokens <> coalesce(sums.inherited_{name}, 0)" for name in _USED)}
+           OR t.cost_recorded_usd IS DISTINCT FROM sums.cost OR t.message_errors <> coalesce(sums.errors, 0)
         """,
         "the usage of {:,} sessions over time does not add up",
     ),

@@ -229,6 +229,21 @@ def spoil_sums(lab: Lab) -> None:
     lab.execute("UPDATE session_stats SET total_tokens = total_tokens + 1")
 
 
+def spoil_usage(lab: Lab) -> None:
+    """Change a counter that reports add up, but not its total."""
+    lab.execute("UPDATE usage_slices SET output_tokens = output_tokens + 1 WHERE kind = 'counted'")
+
+
+def spoil_trees(lab: Lab) -> None:
+    """Change a counter of whole trees, but not its total."""
+    lab.execute("UPDATE session_stats SET subtree_input_tokens = subtree_input_tokens + 1")
+
+
+def drop_trees(lab: Lab) -> None:
+    """Take sessions out of their trees."""
+    lab.execute("DELETE FROM session_traces")
+
+
 def spoil_searched(lab: Lab) -> None:
     """Let prompts be searched for words that they do not have."""
     lab.execute("UPDATE part_bodies SET searched_text = 'else' WHERE searched_text IS NOT NULL")
@@ -317,6 +332,9 @@ def change_documents(lab: Lab) -> None:
         (spoil_work, "working file"),
         (spoil_rows, "rows"),
         (spoil_sums, "totals"),
+        (spoil_usage, "totals"),
+        (spoil_trees, "totals"),
+        (drop_trees, "totals"),
         (spoil_searched, "totals"),
         (drop_request, "totals"),
         (spoil_order, "totals"),
