@@ -288,7 +288,17 @@ def _guarded(place: Place, *checks: Callable[[], Iterable[Check]]) -> Iterator[C
         for check in checks:
             yield from check()
     except duckdb.Error as error:
-        yield Check("rows", PROBLEM, f"The index is damaged: {error}", _mend_published(place))
+        yield damage(place, error)
+
+
+def damage(place: Place, error: duckdb.Error) -> Check:
+    """Tell that the index opens and cannot be read.
+
+    Args:
+        place: Where it is.
+        error: What reading it raised.
+    """
+    return Check("rows", PROBLEM, f"The index is damaged: {error}", _mend_published(place))
 
 
 def _check_rows(con: duckdb.DuckDBPyConnection) -> Check:

@@ -10,7 +10,7 @@ from pathlib import Path
 import duckdb
 
 from indexer.activity import Activity
-from indexer.checks import NOTE, PROBLEM, Check, Place, Writer, find_writer, from_ms, local, quick
+from indexer.checks import NOTE, PROBLEM, Check, Place, Writer, damage, find_writer, from_ms, local, quick
 from indexer.exceptions import IndexUnavailable
 from indexer.published import IndexReader
 
@@ -144,14 +144,19 @@ def report(path: Path) -> Report:
     Args:
         path: What readers open, absolute.
     """
-    status = None
+    place, status, unread = Place(path), None, None
     with closing(IndexReader(path)) as reader:
         try:
             with closing(reader.connection()) as con:
                 status = read_status(con, path, size_bytes=reader.sizes()[1])
-        except (IndexUnavailable, duckdb.Error):
+        except IndexUnavailable:
             status = None  # what is wrong with it, the checks say
-    return Report(str(path), status, find_writer(path), tuple(quick(Place(path))))
+        except duckdb.Error as error:
+            unread = damage(place, error)  # perhaps of a table that no quick check reads
+    found = quick(place)
+    if unread and not any(check.state == PROBLEM for check in found):
+        found.append(unread)
+    return Report(str(path), status, find_writer(path), tuple(found))
 
 
 def read_status(con: duckdb.DuckDBPyConnection, path: Path, *, size_bytes: int) -> Status:

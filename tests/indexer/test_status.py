@@ -3,6 +3,7 @@
 import shutil
 import time
 
+from indexer.checks import PROBLEM
 from indexer.database import Database
 from indexer.publish import Publisher
 from indexer.status import report
@@ -45,6 +46,18 @@ def test_report_damaged_index_tells_what_mends_it(lab: Lab) -> None:
     told = dict(found.lines())
     assert told["problem"].startswith("index: ")
     assert told["  mend it with"].startswith("python -m indexer bulk")
+
+
+def test_report_table_that_no_quick_check_reads_is_a_problem(lab: Lab) -> None:
+    """The exit code says that the index cannot be read, so the text has to."""
+    lab.execute("DROP TABLE parts")
+
+    found = report(lab.index)
+
+    assert found.status is None
+    assert [(check.name, check.text[:21]) for check in found.checks if check.state == PROBLEM] == [
+        ("rows", "The index is damaged:")
+    ]
 
 
 def test_report_running_indexer_shows_what_it_does(lab: Lab) -> None:
