@@ -64,7 +64,7 @@ def bulk(data: list[Path] | None, db: Path | None, sample: bool, verbose: bool) 
 
     _configure_log(verbose)
     interrupts.stop_on_signals()
-    folders, excluded = _folders(data), _excluded(sample)
+    folders, excluded = _folders(data, db), _excluded(sample)
     try:
         with _explained(), _open(db, sample, excluded, BULK) as (database, publisher), _progress() as progress:
             code = _report(service.read_once(database, publisher, folders, progress))
@@ -81,7 +81,7 @@ def run(data: list[Path] | None, db: Path | None, sample: bool, verbose: bool) -
 
     _configure_log(verbose)
     interrupts.stop_on_signals()
-    folders, excluded = _folders(data), _excluded(sample)
+    folders, excluded = _folders(data, db), _excluded(sample)
 
     def ready(result: "BulkResult") -> None:
         """Tell that from now on nothing has to be done."""
@@ -299,12 +299,16 @@ def _print_migration(done: "MigrationResult", database: "Database") -> None:
     print(f"{database.path} is at schema version {done.after}{nothing}")
 
 
-def _folders(data: list[Path] | None) -> list[Path]:
-    """List the data folders; end with a message where there is no storage at all."""
+def _folders(data: list[Path] | None, db: Path | None) -> list[Path]:
+    """List the data folders; end with a message where there is no storage at all, and never was."""
     folders = settings.data_dirs(data or ())
     if not any(settings.has_source(folder) for folder in folders):
+        from indexer.status import has_read
+
         log.error("%s", settings.no_source(folders))
-        raise SystemExit(UNUSABLE)
+        if not has_read(settings.index_path(db), folders):
+            raise SystemExit(UNUSABLE)
+        log.info("The index was made from there before. Its rows stay, and the data is looked for again and again.")
     return folders
 
 

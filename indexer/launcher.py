@@ -171,17 +171,29 @@ def plan(findings: Sequence[Finding], index: Path | None, demo: bool) -> Plan:
         demo: The user asked for the sample.
 
     Returns:
-        The sample, with its own index, only where it was asked for or where no folder has any OpenCode storage.
+        The sample, with its own index, only where it was asked for or where no folder has any OpenCode storage, or had:
+        what was read from a disk that is not there now is still in the index.
     """
     if not demo:
         for finding in findings:
             say(_sentence(finding))
-    if demo or all(finding.state is State.ABSENT for finding in findings):
-        sample_index = settings.sample_index_path()
-        reason = "as you asked" if demo else "because there is no OpenCode data on this machine"
-        say(f"Serving the bundled sample data, {reason}. Nothing of yours is read or changed.")
-        return Plan([sample.unpack(sample_index.parent)], sample_index, is_sample=True)
-    return Plan([finding.folder for finding in findings], settings.index_path(index), is_sample=False)
+    folders, own_index = [finding.folder for finding in findings], settings.index_path(index)
+    if not demo and any(finding.state is not State.ABSENT for finding in findings):
+        return Plan(folders, own_index, is_sample=False)
+    if not demo and _has_read(own_index, folders):
+        say("The index was made from there before: it is shown, and the data is looked for again and again.")
+        return Plan(folders, own_index, is_sample=False)
+    sample_index = settings.sample_index_path()
+    reason = "as you asked" if demo else "because there is no OpenCode data on this machine"
+    say(f"Serving the bundled sample data, {reason}. Nothing of yours is read or changed.")
+    return Plan([sample.unpack(sample_index.parent)], sample_index, is_sample=True)
+
+
+def _has_read(index: Path, folders: Sequence[Path]) -> bool:
+    """Tell whether an index was made from any of some folders; only to ask needs what opens it."""
+    from indexer.status import has_read
+
+    return has_read(index, folders)
 
 
 def free_port(first: int) -> int:

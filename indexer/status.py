@@ -1,7 +1,7 @@
 """State of an index: what `python -m indexer status` prints, also of one that cannot be used."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -157,6 +157,22 @@ def report(path: Path) -> Report:
     if unread and not any(check.state == PROBLEM for check in found):
         found.append(unread)
     return Report(str(path), status, find_writer(path), tuple(found))
+
+
+def has_read(path: Path, folders: Iterable[Path]) -> bool:
+    """Tell whether an index was made from any of some data folders, which may be gone now.
+
+    Args:
+        path: What readers open, absolute.
+        folders: OpenCode data folders, absolute.
+    """
+    with closing(IndexReader(path)) as reader:
+        try:
+            with closing(reader.connection()) as con:
+                found = con.execute("SELECT DISTINCT data_dir FROM sources").fetchall()
+        except (IndexUnavailable, duckdb.Error):
+            return False
+    return not {name for (name,) in found}.isdisjoint(map(str, folders))
 
 
 def read_status(con: duckdb.DuckDBPyConnection, path: Path, *, size_bytes: int) -> Status:

@@ -5,6 +5,7 @@ In this process, but for what is about being one: see `tests/commands.py`.
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -131,6 +132,24 @@ def test_bulk_no_opencode_data_says_where_it_looked(tmp_path: Path) -> None:
     assert str(tmp_path / "nowhere") in done.stderr
     assert "--data" in done.stderr
     assert not (tmp_path / "a.duckdb").exists()
+
+
+def test_bulk_data_folder_gone_keeps_its_rows_and_says_so(storage: Path, tmp_path: Path) -> None:
+    """As where a disk is not mounted: `status` tells of it from then on, and a running indexer would go on with it."""
+    db = tmp_path / "a.duckdb"
+    indexer("bulk", "--data", storage, "--db", db)
+    shutil.rmtree(storage)
+
+    done = indexer("bulk", "--data", storage, "--db", db)
+    elsewhere = indexer("bulk", "--data", tmp_path / "nowhere", "--db", db)
+
+    found = status(db)
+    assert (done.returncode, elsewhere.returncode) == (1, 1)
+    assert f"No OpenCode data in {storage}" in done.stderr
+    assert "Its rows stay" in done.stderr
+    assert "Its rows stay" not in elsewhere.stderr, "never read from there: most likely a wrong name"
+    assert found["messages"] == 2
+    assert found["problems"]
 
 
 @pytest.mark.parametrize("command", ["bulk", "run", "status", "check", "totals"])

@@ -1,6 +1,7 @@
 """`make run`: both processes start, find a port, tell what they do, and end together."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -12,6 +13,8 @@ import pytest
 
 from indexer import launcher, settings
 from indexer.launcher import Finding, Plan, State
+from tests.builders import session, write_json_tree
+from tests.commands import indexer
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -177,6 +180,20 @@ def test_plan_no_source_serves_the_sample_with_its_own_index(home: Path, capsys:
     said = capsys.readouterr().out
     assert f"No OpenCode data in {home}/.local/share/opencode" in said
     assert "sample data, because there is no OpenCode data on this machine" in said
+
+
+def test_plan_source_gone_that_the_index_was_made_from_is_not_replaced(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As where a disk is not mounted: made-up numbers in the place of one's own would be taken for these."""
+    data_dir, index = write_json_tree(home / "opencode", [session()]), home / "mine.duckdb"
+    indexer("bulk", "--data", data_dir, "--db", index)
+    shutil.rmtree(data_dir)
+
+    what = launcher.plan([launcher.look(data_dir)], index=index, demo=False)
+
+    assert what == Plan([data_dir], index, is_sample=False)
+    assert "The index was made from there before: it is shown" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("state", "words"), [(State.EMPTY, "is empty"), (State.UNREADABLE, "cannot be read")])
