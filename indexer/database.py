@@ -802,7 +802,7 @@ def _refuse_damaged(path: Path) -> None:
     """
     mark = private_folder(path) / _DAMAGED_NAME
     if mark.is_file():
-        raise damaged(path, mark.read_text(encoding="utf-8", errors="replace"))
+        raise damaged(path, mark.read_text(encoding="utf-8", errors="replace") or f"{mark} says so")
     if _wal(_work_path(path)).exists() and not _work_path(path).exists():
         raise damaged(path, "the working file is gone, and only its WAL is left")
 

@@ -383,6 +383,15 @@ def test_thorough_remedy_copied_into_a_shell_mends(
     assert problems(checks.thorough(lab.place)) == {}
 
 
+def test_bulk_index_marked_as_damaged_by_hand_names_the_mark(lab: Lab) -> None:
+    """As the guide says; an empty file has no reason in it."""
+    (lab.folder / "damaged").touch()
+
+    done = indexer("bulk", "--data", lab.data_dir, "--db", lab.index)
+
+    assert f"is damaged ({lab.folder / 'damaged'} says so): kept as" in done.stderr
+
+
 def test_quick_failed_indexer_tells_its_last_words(lab: Lab) -> None:
     """From the history."""
     fail(lab)
