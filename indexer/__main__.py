@@ -67,7 +67,7 @@ def bulk(data: list[Path] | None, db: Path | None, sample: bool, verbose: bool) 
     folders, excluded = _folders(data, db), _excluded(sample)
     try:
         with _explained(), _open(db, sample, excluded, BULK) as (database, publisher), _progress() as progress:
-            code = _report(service.read_once(database, publisher, folders, progress))
+            code = _report(service.read_once(database, publisher, folders, progress), folders)
     except KeyboardInterrupt:
         log.info("interrupted: what was read is kept, the next start goes on")
         raise SystemExit(INTERRUPTED) from None
@@ -85,7 +85,7 @@ def run(data: list[Path] | None, db: Path | None, sample: bool, verbose: bool) -
 
     def ready(result: "BulkResult") -> None:
         """Tell that from now on nothing has to be done."""
-        _report(result)
+        _report(result, folders)
         log.info("following changes; stop with Ctrl-C")
 
     def opened() -> AbstractContextManager[tuple["Database", "Publisher"]]:
@@ -302,7 +302,7 @@ def _print_migration(done: "MigrationResult", database: "Database") -> None:
 def _folders(data: list[Path] | None, db: Path | None) -> list[Path]:
     """List the data folders; end with a message where there is no storage at all, and never was."""
     folders = settings.data_dirs(data or ())
-    if not any(settings.has_source(folder) for folder in folders):
+    if not _is_any_data(folders):
         from indexer.status import has_read
 
         log.error("%s", settings.no_source(folders))
@@ -312,14 +312,19 @@ def _folders(data: list[Path] | None, db: Path | None) -> list[Path]:
     return folders
 
 
+def _is_any_data(folders: list[Path]) -> bool:
+    """Tell whether there is any storage of OpenCode, readable or not."""
+    return any(settings.has_source(folder) for folder in folders)
+
+
 def _excluded(sample: bool) -> Sequence[str]:
     """Return what the settings leave out; nothing of the sample, which is nobody's."""
     projects = settings.excluded_projects()
     return () if sample else projects
 
 
-def _report(result: "BulkResult") -> int:
-    """Tell what a full pass found; return the exit code."""
+def _report(result: "BulkResult", folders: list[Path]) -> int:
+    """Tell what a full pass over folders found; return the exit code."""
     log.info(
         "%d sessions and %d messages in %d sources, %d messages new or changed, %d documents unreadable",
         result.sessions,
@@ -330,7 +335,7 @@ def _report(result: "BulkResult") -> int:
     )
     for problem in result.problems:
         log.error("%s", problem)
-    return UNUSABLE if result.problems else DONE
+    return UNUSABLE if result.problems or not _is_any_data(folders) else DONE
 
 
 @contextmanager

