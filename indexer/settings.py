@@ -164,7 +164,7 @@ def database_files(data_dir: Path) -> list[Path]:
     """List OpenCode's databases of a data folder.
 
     `OPENCODE_DB` names one more, as it does for OpenCode itself: relative to the data folder, or absolute, which then
-    belongs to the default folder.
+    belongs to the folder that it is in, and to the default one.
 
     Args:
         data_dir: An OpenCode data folder, absolute.
@@ -174,8 +174,8 @@ def database_files(data_dir: Path) -> list[Path]:
     """
     found = {path for pattern in ("opencode.db", "opencode-*.db") for path in data_dir.glob(pattern)}
     configured = Path(os.environ.get("OPENCODE_DB", ""))
-    is_default = data_dir == _absolute(_data_home() / "opencode")
-    is_here = configured.name != "" and (not configured.is_absolute() or is_default)
+    is_owner = data_dir in (_absolute(_data_home() / "opencode"), _absolute(configured.parent))
+    is_here = configured.name != "" and (not configured.is_absolute() or is_owner)
     if is_here and (data_dir / configured).is_file():
         found.add(data_dir / configured)
     return sorted(found)

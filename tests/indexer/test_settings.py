@@ -140,6 +140,16 @@ def test_database_files_absolute_one_belongs_to_the_default_folder(
     assert settings.database_files(tmp_path / "other") == []
 
 
+def test_database_files_absolute_one_belongs_to_the_folder_that_it_is_in(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Where that folder is named, too: it was not found by either."""
+    (tmp_path / "moved.db").touch()
+    monkeypatch.setenv("OPENCODE_DB", str(tmp_path / "moved.db"))
+
+    assert settings.database_files(tmp_path) == [tmp_path / "moved.db"]
+
+
 def test_no_source_names_what_is_there_and_too_old(tmp_path: Path) -> None:
     """The layout of OpenCode 0.5; an empty folder is only named."""
     (tmp_path / "old" / "project" / "global" / "storage" / "session" / "info").mkdir(parents=True)
