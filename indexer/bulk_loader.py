@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 
 from indexer import first_totals, price_changes, update
 from indexer.batch import replace_table_rows
@@ -53,6 +54,7 @@ def load(
     sources: Sequence[Source],
     progress: Progress | None = None,
     *,
+    data_dirs: Sequence[Path] = (),
     is_trusting: bool = False,
 ) -> BulkResult:
     """Bring the index up to date with its sources: a first scan, or a comparison of everything later.
@@ -64,6 +66,7 @@ def load(
         publisher: Makes it visible, every few seconds.
         sources: What to read. One that cannot be read is recorded and left out; its rows stay.
         progress: Called with the number of messages done and to do.
+        data_dirs: Where the sources were looked for: of one that is empty now, what was there is recorded as gone.
         is_trusting: Take rows of a database with the same update times for unchanged, see `survey`; and databases that
             look as they did for unwritten, see `held_unwritten`.
 
@@ -74,7 +77,7 @@ def load(
         database.set_phase("bulk", f"reading {len(sources)} source{'' if len(sources) == 1 else 's'}")
     purge_indexed(database)
     price_changes.bring_up_to_date(database)
-    storages = open_storages(database, sources)
+    storages = open_storages(database, sources, data_dirs)
     try:
         if is_trusting and (held := held_unwritten(database, storages)):
             return _spared(database, len(storages), *held)

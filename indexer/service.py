@@ -59,7 +59,7 @@ def read_once(database: Database, publisher: Publisher, folders: Sequence[Path],
     try:
         with interrupts.told():
             sources = bulk_loader.find_sources(folders)
-            result = bulk_loader.load(database, publisher, sources, reporter.counted(progress))
+            result = bulk_loader.load(database, publisher, sources, reporter.counted(progress), data_dirs=folders)
             sync.release_bulk_lock()
             kept_spend.save(database.con, database.path)
             publisher.compact_if_due(is_idle=True)
@@ -101,7 +101,7 @@ def follow(
             follower.start()  # it notices what changes from now on, and waits for the end of the pass
             with show_progress() as progress:
                 sources, counted = bulk_loader.find_sources(folders), follower.reporter.counted(progress)
-                result = bulk_loader.load(database, publisher, sources, counted, is_trusting=True)
+                result = bulk_loader.load(database, publisher, sources, counted, data_dirs=folders, is_trusting=True)
             on_ready(result)
             follower.compared_s = result.compared_s
             publisher.compact_if_due(

@@ -150,6 +150,7 @@ def test_bulk_data_folder_gone_keeps_its_rows_and_says_so(storage: Path, tmp_pat
     assert "Its rows stay" in done.stderr
     assert "Its rows stay" not in elsewhere.stderr, "never read from there: most likely a wrong name"
     assert found["messages"] == 2
+    assert "'state': 'unreadable'" in str(found["sources"])
 
 
 @pytest.mark.parametrize("command", ["bulk", "run", "status", "check", "totals"])
