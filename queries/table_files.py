@@ -16,7 +16,9 @@ if TYPE_CHECKING:  # for Parquet alone: loading it takes longer than writing mos
 Cell = str | int | float | bool | Decimal | datetime | date | None
 Kind = type[str] | type[int] | type[float] | type[bool] | type[Decimal] | type[datetime] | type[date]
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+# Some spreadsheets take the wide ones of East Asian keyboards, too, and skip white space before any of them.
+_FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
+_BLANK = ("\t", "\r", "\n")
 _TO_BE_QUOTED = re.compile('[",\r\n]')
 
 
@@ -57,7 +59,8 @@ def text(cell: Cell) -> str:
             return _exact(cell)
         case str():
             clean = _encodable(cell)
-            return f"'{clean}" if clean.startswith(_FORMULA) else clean
+            is_formula = clean.startswith(_BLANK) or clean.lstrip().startswith(_FORMULA)
+            return f"'{clean}" if is_formula else clean
         case float() if math.isnan(cell):
             return ""
         case _:

@@ -29,7 +29,9 @@ FULL: list[Cell] = ['=say "hi"', 9_007_199_254_740_993, 0.1, True, Decimal("-0.0
 EMPTY: list[Cell] = [None] * len(COLUMNS)
 
 
-@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
+@pytest.mark.parametrize(
+    "start", ["=", "+", "-", "@", "\t", "\r", "\n", "\n=", " =", "\u00a0@", "＝", "＋", "－", "＠"]
+)
 def test_text_formula_in_a_text_cell_gets_a_quote(start: str) -> None:
     """A spreadsheet must not run a title."""
     assert text(f"{start}1+1") == f"'{start}1+1"
