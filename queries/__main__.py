@@ -114,12 +114,15 @@ def _scope(con: duckdb.DuckDBPyConnection, chosen: Namespace) -> Scope:
     """Turn the options into what to look at.
 
     Raises:
-        ArgumentTypeError: There is no such time zone, or no such project.
+        ArgumentTypeError: There is no such time zone, agent, model or project, or the period ends before it begins.
     """
     time_zone, first_weekday = settings.calendar()
     zone = chosen.tz or time_zone or tzlocal.get_localzone_name() or "UTC"
     if not health.knows_zone(con, zone):
         raise ArgumentTypeError(f"{zone} is no time zone; an IANA name is needed, as in Europe/Berlin")
+    if chosen.since and chosen.until and chosen.until < chosen.since:
+        raise ArgumentTypeError(f"--until {chosen.until} is before --since {chosen.since}")
+    _refuse_unknown(con, chosen)
     return Scope(
         tz=zone,
         period=period.days(chosen.since, chosen.until or _today(zone, chosen.since), zone),
@@ -134,6 +137,23 @@ def _today(tz: str, first: date | None) -> date | None:
     """Return the last day of a period that only has a first one: today, or that day if it is to come."""
     today = period.local_day(datetime.now(UTC).replace(tzinfo=None), tz)
     return None if first is None else max(first, today)
+
+
+def _refuse_unknown(con: duckdb.DuckDBPyConnection, chosen: Namespace) -> None:
+    """Refuse names of agents and models that nothing has: no cost of theirs would look like none at all.
+
+    Raises:
+        ArgumentTypeError: One is unknown.
+    """
+    if not chosen.agent and not chosen.model:
+        return
+    known = health.names(con)
+    for kind, given, names in (("agent", chosen.agent, known.agents), ("model", chosen.model, known.models)):
+        for name in given:
+            if name not in names:
+                raise ArgumentTypeError(
+                    f"no {kind} is called {_plain(name)}; see `python -m queries costs --by {kind}`"
+                )
 
 
 def _project_ids(con: duckdb.DuckDBPyConnection, name: str) -> list[str]:
