@@ -551,11 +551,11 @@ class Database:
         """Copy the index to `FILE.bak-<date>`, whole or not at all."""
         backup, half_done = _backup_name(self.path), self.folder / "backup.new"
         half_done.unlink(missing_ok=True)
-        self.con.execute("CHECKPOINT index_db")
         try:
+            self.con.execute("CHECKPOINT index_db")
             size = copy_file(self.main_fd, half_done)
             os.replace(half_done, backup)
-        except OSError as error:
+        except (OSError, duckdb.IOException) as error:
             half_done.unlink(missing_ok=True)
             raise IndexBroken(
                 f"The index at {self.path} cannot be copied before its schema changes: {error}. "

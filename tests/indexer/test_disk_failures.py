@@ -91,6 +91,18 @@ def test_transaction_no_room_leaves_nothing_and_the_next_one_works(path: Path, r
         assert (count(database.con), database.revision) == (2, 2)
 
 
+def test_migrate_no_room_before_the_copy_changes_nothing(path: Path) -> None:
+    """What waits in the log has to be written into the file first; that it cannot be is said, too."""
+    with Database.open(path) as database:
+        add(database, 0)
+        version = database.schema_version
+        with no_room(4096), pytest.raises(IndexBroken, match="cannot be copied before its schema changes: .*too large"):
+            database.migrate(version - 1)
+
+    with Database.open(path) as database:
+        assert (count(database.con), database.schema_version) == (1, version)
+
+
 def test_transaction_large_no_room_leaves_nothing(database: Database, reader: IndexReader) -> None:
     """The same for rows that go straight into the main file."""
     publisher = Publisher(database)
