@@ -61,7 +61,7 @@ def describe(error: BaseException, folder: Path) -> str:
     cause = _cause(error)
     remedy = _REMEDIES.get(cause, "Mend that") if cause else "Mend that"
     space = f" ({_free_bytes(folder) / 1e6:,.0f} MB free)" if remedy == _FREE_SPACE else ""
-    return f"{error}{space}. {remedy}: indexing goes on by itself."
+    return f"{error}{space}. {remedy}: a running indexer goes on by itself, any other when it is started again."
 
 
 def _cause(error: BaseException) -> int | None:

@@ -35,7 +35,7 @@ def test_failures_error_is_told_apart(error: Exception, is_damage: bool, is_outs
 @pytest.mark.parametrize(
     ("number", "said"),
     [
-        (errno.ENOSPC, r"\([\d,]+ MB free\)\. Free some space: indexing goes on by itself"),
+        (errno.ENOSPC, r"\([\d,]+ MB free\)\. Free some space: a running indexer goes on by itself"),
         (errno.EDQUOT, "Free some space"),
         (errno.EROFS, "Make its disk writable again"),
         (errno.EIO, "Check its disk"),
