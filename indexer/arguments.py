@@ -61,7 +61,7 @@ def ending_quietly() -> Iterator[None]:
 
     What is printed can be, whatever the terminal is, or the last of it is missed: then the exit code is 1.
     """
-    _prepare_streams()
+    prepare_streams()
     try:
         try:
             yield
@@ -80,7 +80,7 @@ def ending_quietly() -> Iterator[None]:
         sys.exit(1)
 
 
-def _prepare_streams() -> None:
+def prepare_streams() -> None:
     """Let whatever is printed go somewhere: to nowhere if it was closed, and as `?` what its encoding lacks."""
     sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - open until the process ends
     sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115

@@ -14,13 +14,13 @@ import urllib.request
 import webbrowser
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
 from indexer import sample, settings
-from indexer.arguments import Parser, number, path
+from indexer.arguments import Parser, number, path, prepare_streams
 from indexer.exceptions import SettingsInvalid
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -126,9 +126,11 @@ class Child:
 def say(text: str) -> None:
     """Print a line at once, also into a pipe.
 
-    Text and end of line in one piece: the threads that pass on what both processes say would write between them.
+    Text and end of line in one piece: the threads that pass on what both processes say would write between them. Where
+    nobody reads any more, or the disk is full that it is written to, both go on: a process that is not read waits.
     """
-    print(f"{text}\n", end="", flush=True)
+    with suppress(OSError):
+        print(f"{text}\n", end="", flush=True)
 
 
 def look(folder: Path) -> Finding:
@@ -284,6 +286,7 @@ def supervise(what: Plan, port: int, open_browser: bool) -> int:
 
 def main() -> None:
     """Index OpenCode's data and serve the dashboard on localhost, until Ctrl-C."""
+    prepare_streams()
     parser = _parser()
     chosen = parser.parse_args()
     if chosen.demo and (chosen.data or chosen.db):

@@ -1,6 +1,8 @@
 """`make run`: both processes start, find a port, tell what they do, and end together."""
 
+import errno
 import os
+import queue
 import shutil
 import signal
 import socket
@@ -8,11 +10,12 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
 from indexer import launcher, settings
-from indexer.launcher import Finding, Plan, State
+from indexer.launcher import Child, Finding, Plan, State
 from tests.builders import session, write_json_tree
 from tests.commands import indexer
 
@@ -280,6 +283,28 @@ def test_supervise_one_dies_the_other_is_ended_and_its_last_lines_shown(
     assert code == 1
     assert f"The {which} ended by itself, exit code 1. Its last lines:\n    the disk is full\n" in said
     assert said.endswith("Both are stopped.\n")
+
+
+def test_child_output_that_cannot_be_passed_on_is_read_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of `make run > file` on a full disk: a process that is not read waits for ever once its pipe is full."""
+    ended: queue.SimpleQueue[Child | None] = queue.SimpleQueue()
+    full = Mock(write=Mock(side_effect=OSError(errno.ENOSPC, "No space left on device")))
+    monkeypatch.setattr(sys, "stdout", full)
+
+    child = Child.start("indexer", [sys.executable, "-c", "print('a line\\n' * 20_000)"], {}, ended)
+
+    assert ended.get(timeout=20) is child
+    assert child.process.returncode == 0
+
+
+def test_main_encoding_that_lacks_characters_is_no_end(tmp_path: Path) -> None:
+    """Folders may be named in any language, terminals may not."""
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "ANALYTICS_CONFIG": str(tmp_path / "fehlt\u00fc")}
+
+    done = subprocess.run([sys.executable, "-m", "indexer.launcher"], cwd=ROOT, env=environment, capture_output=True)
+
+    assert (done.returncode, done.stderr) == (2, b"")
+    assert b"fehlt?, named by ANALYTICS_CONFIG: no file" in done.stdout
 
 
 def test_supervise_other_indexer_runs_dashboard_is_kept(
