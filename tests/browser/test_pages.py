@@ -1,6 +1,11 @@
-"""Every page in a real browser, by a deep link, of some as a server's first request; both themes, two sizes."""
+"""Every page in a real browser, by a deep link, of some as a server's first request; both themes, two sizes.
 
-from collections.abc import Callable
+The network is blocked for the server and for the browser: nothing is missing, and nobody tries.
+"""
+
+import csv
+import io
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from itertools import pairwise
 from pathlib import Path
@@ -11,6 +16,7 @@ from playwright.sync_api import Browser, ViewportSize
 from tests.browser import running
 from tests.browser.conftest import ARTIFACTS
 from tests.browser.visit import PHONE, THEMES, WIDE, in_every_look, visiting
+from tests.no_network import Blocked
 
 # Every page, so a new one is tested from its first day; its heading is its name, but for those named here.
 PAGES = sorted(path.stem for path in (running.ROOT / "pages").glob("[a-z]*.py"))
@@ -33,16 +39,33 @@ MOST_STOPS = 80  # of the Tab key, on the way to what is looked for
 HEADINGS = {"ledger": "Why this number", "sql": "SQL", "what_if": "What if"}
 
 
+@pytest.fixture(scope="module")
+def blocked(tmp_path_factory: pytest.TempPathFactory) -> Blocked:
+    """The block of every server here. The browser cannot resolve any name: see `running`."""
+    return Blocked(tmp_path_factory.mktemp("block"))
+
+
+@pytest.fixture(scope="module")
+def base(index_of: Callable[[str], Path], blocked: Blocked) -> Iterator[str]:
+    """A dashboard without network; until it ended, it has not tried to reach any."""
+    with running.dashboard(index_of("json"), blocked.prefix) as address:
+        yield address
+    assert blocked.attempts() == []
+
+
 def test_pages_the_first_ones_are_found() -> None:
     """An empty list of pages would pass every test."""
     assert {"costs", "sessions"} <= set(PAGES)
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_page_deep_link_is_sound(browser: Browser, base: str, index_of: Callable[[str], Path], name: str) -> None:
+def test_page_deep_link_is_sound(
+    browser: Browser, base: str, index_of: Callable[[str], Path], blocked: Blocked, name: str
+) -> None:
     """No exception, no error, no request elsewhere, no accessibility violation, no figure cut; screenshots are kept."""
     screenshots, heading = ARTIFACTS / "screenshots", HEADINGS.get(name, name.capitalize())
-    fresh = running.dashboard(index_of("json")) if name in FIRST_OF_A_SERVER else nullcontext(base)
+    is_first = name in FIRST_OF_A_SERVER
+    fresh = running.dashboard(index_of("json"), blocked.prefix) if is_first else nullcontext(base)
     with fresh as address:
         for visit, look in in_every_look(browser, address, f"/{name}?range=all"):
             visit.page.screenshot(path=screenshots / f"{name}-{look}.png")
@@ -52,6 +75,20 @@ def test_page_deep_link_is_sound(browser: Browser, base: str, index_of: Callable
             assert visit.page.title() == f"{heading} · OpenCode analytics"
             assert violations == []
             assert visit.page.evaluate(CUT_OFF) == []
+    assert blocked.attempts() == []
+
+
+def test_export_and_events_without_network_are_whole(browser: Browser, base: str, blocked: Blocked) -> None:
+    """What a page loads only when it is asked for: a file, and the events of a session."""
+    with visiting(browser, base, is_stranger=True) as visit:
+        visit.open("/sessions?range=all")
+        rows = list(csv.DictReader(io.StringIO(visit.export("Sessions").decode("utf-8-sig"))))
+        visit.open(f"/timeline?session={rows[0]['session_id']}")
+        visit.page.locator(".rows .row").first.wait_for(state="attached")
+
+        assert visit.errors == []
+        assert visit.foreign == []
+    assert blocked.attempts() == []
 
 
 @pytest.mark.parametrize("size", [WIDE, NARROW_DESKTOP], ids=["1440", "1280"])
