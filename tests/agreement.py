@@ -11,6 +11,7 @@ from indexer.database import Database
 from indexer.publish import Publisher
 from indexer.published import IndexReader
 from indexer.service import read_once
+from tests.indexing import lay_down_empty
 
 Rows = list[tuple[object, ...]]
 
@@ -65,16 +66,16 @@ def living_rows(index: Path, *, only_sessions: Sequence[str] | None = None) -> d
     try:
         found = {}
         for name, sql in _QUERIES.items():
-            columns = con.execute(f"SELECT * FROM ({sql}) LIMIT 0").description or ()
-            names = sorted(str(column[0]) for column in columns)
             key = {"session_traces": "root_session_id"}.get(name, "session_id")
             where = ""
             if only_sessions is not None and name in _DERIVED:
                 where = f"WHERE {key} IN (SELECT unnest($ids::VARCHAR[]))"
             values = {"ids": list(only_sessions or ())} if where else {}
+            result = con.execute(f"SELECT * FROM ({sql}) {where}", values)
+            columns = [str(column[0]) for column in result.description or ()]
+            by_name = sorted(range(len(columns)), key=columns.__getitem__)
             # sorted here: a reader's memory limit is too small to sort the texts of a large index
-            rows = con.execute(f"SELECT {', '.join(names)} FROM ({sql}) {where}", values).fetchall()
-            found[name] = sorted(rows, key=repr)
+            found[name] = sorted((tuple(row[at] for at in by_name) for row in result.fetchall()), key=repr)
         return found
     finally:
         con.close()
@@ -112,7 +113,8 @@ def differences(kept: Path, fresh: Path) -> dict[str, tuple[Rows, Rows]]:
 
 
 def fresh_index(index: Path, data_dirs: Sequence[Path]) -> Path:
-    """Index data folders from nothing."""
+    """Index data folders from nothing: into an empty index, as every test's."""
+    lay_down_empty(index)
     with Database.open(index) as database:
         publisher = Publisher(database)
         read_once(database, publisher, data_dirs, lambda done, total: None)

@@ -65,7 +65,6 @@ class Following:
         self._excluded = excluded
         self._is_wanted = True
         self._followers: list[Follower] = []
-        self._fresh = 0
         self._reader = IndexReader(index)
         self._thread = threading.Thread(target=self._run, name="indexer")
 
@@ -124,8 +123,8 @@ class Following:
 
     def agrees(self) -> None:
         """Wait until the index is the same as a fresh one of what there is now."""
-        self._fresh += 1
-        fresh = fresh_index(self.index.with_name(f"fresh-{self._fresh}.duckdb"), self.data_dirs)
+        count = sum(1 for _ in self.index.parent.glob("fresh-*.duckdb"))  # an indexer before this one compared, too
+        fresh = fresh_index(self.index.with_name(f"fresh-{count + 1}.duckdb"), self.data_dirs)
         until = time.monotonic() + PATIENCE_S
         while (found := differences(self.index, fresh)) and time.monotonic() < until:
             time.sleep(0.05)

@@ -23,7 +23,7 @@ def index(path: Path, *data_dirs: Path, is_sample: bool = False, progress: bulk_
         The path.
     """
     if not private_folder(path).exists():
-        _lay_down_empty(path, is_sample)
+        lay_down_empty(path, is_sample)
     with Database.open(path, is_sample=is_sample) as database:
         publisher = Publisher(database)
         bulk_loader.load(database, publisher, bulk_loader.find_sources(data_dirs), progress)
@@ -32,7 +32,7 @@ def index(path: Path, *data_dirs: Path, is_sample: bool = False, progress: bulk_
     return path
 
 
-def _lay_down_empty(path: Path, is_sample: bool) -> None:
+def lay_down_empty(path: Path, is_sample: bool = False) -> None:
     """Put the working file of an empty index in place, as if the indexer had been stopped right after it made it.
 
     Laying down the schema is a quarter of the work for the few documents of a test.
