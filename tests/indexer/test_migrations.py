@@ -36,7 +36,7 @@ from tests.builders import (
     write_session_messages,
 )
 from tests.commands import indexer
-from tests.conftest import KINDS_OF_SETS, BuildIndex
+from tests.conftest import KINDS_OF_SETS, BuildIndex, OwnIndex
 
 SPAWN = multiprocessing.get_context("spawn")
 DataSet = Callable[[str], Path]
@@ -53,9 +53,9 @@ REREAD = {"additions", "deletions", "files_changed", "worktrees", "clones", "con
 
 
 @pytest.fixture
-def real_index(data_set: DataSet, build_index: BuildIndex) -> Path:
-    """Index a real data set."""
-    return build_index(data_set("sqlite"))
+def real_index(own_index: OwnIndex) -> Path:
+    """An index of a real data set, for the test to change."""
+    return own_index("sqlite")
 
 
 def schema_of(con: duckdb.DuckDBPyConnection) -> dict[str, list[tuple[object, ...]]]:
@@ -181,9 +181,11 @@ def test_checksum_other_line_ends_are_the_same(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", KINDS_OF_SETS)
-def test_migrate_down_and_up_keeps_every_row(name: str, data_set: DataSet, build_index: BuildIndex) -> None:
+def test_migrate_down_and_up_keeps_every_row(
+    name: str, data_set: DataSet, own_index: OwnIndex, build_index: BuildIndex
+) -> None:
     """From every kind of real set: back to the first version and up again, then a full pass that fills the rest."""
-    path = build_index(data_set(name))
+    path = own_index(name)
     with Database.open_existing(path) as database:
         before, kept = rows_of(database.con, ()), rows_of(database.con)
         down, up = database.migrate(1), database.migrate()
