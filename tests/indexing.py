@@ -9,6 +9,11 @@ from indexer.database import Database
 from indexer.index_files import private_folder
 from indexer.publish import Publisher
 
+# What the first totals of a large pass tell: all but what follows from parts. As SQL: the same as while it runs.
+_OF_PARTS = "calls, failed_calls, unfinished_calls, unfinished_answers"
+FIRST_SLICES = f"SELECT * EXCLUDE ({_OF_PARTS}) FROM index_db.main.usage_slices"
+KNOW_SPEND_FIRST = f"INSERT INTO first_slices BY NAME {FIRST_SLICES};"
+
 
 def index(path: Path, *data_dirs: Path, is_sample: bool = False, progress: bulk_loader.Progress | None = None) -> Path:
     """Run one full pass over data folders, into a new or an existing index, and publish it.

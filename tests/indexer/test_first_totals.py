@@ -38,10 +38,9 @@ from tests.builders import (
 )
 from tests.conftest import DATA_SETS, Once
 from tests.corpus import plan_of, write
-from tests.indexing import index
+from tests.indexing import FIRST_SLICES, index
 
-OF_PARTS = "calls, failed_calls, unfinished_calls, unfinished_answers"  # not known yet
-SPEND = f"SELECT * EXCLUDE ({OF_PARTS}) FROM index_db.main.usage_slices ORDER BY ALL"
+SPEND = f"{FIRST_SLICES} ORDER BY ALL"
 
 Rows = list[tuple[object, ...]]
 

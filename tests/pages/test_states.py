@@ -12,6 +12,7 @@ from indexer.database import Database
 from indexer.publish import Publisher
 from pages.ui import data
 from tests.builders import Doc, assistant, session, user, write_json_tree
+from tests.indexing import KNOW_SPEND_FIRST
 from tests.pages.conftest import ROOT, OpenApp, change, headline, index, texts
 
 RealPath = Callable[[str], Path]
@@ -176,8 +177,7 @@ def with_first_totals(folder: Path, phase: str, *docs: Doc) -> Path:
     return change(
         index(folder / "partial.duckdb", write_json_tree(folder / "opencode", docs)),
         f"""
-        INSERT INTO first_slices BY NAME
-        SELECT * EXCLUDE (calls, failed_calls, unfinished_calls, unfinished_answers) FROM usage_slices;
+        {KNOW_SPEND_FIRST}
         DELETE FROM usage_slices;
         UPDATE sync_state SET phase = '{phase}', last_full_pass_at = NULL, documents_total = 9, documents_done = 1
         """,

@@ -17,6 +17,7 @@ from queries.__main__ import main
 from queries.period import Scope
 from tests.builders import START_MS, assistant, project, session, tokens, write_json_tree
 from tests.conftest import BuildIndex
+from tests.indexing import KNOW_SPEND_FIRST
 from tests.invoking import Done, invoke
 from tests.pages.conftest import change
 
@@ -67,11 +68,7 @@ def test_costs_table_ends_with_the_total_and_names_what_is_left_out(real: Path) 
     ("known", "words"),
     [
         ("", "every number here is too low"),
-        (
-            "INSERT INTO first_slices BY NAME"
-            " SELECT * EXCLUDE (calls, failed_calls, unfinished_calls, unfinished_answers) FROM usage_slices;",
-            "only errors are too low",
-        ),
+        (KNOW_SPEND_FIRST, "only errors are too low"),
     ],
 )
 def test_costs_first_pass_not_ended_says_so_beside_the_report(

@@ -38,6 +38,7 @@ from tests.builders import (
     write_session_messages,
 )
 from tests.conftest import BuildIndex, OpenIndex
+from tests.indexing import KNOW_SPEND_FIRST
 from tests.pages.conftest import change
 from tests.queries.test_costs import SCOPES, SETS
 
@@ -405,8 +406,8 @@ def test_session_rows_first_pass_not_ended_has_what_was_spent(tmp_path: Path, bu
     path = build_index(write_json_tree(tmp_path / "opencode", docs))
     change(
         path,
-        """
-        INSERT INTO first_slices BY NAME SELECT * EXCLUDE (calls, failed_calls, unfinished_calls) FROM usage_slices;
+        f"""
+        {KNOW_SPEND_FIRST}
         UPDATE session_stats SET total_tokens = 0, cost_recorded_usd = NULL, fork_copies = 0, inherited_total_tokens = 0
         """,
     )
