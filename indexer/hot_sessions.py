@@ -35,6 +35,7 @@ Listings = dict[tuple[int, str], dict[str, int | None]]
 PartVersion = tuple[PartRow, int | None]
 
 _Row = TypeVar("_Row", Trace, Exchange, ToolCall, Failure, ChainLink)
+_Kept = TypeVar("_Kept")
 
 
 class _Derived(NamedTuple):
@@ -193,7 +194,7 @@ class SessionState:
                 fresh.add(message_id)
             self._traces[message_id] = traces
             position += len(traces)
-        replaced = [traces for key, traces in before.items() if key in fresh or key not in self._traces]
+        replaced = _replaced(before, self._traces)
         return fresh, {trace.trace_id: trace for traces in replaced for trace in traces}
 
     def _chain(
@@ -217,8 +218,8 @@ class SessionState:
                 relinked.add(message_id)
             self._chained[message_id] = found
             standing = found.after
-        replaced = [found.links for key, found in before.items() if key in relinked or key not in self._chained]
-        return relinked, {link.request_id: link for links in replaced for link in links}
+        replaced = _replaced(before, self._chained)
+        return relinked, {link.request_id: link for found in replaced for link in found.links}
 
     def _sum_up(
         self, ordered: Iterable[tuple[Message, str]], fresh: Collection[str]
@@ -240,7 +241,7 @@ class SessionState:
                 derived = self._derive(exchange_id, messages, number)
                 new.append(derived)
             self._derived[exchange_id] = derived
-        return new, [old for key, old in before.items() if self._derived.get(key) is not old]
+        return new, _replaced(before, self._derived)
 
     def _derive(self, exchange_id: str, messages: list[Message], number: int) -> _Derived:
         """Derive one exchange."""
@@ -267,6 +268,11 @@ class SessionState:
         without_message = [part for message_id in orphaned for part in self._parts[message_id]]
         tallies = [derived.tally for derived in self._derived.values()]
         return own_numbers(self.session_id, tallies, len(self._derived), without_message)
+
+
+def _replaced(before: Mapping[str, _Kept], now: Mapping[str, _Kept]) -> list[_Kept]:
+    """Return what was there before, and is not any more: what is left alone is the same object."""
+    return [old for key, old in before.items() if now.get(key) is not old]
 
 
 def _changes(wanted: Mapping[str, _Row], held: Mapping[str, _Row]) -> RowChanges[_Row]:
