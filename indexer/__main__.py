@@ -67,11 +67,12 @@ def bulk(data: list[Path] | None, db: Path | None, sample: bool, verbose: bool) 
     folders, excluded = _folders(data, db), _excluded(sample)
     try:
         with _explained(), _open(db, sample, excluded, BULK) as (database, publisher), _progress() as progress:
-            code = _report(service.read_once(database, publisher, folders, progress), folders)
+            result = service.read_once(database, publisher, folders, progress)
+            _report(result)
     except KeyboardInterrupt:
         log.info("interrupted: what was read is kept, the next start goes on")
         raise SystemExit(INTERRUPTED) from None
-    raise SystemExit(code)
+    raise SystemExit(UNUSABLE if result.problems or not _is_any_data(folders) else DONE)
 
 
 def run(data: list[Path] | None, db: Path | None, sample: bool, verbose: bool) -> None:
@@ -85,7 +86,7 @@ def run(data: list[Path] | None, db: Path | None, sample: bool, verbose: bool) -
 
     def ready(result: "BulkResult") -> None:
         """Tell that from now on nothing has to be done."""
-        _report(result, folders)
+        _report(result)
         log.info("following changes; stop with Ctrl-C")
 
     def opened() -> AbstractContextManager[tuple["Database", "Publisher"]]:
@@ -323,8 +324,8 @@ def _excluded(sample: bool) -> Sequence[str]:
     return () if sample else projects
 
 
-def _report(result: "BulkResult", folders: list[Path]) -> int:
-    """Tell what a full pass over folders found; return the exit code."""
+def _report(result: "BulkResult") -> None:
+    """Tell what a full pass found."""
     log.info(
         "%d sessions and %d messages in %d sources, %d messages new or changed, %d documents unreadable",
         result.sessions,
@@ -335,7 +336,6 @@ def _report(result: "BulkResult", folders: list[Path]) -> int:
     )
     for problem in result.problems:
         log.error("%s", problem)
-    return UNUSABLE if result.problems or not _is_any_data(folders) else DONE
 
 
 @contextmanager
