@@ -2,15 +2,13 @@
 
 import streamlit as st
 
-from pages.ui import budgeting, data, filters, frame, links, states, working
+from pages.ui import budgeting, filters, frame, links, working
 
 frame.ensure()
 
 scope = filters.scope()
 frame.heading("Activity", filters.range_words(scope))
-status = data.status()
-if status.is_partial:
-    states.partial(status, data.doing(status))
+frame.tell_partial()
 
 basis = budgeting.basis()
 with st.container(border=True, key="activity_budgets"):

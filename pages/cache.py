@@ -2,19 +2,14 @@
 
 import streamlit as st
 
-from pages.ui import caching, data, filters, frame, links, states
+from pages.ui import caching, filters, frame, links
 
 frame.ensure()
 links.go()
 
 scope = filters.scope()
 frame.heading("Cache", filters.range_words(scope))
-status = data.status()
-if status.is_partial:
-    states.partial(status, data.doing(status))
-if status.has_first_totals:
-    states.requests_not_read()
-    st.stop()
+frame.await_requests()
 
 found = caching.load(scope)
 if not found.totals.requests:

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from pages.ui import data, export, filters, frame, links, spend, states
+from pages.ui import data, export, filters, frame, links, spend
 from queries import costs
 
 frame.ensure()
@@ -11,8 +11,7 @@ scope = filters.scope()
 totals = data.load(costs.cost_totals, scope)
 
 frame.heading("Costs", filters.range_words(scope))
-if data.status().is_partial:
-    states.partial(data.status(), data.doing(data.status()))
+frame.tell_partial()
 if not totals.messages:
     filters.nothing_matches("costs")
     st.stop()

@@ -2,15 +2,14 @@
 
 import streamlit as st
 
-from pages.ui import data, failing, filters, frame, links, states
+from pages.ui import failing, filters, frame, links
 
 frame.ensure()
 links.go()
 
 scope = filters.scope()
 frame.heading("Errors", filters.range_words(scope))
-if data.status().is_partial:
-    states.partial(data.status(), data.doing(data.status()), is_of_spend=False)
+frame.tell_partial(is_of_spend=False)
 
 failed, unread = st.tabs(failing.TABS, key="errors_tabs", on_change="rerun")
 if failed.open:

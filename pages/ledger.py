@@ -10,9 +10,8 @@ links.go()
 scope = ledger.scope()
 if not ledger.heading(scope):
     st.stop()
-status = data.status()
-if status.is_partial:
-    states.partial(status, data.doing(status), is_of_spend=False)
+frame.tell_partial(is_of_spend=False)
+if data.status().is_partial:
     states.requests_not_read()  # what OpenCode summed up is whole by now: all would seem to differ
     st.stop()
 

@@ -2,17 +2,15 @@
 
 import streamlit as st
 
-from pages.ui import data, filters, frame, glance, links, states
+from pages.ui import data, filters, frame, glance, links
 
 frame.ensure()
 links.go()
 
 scope = filters.scope()
 frame.heading("Overview", filters.range_words(scope), follows=True)
-status = data.status()
-if status.is_partial:
-    states.partial(status, data.doing(status))
-glance.trouble(status)
+frame.tell_partial()
+glance.trouble(data.status())
 
 found = glance.load(scope)
 if not found.now.sessions:

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from pages.ui import data, display, export, filters, frame, links, listing, states
+from pages.ui import data, display, export, filters, frame, links, listing
 from queries import sessions
 
 frame.ensure()
@@ -10,8 +10,7 @@ links.go()
 
 scope = filters.scope()
 frame.heading("Sessions", filters.range_words(scope))
-if data.status().is_partial:
-    states.partial(data.status(), data.doing(data.status()))
+frame.tell_partial()
 
 tools = st.container(
     horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="medium", key="sessions_tools"

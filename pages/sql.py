@@ -2,14 +2,13 @@
 
 import streamlit as st
 
-from pages.ui import data, frame, sql_console, states
+from pages.ui import data, frame, sql_console
 
 frame.ensure()
 
 frame.heading("SQL", "Read-only, over the index")
-status = data.status()
-if status.is_partial and not status.is_empty:
-    states.partial(status, data.doing(status), is_of_spend=False)
+if not data.status().is_empty:
+    frame.tell_partial(is_of_spend=False)
 left, right = st.columns([5, 3], gap="large")
 with left:
     query = sql_console.editor()

@@ -2,16 +2,14 @@
 
 import streamlit as st
 
-from pages.ui import calling, data, filters, frame, links, states
+from pages.ui import calling, filters, frame, links
 
 frame.ensure()
 links.go()
 
 scope = filters.scope()
 frame.heading("Tools", filters.range_words(scope))
-status = data.status()
-if status.is_partial:
-    states.partial(status, data.doing(status), is_of_spend=False)
+frame.tell_partial(is_of_spend=False)
 
 totals = calling.load(scope)
 if not totals.calls + totals.unfinished_calls:

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from pages.ui import comparing, data, filters, frame, links, states
+from pages.ui import comparing, data, filters, frame, links
 from queries import costs
 
 frame.ensure()
@@ -11,12 +11,7 @@ scope = filters.scope()
 totals = data.load(costs.cost_totals, scope)
 
 frame.heading("What if", filters.range_words(scope))
-status = data.status()
-if status.is_partial:
-    states.partial(status, data.doing(status))
-if status.has_first_totals:
-    states.requests_not_read()
-    st.stop()
+frame.await_requests()
 if not totals.messages:
     filters.nothing_matches("requests")
     st.stop()

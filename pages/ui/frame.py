@@ -9,7 +9,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from pages.ui import data, display, palette
+from pages.ui import data, display, palette, states
 
 ROOT = Path(__file__).resolve().parents[2]
 APP = "OpenCode analytics"
@@ -159,6 +159,25 @@ def heading(title: str, words: str, *, follows: bool = False) -> None:
             st.caption(display.md(words), width="content")
         with st.container(width="content", key="freshness"):
             data.freshness(follows)
+
+
+def tell_partial(*, is_of_spend: bool = True) -> None:
+    """Say so where the first pass has not ended; to be called below the heading.
+
+    Args:
+        is_of_spend: As for `states.partial`.
+    """
+    status = data.status()
+    if status.is_partial:
+        states.partial(status, data.doing(status), is_of_spend=is_of_spend)
+
+
+def await_requests() -> None:
+    """Say so where the first pass has not ended; end a page that needs every single request and has totals alone."""
+    tell_partial()
+    if data.status().has_first_totals:
+        states.requests_not_read()
+        st.stop()
 
 
 def style() -> None:

@@ -8,7 +8,6 @@ from pages.ui import (
     frame,
     later,
     links,
-    states,
     timeline_below,
     timeline_bridge,
     timeline_head,
@@ -37,9 +36,7 @@ def pick() -> None:
     """Let the user choose a session."""
     timeline_live.leave()
     frame.heading("Timeline", "What happened in a session, step by step", follows=True)
-    status = data.status()
-    if status.is_partial:
-        states.partial(status, data.doing(status))
+    frame.tell_partial()
     timeline_picker.draw()
 
 
