@@ -212,6 +212,10 @@ class _NarrowedSource:
         asked = [session_id for session_id in session_ids if not self._is_out(session_id)]
         return self._without_messages(self._source.messages_of(asked))
 
+    def renewed(self, session_id: str, doubtful: Collection[str]) -> dict[str, int | None] | None:
+        """Tell which messages of a session may look different since it was listed, unless only a list tells."""
+        return None if self._is_out(session_id) else self._source.renewed(session_id, doubtful)
+
     def projects(self, ids: Collection[str] | None = None) -> Iterator[Document]:
         """Read project documents."""
         for document in self._source.projects(ids):

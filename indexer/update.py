@@ -162,13 +162,13 @@ def _with_touched_sessions(
     named = Changes()
     named.add(changes)
     named.touched_sessions.clear()
-    inventories = []
-    for storage in storages:
-        if not storage.problem:
-            try:
-                inventories.append((storage, storage.source.messages_of(changes.touched_sessions)))
-            except SourceUnusable as error:
-                storage.lose(error)
+    before = database.hot.take_listings(changes)
+    renewed = _renewed(storages, changes.touched_sessions, before)
+    inventories = _listed(storages, changes.touched_sessions, renewed)
+    is_any_orphaned = any(found.orphans for _, found in inventories)
+    if is_any_orphaned:  # of which session they are is not told
+        before, renewed = {}, {}
+        inventories = _listed(storages, changes.touched_sessions, renewed)
     listings: Listings = {
         (storage.source_id, session_id): {} for storage, _ in inventories for session_id in changes.touched_sessions
     }
@@ -177,17 +177,64 @@ def _with_touched_sessions(
         for message_id, session_id in found.messages.items():
             if (storage.source_id, session_id) in listings:
                 listings[storage.source_id, session_id][message_id] = stored_stamp(stamps.get(message_id))
-    if any(found.orphans for _, found in inventories):  # of which session they are is not told
-        listings.clear()
-    before = database.hot.take_listings(changes)
     # of every storage: each may hold another copy
     remembered = {key[1] for key in listings} - {key[1] for key in listings.keys() - before.keys()}
-    for key in listings:
-        if key[1] in remembered:
-            named.add(Changes(messages=dict.fromkeys(_differing(listings[key], before[key]), key[1])))
+    for key in [key for key in listings if key[1] in remembered]:
+        if key in renewed:
+            listings[key] = before[key]
+            differing = _bring_up_to_date(listings[key], renewed[key])
+        else:
+            differing = _differing(listings[key], before[key])
+        named.add(Changes(messages=dict.fromkeys(differing, key[1])))
     if unknown := changes.touched_sessions - remembered:
         named.add(_compared(database, inventories, unknown))
-    return named, listings
+    return named, {} if is_any_orphaned else listings
+
+
+def _renewed(
+    storages: Sequence[Storage], session_ids: Collection[str], before: Listings
+) -> dict[tuple[int, str], Mapping[str, int | None]]:
+    """Ask storages what looks different in sessions that are remembered, as far as they can tell without a list.
+
+    Returns:
+        By storage and session: messages that may look different, with their stamps.
+    """
+    renewed: dict[tuple[int, str], Mapping[str, int | None]] = {}
+    usable = [storage for storage in storages if not storage.problem]
+    for session_id in session_ids:
+        if all((storage.source_id, session_id) in before for storage in usable):
+            for storage in usable:
+                key = storage.source_id, session_id
+                doubtful = [message_id for message_id, stamp in before[key].items() if stamp is None]
+                if (found := storage.source.renewed(session_id, doubtful)) is not None:
+                    renewed[key] = found
+    return renewed
+
+
+def _listed(
+    storages: Sequence[Storage], session_ids: Collection[str], renewed: Collection[tuple[int, str]]
+) -> list[tuple[Storage, Inventory]]:
+    """List the messages of sessions in every storage that can be read, but for those of which is known what changed."""
+    inventories: list[tuple[Storage, Inventory]] = []
+    for storage in storages:
+        if not storage.problem:
+            wanted = {session_id for session_id in session_ids if (storage.source_id, session_id) not in renewed}
+            try:
+                inventories.append((storage, storage.source.messages_of(wanted)))
+            except SourceUnusable as error:
+                storage.lose(error)
+    return inventories
+
+
+def _bring_up_to_date(listing: dict[str, int | None], stamps: Mapping[str, int | None]) -> list[str]:
+    """Note how messages look that may have changed; list those of them as `_differing` does."""
+    doubtful = [message_id for message_id, stamp in listing.items() if stamp is None]
+    now = {message_id: stored_stamp(stamp) for message_id, stamp in stamps.items()}
+    differing = _differing(now, {message_id: listing.get(message_id) for message_id in {*now, *doubtful}})
+    for message_id in differing:
+        listing.pop(message_id, None)
+    listing |= now
+    return differing
 
 
 def _differing(stamps: Mapping[str, int | None], before: Mapping[str, int | None]) -> list[str]:

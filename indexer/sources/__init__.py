@@ -50,6 +50,18 @@ class Source(Protocol):
     def messages_of(self, session_ids: Collection[str]) -> Inventory:
         """List the messages of some sessions with their stamps; what their parts belong to, too."""
 
+    def renewed(self, session_id: str, doubtful: Collection[str]) -> dict[str, int | None] | None:
+        """Tell which messages of a session may look different since `messages_of` listed it, or since this was asked.
+
+        Args:
+            session_id: Of the session.
+            doubtful: Other messages to look at.
+
+        Returns:
+            Messages, with their stamps; None for what changed only just now. A doubtful one that is not there has none.
+            None instead of all: only a list of everything tells.
+        """
+
     def projects(self, ids: Collection[str] | None = None) -> Iterable[Document]:
         """Read project documents: those with these ids, or all."""
 

@@ -85,6 +85,9 @@ class JsonTree:
             self._add_part_stamps(found, message_id)
         return found
 
+    def renewed(self, session_id: str, doubtful: Collection[str]) -> None:
+        """Only a list of the files tells which changed."""
+
     def projects(self, ids: Collection[str] | None = None) -> Iterator[Document]:
         """Read project files."""
         self._require()

@@ -6,6 +6,7 @@ import sqlite3
 import tempfile
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import quote
@@ -22,7 +23,8 @@ BUSY_TIMEOUT_S = 5.0
 DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 DAMAGE = "lies in a damaged place of the database file"
 ROWS_PER_READ = 500
-_MODULUS = 1 << 32
+# sums of remainders, as those of whole numbers of any size may overflow; text counts as 0
+UPDATED, PLACE = f"time_updated % {1 << 32}", f"rowid % {1 << 32}"
 Value = bytes | int | float | None
 Row = Mapping[str, Value]
 _Taken = TypeVar("_Taken")
@@ -181,14 +183,8 @@ class SqliteFile:
                 found.stamps[document.kind][document.document_id] = document.stamp
 
     def message_stamps(
-        self,
-        found: Inventory,
-        message_table: str,
-        part_table: str | None,
-        ids: Collection[str],
-        *,
-        are_sessions: bool = False,
-    ) -> set[str]:
+        self, found: Inventory, message_table: str, part_table: str | None, ids: Collection[str]
+    ) -> None:
         """Note what messages look like, with their parts where these are rows of their own.
 
         Args:
@@ -196,23 +192,15 @@ class SqliteFile:
             message_table: Of the messages.
             part_table: Of their parts, if there is one.
             ids: Of the messages.
-            are_sessions: `ids` are those of sessions instead: all their rows, in half the time.
-
-        Returns:
-            The messages that rows are of.
         """
+        now_ms = time.time_ns() // 1_000_000
         every: dict[str, list[int | None]] = {}
-        for table, owner in ((message_table, "id"), (part_table, "message_id")):
-            if table is not None:
-                for message_id, stamp in self.each_stamp(table, owner, ids, "session_id" if are_sessions else owner):
-                    every.setdefault(message_id, []).append(stamp)
-        for message_id, found_stamps in every.items():
-            known = [stamp for stamp in found_stamps if stamp is not None]
-            if len(known) == len(found_stamps):
-                found.stamps["message"][message_id] = stamps.combined(known)
-            else:
-                found.stamps["message"].pop(message_id, None)
-        return {*every}
+        for table, owner in tables_of_messages(message_table, part_table):
+            for chunk in _chunks(ids):
+                for value, *numbers in self.row_numbers(table, owner, chunk):
+                    if (message_id := id_of(value)) is not None:
+                        every.setdefault(message_id, []).append(row_stamp(numbers, now_ms))
+        note_stamps(found, every)
 
     def messages_of(self, found: Inventory, table: str, session_ids: Collection[str]) -> None:
         """List the messages of some sessions."""
@@ -288,35 +276,42 @@ class SqliteFile:
             f"{status.st_ino}:{status.st_size}:{status.st_mtime_ns}:{status.st_ctime_ns}" for status in files
         )
 
-    def each_stamp(
-        self, table: str, owner: str, values: Collection[str], among: str
-    ) -> Iterator[tuple[str, int | None]]:
+    def row_numbers(
+        self, table: str, owner: str, values: Sequence[str], *, among: str = "", session_id: str | None = None
+    ) -> list[tuple[Value, ...]]:
         """Tell what the rows of each owner look like from outside, without their content.
 
         Args:
             table: With `time_updated`.
             owner: Column by which the rows are grouped.
             values: Of the rows to look at.
-            among: The column that has these values, with an index.
+            among: The column that has these values, with an index; empty: that of the owners.
+            session_id: Of whose rows alone; None: of all.
 
-        Yields:
-            Owner and stamp; None where a row changed only just now.
+        Returns:
+            Owner, number of rows, newest update time, sums of update times and places.
         """
-        # sums of remainders, as those of whole numbers of any size may overflow; text counts as 0
-        remainders = f"time_updated % {_MODULUS}", f"rowid % {_MODULUS}"
         if owner == "id":  # of each row one: grouping takes twice as long
-            numbered, grouped = f"1, time_updated, {remainders[0]}, {remainders[1]}", ""
+            numbered, grouped = f"1, time_updated, {UPDATED}, {PLACE}", ""
         else:
-            numbered = f"count(*), max(time_updated), sum({remainders[0]}), sum({remainders[1]})"
-            grouped = f"GROUP BY {owner}"
-        now_ms = time.time_ns() // 1_000_000
-        for chunk in _chunks(values):
-            sql = f"SELECT {owner}, {numbered} FROM {table} WHERE {among} IN ({', '.join('?' * len(chunk))}) {grouped}"
-            for value, *numbers in self.tuples(sql, chunk):
-                owner_id, newest = id_of(value), numbers[1]
-                is_settled = isinstance(newest, int) and stamps.is_settled(newest, now_ms)
-                if owner_id is not None:
-                    yield owner_id, hash(tuple(numbers)) if is_settled else None
+            numbered, grouped = f"count(*), max(time_updated), sum({UPDATED}), sum({PLACE})", f"GROUP BY {owner}"
+        condition = f"{among or owner} IN ({', '.join('?' * len(values))})"
+        if session_id is not None:  # the plus: not by the index of sessions, which has thousands of rows for one
+            condition, values = f"{condition} AND +session_id = ?", [*values, session_id]
+        return self.tuples(f"SELECT {owner}, {numbered} FROM {table} WHERE {condition} {grouped}", values)
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Let everything that is read meanwhile be of one moment. For some ten milliseconds at most, see the class."""
+        self.tuples("SELECT 1")  # which opens it
+        connection = self._connection
+        assert connection is not None, "it was opened just now"
+        connection.execute("BEGIN")
+        try:
+            yield
+        finally:
+            if connection.in_transaction:  # some errors end it
+                connection.execute("ROLLBACK")
 
     def close(self) -> None:
         """Close the connection and remove the copy, if one was needed."""
@@ -381,6 +376,34 @@ def _chunks(values: Collection[str]) -> Iterator[list[str]]:
     listed = list(values)
     for start in range(0, len(listed), ROWS_PER_READ):
         yield listed[start : start + ROWS_PER_READ]
+
+
+def tables_of_messages(message_table: str, part_table: str | None) -> list[tuple[str, str]]:
+    """Name the tables of messages and their parts, if these are rows of their own, with the column of the message."""
+    return [(message_table, "id"), *([(part_table, "message_id")] if part_table else [])]
+
+
+def row_stamp(numbers: Sequence[Value], now_ms: int) -> int | None:
+    """Return the stamp of rows of which `row_numbers` told the numbers; None where one changed only just now."""
+    newest = numbers[1]
+    is_settled = isinstance(newest, int) and stamps.is_settled(newest, now_ms)
+    return hash(tuple(numbers)) if is_settled else None
+
+
+def note_stamps(found: Inventory, every: Mapping[str, Sequence[int | None]]) -> None:
+    """Note the stamps of messages that are made of several ones; none where one of these is missing."""
+    for message_id, each in every.items():
+        if (stamp := combined_stamp(each)) is None:
+            found.stamps["message"].pop(message_id, None)
+        else:
+            found.stamps["message"][message_id] = stamp
+
+
+def combined_stamp(each: Iterable[int | None]) -> int | None:
+    """Combine the stamps of the row of a message and of its parts."""
+    known = list(each)
+    settled = [stamp for stamp in known if stamp is not None]
+    return stamps.combined(settled) if len(settled) == len(known) else None
 
 
 def name_of(value: Value) -> str:

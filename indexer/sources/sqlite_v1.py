@@ -9,6 +9,7 @@ import orjson
 from indexer.documents import Document, Generation, MessageDocuments
 from indexer.exceptions import SourceUnusable
 from indexer.sources import USAGE_MARK, Inventory
+from indexer.sources.session_looks import SessionLooks
 from indexer.sources.sqlite_file import DAMAGE, DamagedFile, Row, SqliteFile, id_of, name_of
 
 RESTAMP_GAP_MS = 60_000  # a live row is stamped within seconds of the times it records
@@ -33,6 +34,7 @@ class SqliteV1:
         self.data_dir = data_dir
         self.path = path
         self._file = SqliteFile(path)
+        self._looks = SessionLooks(self._file, "message", "part")
 
     def inventory(self, *, with_stamps: bool = False) -> Inventory:
         """List the ids of every table."""
@@ -61,7 +63,7 @@ class SqliteV1:
         found = Inventory()
         self._file.messages_of(found, "message", session_ids)
         try:
-            owners = self._file.message_stamps(found, "message", "part", session_ids, are_sessions=True)
+            owners = self._looks.list_stamps(found, session_ids)
         except DamagedFile:
             found.stamps["message"].clear()
             found.orphans = self._file.part_owners(session_ids, found.messages)
@@ -69,6 +71,10 @@ class SqliteV1:
             found.orphans = sorted(owners - found.messages.keys())
             self._add_stamps(found, found.orphans)  # of their message, if there is one, it is another session
         return found
+
+    def renewed(self, session_id: str, doubtful: Collection[str]) -> dict[str, int | None] | None:
+        """Tell which messages of a session may look different since it was listed, unless only a list tells."""
+        return self._looks.renewed(session_id, doubtful)
 
     def projects(self, ids: Collection[str] | None = None) -> Iterable[Document]:
         """Read project rows."""

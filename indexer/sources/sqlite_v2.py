@@ -8,6 +8,7 @@ from pathlib import Path
 
 from indexer.documents import Document, Generation, MessageDocuments
 from indexer.sources import Inventory
+from indexer.sources.session_looks import SessionLooks
 from indexer.sources.sqlite_file import DAMAGE, DamagedFile, Row, SqliteFile, Value, name_of
 
 NEEDED_COLUMNS = {"session_message": {"id", "session_id", "type", "time_created", "time_updated", "data"}}
@@ -29,6 +30,7 @@ class SqliteV2:
         self.data_dir = data_dir
         self.path = path
         self._file = SqliteFile(path)
+        self._looks = SessionLooks(self._file, "session_message")
 
     def inventory(self, *, with_stamps: bool = False) -> Inventory:
         """List the ids of every table."""
@@ -49,8 +51,15 @@ class SqliteV2:
         """List the rows of some sessions with their stamps."""
         found = Inventory()
         self._file.messages_of(found, "session_message", session_ids)
-        self._add_stamps(found, session_ids, are_sessions=True)
+        try:
+            self._looks.list_stamps(found, session_ids)
+        except DamagedFile:
+            found.stamps["message"].clear()
         return found
+
+    def renewed(self, session_id: str, doubtful: Collection[str]) -> dict[str, int | None] | None:
+        """Tell which messages of a session may look different since it was listed, unless only a list tells."""
+        return self._looks.renewed(session_id, doubtful)
 
     def projects(self, ids: Collection[str] | None = None) -> Iterable[Document]:
         """Read project rows."""
@@ -95,10 +104,10 @@ class SqliteV2:
         is_alone = not {"message", "part"} <= tables
         return [name for name in ("session", "session_v2") if name in tables and (is_alone or name == "session_v2")]
 
-    def _add_stamps(self, found: Inventory, ids: Collection[str], *, are_sessions: bool = False) -> None:
-        """Note what rows look like, or those of sessions; nothing, where the file is damaged."""
+    def _add_stamps(self, found: Inventory, ids: Collection[str]) -> None:
+        """Note what rows look like; nothing, where the file is damaged."""
         try:
-            self._file.message_stamps(found, "session_message", None, ids, are_sessions=are_sessions)
+            self._file.message_stamps(found, "session_message", None, ids)
         except DamagedFile:
             found.stamps["message"].clear()
 
