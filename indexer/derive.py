@@ -395,21 +395,13 @@ def _write(con: duckdb.DuckDBPyConnection, differences: Sequence[Difference]) ->
 
 def _write_slices(con: duckdb.DuckDBPyConnection, changes: Mapping[str, SliceChanges]) -> None:
     """Write the slices of sessions that are different."""
-    stale = [(session_id, quarter_at) for session_id, change in changes.items() for quarter_at in change.stale]
-    if stale:
-        con.execute(
-            f"""
-            DELETE FROM usage_slices
-            WHERE session_id IN {sql.texts({session_id for session_id, _ in stale})}
-              AND (session_id, coalesce(epoch_ms(quarter_at), -1)) IN (
-                SELECT (unnest($sessions::VARCHAR[]), unnest($quarters::BIGINT[]))
-              )
-            """,
-            {
-                "sessions": [session_id for session_id, _ in stale],
-                "quarters": [-1 if quarter_at is None else quarter_at for _, quarter_at in stale],
-            },
-        )
+    for session_id, change in changes.items():
+        if change.stale:
+            quarters = ", ".join(str(-1 if quarter_at is None else quarter_at) for quarter_at in change.stale)
+            con.execute(
+                "DELETE FROM usage_slices "
+                f"WHERE session_id = {sql.text(session_id)} AND coalesce(epoch_ms(quarter_at), -1) IN ({quarters})"
+            )
     if rows := [row for change in changes.values() for row in change.rows]:
         sql.insert(con, "usage_slices", tuple_table(UsageSlice, rows))
 
