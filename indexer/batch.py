@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import duckdb
 
@@ -40,12 +40,20 @@ THE_REST = "The rest of it counts; it is read again when it changes, and at the 
 TWIN = "part "  # begins the ledger key of a part that no path names alone
 
 
+class HeldMessage(NamedTuple):
+    """What a message of the index counts for, until it is rewritten or gone."""
+
+    session_id: str
+    fork_key: int | None
+
+
 @dataclass(slots=True)
 class Batch:
     """What one transaction writes.
 
     Attributes:
         rewritten: Messages that the index had in another version: parts they no longer have are gone.
+        held: What the index has of those of them, and of those that are gone, that it has a row of.
         superseded: Those of them that come from another generation now: its parts take the place of the old ones.
         moved: Messages that the index has, with the number of the source that holds them now.
         mended: Owners, with their source, of documents that failed before and were read again: their entries are
@@ -68,6 +76,7 @@ class Batch:
     bodies: list[PartBodyRow] = field(default_factory=list)
     failures: list[DocumentRow] = field(default_factory=list)
     rewritten: list[str] = field(default_factory=list)
+    held: dict[str, HeldMessage] = field(default_factory=dict)
     superseded: list[str] = field(default_factory=list)
     moved: dict[str, int] = field(default_factory=dict)
     mended: list[tuple[int, str]] = field(default_factory=list)
@@ -125,7 +134,7 @@ def write_batch(database: Database, batch: Batch, now: EpochMs) -> bool:
         stale = _stale(con, batch, held, database.hot)
         stale.sessions.update(_leave_out_twins(batch, held, now))
         _price(database, batch)
-        held = _leave_out_same(database, batch, held)
+        held, same = _leave_out_same(database, batch, held)
         if stale.is_regrouped or _is_delegating(batch, held):
             database.hot.trees.clear()
         replace_table_rows(database, ProjectRow, batch.projects)
@@ -160,7 +169,6 @@ def write_batch(database: Database, batch: Batch, now: EpochMs) -> bool:
         if batch.gone_messages or batch.gone_sessions or is_text_gone:
             _mark_gone(con, batch, now)
         _settle_placeholders(con, batch, touched - database.hot.trees.keys(), now)
-        is_known = held or batch.rewritten or batch.gone_messages or batch.gone_sessions
         derive.refresh(
             con,
             touched,
@@ -170,7 +178,7 @@ def write_batch(database: Database, batch: Batch, now: EpochMs) -> bool:
             resorted=stale.resorted,
             parents=stale.parents,
             hot=database.hot,
-            written=None if is_known else derive.Written.of(batch.messages, batch.parts),
+            written=derive.Written.of(batch.messages, batch.parts + same) if _is_all(batch, held) else None,
         )
         if database.hot.doubtful is not None:
             database.hot.doubtful.update(row.owner_id for row in batch.failures)
@@ -181,7 +189,7 @@ def write_batch(database: Database, batch: Batch, now: EpochMs) -> bool:
 def _price(database: Database, batch: Batch) -> None:
     """Tell what the messages of a batch cost at list prices."""
     prices.ensure_known(database.con, database.hot, database.price_sources, prices.models_of(batch.messages))
-    costs = prices.costs_of(database.con, batch.messages, batch.parts)
+    costs = prices.costs_of(database.con, batch.messages, batch.parts, database.hot.priced)
     batch.messages = [replace(row, cost_list_usd=costs.get(row.message_id)) for row in batch.messages]
 
 
@@ -274,9 +282,6 @@ class _Stale:
 def _stale(con: duckdb.DuckDBPyConnection, batch: Batch, held: Sequence[_HeldPart], hot: HotSessions) -> _Stale:
     """Read what the rows of a batch replace."""
     replaced = {*batch.rewritten, *batch.gone_messages}
-    wanted, values = sql.among(replaced)
-    query = f"SELECT DISTINCT session_id, fork_key FROM messages WHERE message_id IN {wanted}"
-    known = con.execute(query, values).fetchall() if replaced else []
     # parts without their message may be of another session
     orphaned = {part.session_id for part in held if part.is_orphan and part.session_id and part.message_id in replaced}
     # messages may turn a deleted session into nothing but a name, without a parent
@@ -284,8 +289,8 @@ def _stale(con: duckdb.DuckDBPyConnection, batch: Batch, held: Sequence[_HeldPar
     named |= {row.session_id for row in batch.sessions} | {*batch.gone_sessions}
     sessions = _held_sessions(con, named)
     return _Stale(
-        {*(session_id for session_id, _ in known), *orphaned, *batch.gone_sessions},
-        {key for _, key in known if key is not None},
+        {*(message.session_id for message in batch.held.values()), *orphaned, *batch.gone_sessions},
+        {message.fork_key for message in batch.held.values() if message.fork_key is not None},
         {
             row.session_id
             for row in batch.sessions
@@ -366,16 +371,16 @@ def twin_failure(part_id: str, message_id: str, owner_id: str, source_id: int, n
     )
 
 
-def _leave_out_same(database: Database, batch: Batch, held: list[_HeldPart]) -> list[_HeldPart]:
+def _leave_out_same(database: Database, batch: Batch, held: list[_HeldPart]) -> tuple[list[_HeldPart], list[PartRow]]:
     """Take parts out of a live batch that the index has as they are: messages grow part by part, and are read whole.
 
     A new text costs 15 ms: to log it, DuckDB reads the 2,000 texts before it.
 
     Returns:
-        Parts of the index that the batch may replace, without these.
+        Parts of the index that the batch may replace, without these; what was taken out.
     """
     if database.phase != "real-time":
-        return held
+        return held, []
     written = _with_texts(batch.parts, batch.bodies)
     kept = {row.message_id for row in batch.messages if row.generation != Generation.SESSION_MESSAGE_ROWS}
     kept &= set(batch.rewritten) - set(batch.superseded)
@@ -386,9 +391,25 @@ def _leave_out_same(database: Database, batch: Batch, held: list[_HeldPart]) -> 
         known |= _stored_parts(database.con, unknown)
     same = {part_id for part_id in places if known.get(part_id) == written[part_id]}
     known |= written
+    left_out = [row for row in batch.parts if row.part_id in same]
     batch.parts = [row for row in batch.parts if row.part_id not in same]
     batch.bodies = [row for row in batch.bodies if row.part_id not in same]
-    return [part for part in held if part.part_id not in same]
+    return [part for part in held if part.part_id not in same], left_out
+
+
+def _is_all(batch: Batch, held: Iterable[_HeldPart]) -> bool:
+    """Tell whether a batch has its messages as the index has them from now on, with all their parts.
+
+    Args:
+        batch: As it is written.
+        held: Parts of the index that it may replace, without those that stay as they are.
+    """
+    owners = {row.part_id: row.message_id for row in batch.parts}
+    return (
+        not (batch.gone_messages or batch.gone_sessions)
+        and {row.message_id for row in batch.messages}.issuperset(batch.rewritten)
+        and all(owners.get(part.part_id) == part.message_id and not part.is_orphan for part in held)
+    )
 
 
 def _stored_parts(con: duckdb.DuckDBPyConnection, part_ids: Collection[str]) -> dict[str, PartVersion]:

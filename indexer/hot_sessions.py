@@ -5,6 +5,7 @@ Pure: nothing here reads or writes the index.
 
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from decimal import Decimal
 from typing import Generic, NamedTuple, TypeVar
 
 from indexer.changes import Changes
@@ -25,12 +26,14 @@ from indexer.session_numbers import SessionNumbers, Tally, own_numbers, tally
 
 MOST_ROWS = 60_000  # some 60 MB
 MOST_ROWS_IN_BULK = 5_000  # a full pass reads one session after another
-MOST_NUMBERS = 5_000
+MOST_NUMBERS = MOST_PRICED = 5_000
 MOST_LISTINGS = MOST_TREES = 100
 MOST_PARTS = 10_000  # some 10 MB
 
 # by source and session: message id to stamp, None where it may have changed again in the same moment
 Listings = dict[tuple[int, str], dict[str, int | None]]
+# what the list price of a request depends on, see `prices.costs_of`
+Request = tuple[object, ...]
 # a part with a hash of its text, None where it has none
 PartVersion = tuple[PartRow, int | None]
 
@@ -316,6 +319,7 @@ class HotSessions:
         numbers: The numbers of sessions, those below and above the remembered ones among them.
         listings: How the messages of sessions looked when they were read last.
         parts: Parts of messages that changed last, by id.
+        priced: What requests cost at list prices that were looked up last.
         trees: Sessions of which the index has the row, of OpenCode and not deleted, with the trees that they are in.
         doubtful: All messages that may have orphaned parts, and all owners of documents that may be in the ledger. None
             until they were read.
@@ -328,6 +332,7 @@ class HotSessions:
         self.numbers: dict[str, SessionNumbers] = {}
         self.listings: Listings = {}
         self.parts: dict[str, PartVersion] = {}
+        self.priced: dict[Request, Decimal | None] = {}
         self.trees: dict[str, Trees] = {}
         self.doubtful: set[str] | None = None
         self._states: OrderedDict[str, SessionState] = OrderedDict()
@@ -356,6 +361,8 @@ class HotSessions:
             self.trees.clear()
         if len(self.parts) > MOST_PARTS:
             self.parts.clear()
+        if len(self.priced) > MOST_PRICED:
+            self.priced.clear()
 
     def take_listings(self, changes: Changes) -> Listings:
         """Return how touched sessions looked, and forget it: it is to be noted anew once their messages were read."""
@@ -384,6 +391,7 @@ class HotSessions:
         self.numbers.clear()
         self.listings.clear()
         self.parts.clear()
+        self.priced.clear()
         self.trees.clear()
         self.doubtful = None
         self._states.clear()

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import duckdb
 
 from indexer import parsers, sql
-from indexer.batch import TWIN
+from indexer.batch import TWIN, HeldMessage
 from indexer.changes import Changes
 from indexer.hot_sessions import HotSessions
 from indexer.resolve import MessageCopy
@@ -38,7 +38,7 @@ class Known:
     """What the index holds of some documents.
 
     Attributes:
-        session_of: Message to session.
+        held: Messages as they count in the index.
         orphaned: Messages of which the index has parts and no row.
         failures: Time of the first failure of a document that failed.
         twins: Message to the ledger rows of its parts that were left out for the same parts of other messages.
@@ -49,7 +49,7 @@ class Known:
     projects: dict[str, KnownCopy]
     sessions: dict[str, KnownCopy]
     messages: dict[str, MessageCopy]
-    session_of: dict[str, str]
+    held: dict[str, HeldMessage]
     deleted_messages: set[str]
     orphaned: set[str]
     failures: dict[tuple[int, str], EpochMs]
@@ -74,22 +74,22 @@ def read_known(con: duckdb.DuckDBPyConnection, changes: Changes, hot: HotSession
     import pyarrow
 
     messages: dict[str, MessageCopy] = {}
-    session_of: dict[str, str] = {}
+    held: dict[str, HeldMessage] = {}
     deleted: set[str] = set()
     # of a full pass all, which only Arrow holds in a few MB
     named = pyarrow.table({"id": pyarrow.array(changes.messages, pyarrow.string())})
     is_long = named.num_rows > _FEW_NAMES
     wanted = "(SELECT id FROM named)" if is_long else sql.texts(changes.messages)
-    for message_id, session_id, is_deleted, *copy in con.execute(
+    for message_id, session_id, fork_key, is_deleted, *copy in con.execute(
         f"""
-        SELECT message_id, session_id, deleted_at IS NOT NULL,
+        SELECT message_id, session_id, fork_key, deleted_at IS NOT NULL,
                source_id, generation, completed_at IS NOT NULL OR error_name IS NOT NULL,
                coalesce(epoch_ms(recorded_until), -1), content_hash, seq
         FROM messages WHERE message_id IN {wanted}
         """
     ).fetchall():
         messages[message_id] = MessageCopy(*copy)
-        session_of[message_id] = session_id
+        held[message_id] = HeldMessage(session_id, fork_key)
         if is_deleted:
             deleted.add(message_id)
     orphaned: set[str] = set()
@@ -114,7 +114,7 @@ def read_known(con: duckdb.DuckDBPyConnection, changes: Changes, hot: HotSession
         projects=_copies(con, "project", changes.projects),
         sessions=_copies(con, "session", changes.sessions),
         messages=messages,
-        session_of=session_of,
+        held=held,
         deleted_messages=deleted,
         orphaned=orphaned,
         failures=failures,

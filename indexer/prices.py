@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import duckdb
 
 from indexer import sql
-from indexer.hot_sessions import HotSessions
+from indexer.hot_sessions import HotSessions, Request
 from indexer.price_sources import ModelKey, Price, PriceSources
 from indexer.rows import MessageRow, PartRow
 
@@ -21,7 +21,7 @@ _DAY_MS, _MINUTE_MS = 86_400_000, 60_000
 
 # The condition and the sum are those of the view `priced_requests` (schema.sql), for requests that are not written yet.
 _UNWRITTEN = """
-    SELECT r.message_id,
+    SELECT r.place,
            CASE WHEN r.is_blank THEN 0 * p.input_usd
            ELSE r.input_tokens * p.input_usd + r.cache_read_tokens * p.cache_read_usd
                 + r.cache_write_tokens * p.cache_write_usd
@@ -71,7 +71,10 @@ def models_of(messages: Iterable[MessageRow]) -> set[ModelKey]:
 
 
 def costs_of(
-    con: duckdb.DuckDBPyConnection, messages: Sequence[MessageRow], parts: Iterable[PartRow]
+    con: duckdb.DuckDBPyConnection,
+    messages: Sequence[MessageRow],
+    parts: Iterable[PartRow],
+    priced: dict[Request, Decimal | None],
 ) -> dict[str, Decimal | None]:
     """Price messages that are about to be written.
 
@@ -82,32 +85,34 @@ def costs_of(
         con: The index; the prices of all their models are in it.
         messages: The messages.
         parts: All their parts.
+        priced: What requests cost that were priced before, at the prices of now; those of here are added to it.
 
     Returns:
         Message id to list price, USD; None, or no entry, where it is not known.
     """
     requests = [
-        _columns(message, each)
+        (message.message_id, _columns(message, each))
         for message, each in _requests(messages, parts)
         if _has_tokens(each) or not message.is_usage_missing
     ]
+    if new := [*{request for _, request in requests} - priced.keys()]:
+        unwritten = _request_table(new)  # noqa: F841 (DuckDB finds it by its name)
+        priced |= {new[place]: cost for place, cost in con.execute(_UNWRITTEN).fetchall()}
     costs: dict[str, Decimal | None] = {}
-    if not requests:
-        return costs
-    unwritten = _request_table(requests)  # noqa: F841 (DuckDB finds it by its name)
-    for message_id, cost in con.execute(_UNWRITTEN).fetchall():
-        before = costs.get(message_id, Decimal())
+    for message_id, request in requests:
+        cost, before = priced[request], costs.get(message_id, Decimal())
         costs[message_id] = None if cost is None or before is None else before + cost
     return costs
 
 
-def _request_table(requests: Sequence[tuple[object, ...]]) -> "pyarrow.Table":
-    """Put what prices depend on into columns; see `_columns`."""
+def _request_table(requests: Sequence[Request]) -> "pyarrow.Table":
+    """Put what prices depend on into columns, with the place of each request; see `_columns`."""
     import pyarrow
 
     schema = pyarrow.schema(
         [
-            *((name, pyarrow.string()) for name in ("message_id", "provider_id", "model_id")),
+            ("place", pyarrow.int64()),
+            *((name, pyarrow.string()) for name in ("provider_id", "model_id")),
             ("created_at", pyarrow.timestamp("ms")),
             ("minute", pyarrow.int64()),
             ("sent", pyarrow.int64()),
@@ -115,9 +120,8 @@ def _request_table(requests: Sequence[tuple[object, ...]]) -> "pyarrow.Table":
             *((f"{name}_tokens", pyarrow.int64()) for name in _COUNTERS),
         ]
     )
-    arrays = [
-        pyarrow.array(column, field.type) for column, field in zip(zip(*requests, strict=True), schema, strict=True)
-    ]
+    columns = [range(len(requests)), *zip(*requests, strict=True)]
+    arrays = [pyarrow.array(column, field.type) for column, field in zip(columns, schema, strict=True)]
     return pyarrow.Table.from_arrays(arrays, schema=schema)
 
 
@@ -141,14 +145,14 @@ def _has_tokens(request: MessageRow | PartRow) -> bool:
     return any(getattr(request, f"{name}_tokens") for name in _COUNTERS)
 
 
-def _columns(message: MessageRow, request: MessageRow | PartRow) -> tuple[object, ...]:
+def _columns(message: MessageRow, request: MessageRow | PartRow) -> Request:
     """Return what the price of a request depends on."""
     at = message.created_at
     counters = [getattr(request, f"{name}_tokens") or 0 for name in _COUNTERS]
     sent = counters[0] + counters[4] + counters[5]
     minute = None if at is None else at % _DAY_MS // _MINUTE_MS
     is_blank = not _has_tokens(request)
-    return message.message_id, message.provider_id, message.model_id, at, minute, sent, is_blank, *counters
+    return message.provider_id, message.model_id, at, minute, sent, is_blank, *counters
 
 
 def fill(con: duckdb.DuckDBPyConnection, session_ids: Collection[str]) -> None:

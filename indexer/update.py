@@ -478,7 +478,8 @@ class _Update:
         None where both name one, and not the same: a tree then looks in all of its sessions, as either may be that of a
         database alone.
         """
-        named, known = self._changes.messages[message_id], self._known.session_of.get(message_id)
+        named, held = self._changes.messages[message_id], self._known.held.get(message_id)
+        known = held.session_id if held else None
         if named and known and named != known:
             return None
         return named or known or named
@@ -567,7 +568,7 @@ class _Update:
         is_deleted = message_id in self._known.deleted_messages
         is_orphaned = not any(copy.has_message for copy in copies)
         if is_orphaned and known is not None and not is_deleted and known.source_id not in self._complete_ids:
-            self._unsettled.add(self._known.session_of[message_id])
+            self._unsettled.add(self._known.held[message_id].session_id)
             return  # its storage cannot be read right now
         parsed = [(self._numbered[copy.source_id], copy.parsed) for copy in copies if copy.parsed is not None]
         if len(parsed) < len(copies):
@@ -610,7 +611,7 @@ class _Update:
                     return
             batch.messages.append(chosen.message)
         if known is not None or message_id in self._known.orphaned:  # its orphans may be gone by now
-            batch.rewritten.append(message_id)
+            self._replace(batch, batch.rewritten, message_id)
             if known is not None and chosen.message is not None and chosen.message.generation != known.generation:
                 batch.superseded.append(message_id)
         self._add_parts(batch, copies[0].source_id, message_id, chosen)
@@ -623,20 +624,26 @@ class _Update:
         """Add what is left of a message that no storage has: the parts that lie there still, or nothing."""
         is_known = message_id in self._known.messages
         if is_known and message_id not in self._known.deleted_messages:
-            batch.gone_messages.append(message_id)
+            self._replace(batch, batch.gone_messages, message_id)
             batch.missing.append(message_id)
         if not parsed:
             # orphans do not tell their storage: only when all can be read, they are gone
             if message_id in self._known.orphaned and self._recorded() <= self._complete_ids:
-                batch.gone_messages.append(message_id)
+                self._replace(batch, batch.gone_messages, message_id)
             self._forget_failures(batch, message_id)
             return
         for storage, candidate in parsed:
             self._note(batch, storage, message_id, candidate.failures, LEFT_OUT)
         if is_known or message_id in self._known.orphaned:
-            batch.rewritten.append(message_id)
+            self._replace(batch, batch.rewritten, message_id)
         best = best_parse([candidate for _, candidate in parsed])
         self._add_parts(batch, parsed[0][0].source_id, message_id, best)
+
+    def _replace(self, batch: Batch, replaced: list[str], message_id: str) -> None:
+        """Note that a batch rewrites a message, or that it is gone, and what the index has of it."""
+        replaced.append(message_id)
+        if message_id in self._known.held:
+            batch.held[message_id] = self._known.held[message_id]
 
     def _recorded(self) -> set[int]:
         """Number all storages that the index knows of."""
