@@ -18,7 +18,7 @@ from pages.ui import (
 )
 from pages.ui.timeline_live import Live
 from pages.ui.trace_viewer import Opened
-from queries import health, timeline, transcript
+from queries import health, session_stamp, timeline, transcript
 from queries.timeline import Preview, Timeline
 
 _VIEWER, _DETAIL = "trace_viewer", "trace_detail"
@@ -101,10 +101,11 @@ def _nothing_said(live: Live) -> str:
 
 def _enter(session_id: str) -> tuple[Timeline, Live]:
     """Read a session that is there, and begin to follow it."""
+    state = data.load(session_stamp.session_stamp, session_id)
     found = data.load(timeline.timeline, session_id)
     if found is None:  # the tab reads another revision by now, and the session is gone
         st.rerun(scope="app")
-    return found, timeline_live.enter(found)
+    return found, timeline_live.enter(found, state or data.version())
 
 
 def _panes(found: Timeline, live: Live) -> None:
@@ -182,24 +183,24 @@ def _growth(live: Live, exchange_id: str | None) -> trace_viewer.Growth | None:
     )
     if exchange_id is None or not timeline_payload.is_partial(live.drawn):
         return grown
-    of = (live.seen, live.serial, exchange_id)
+    of = (live.state, live.serial, exchange_id)
     known, serial, events = st.session_state.get(_EVENTS, (None, 0, None))
     if known != of:
         serial, events = serial + 1, data.ask(timeline.events_of, live.session_id, [exchange_id])
-        st.session_state[_EVENTS] = (of, serial, events)
+        st.session_state[_EVENTS] = ((timeline_live.state_read(live), live.serial, exchange_id), serial, events)
     return timeline_payload.opened_events(grown, events, exchange_id, live.version, serial, live.is_running)
 
 
 def _pieces(live: Live, opened: Opened) -> list[trace_viewer.PieceRow]:
-    """Return the transcript of the open exchange, read once a revision."""
+    """Return the transcript of the open exchange, read once the session changed."""
     if opened["exchange"] is None:
         return []
-    of = (live.seen, opened["exchange"], tuple(opened["show_all"]))
+    of = (live.state, opened["exchange"], tuple(opened["show_all"]))
     known, pieces = st.session_state.get(_PIECES, (None, []))
     if known != of:
         rows = data.ask(transcript.transcript, opened["exchange"])
         whole = {trace_id: data.ask(transcript.piece, trace_id) for trace_id in opened["show_all"]}
         rows = [whole.get(row.trace_id) or row for row in rows]
         pieces = timeline_payload.pieces(rows, live.drawn.origin_at)
-        st.session_state[_PIECES] = (of, pieces)
+        st.session_state[_PIECES] = ((timeline_live.state_read(live), *of[1:]), pieces)
     return pieces

@@ -8,7 +8,7 @@ from typing import TypeVar
 import streamlit as st
 
 from pages.ui import activity, data
-from queries import health, timeline, waste
+from queries import health, session_stamp, timeline, waste
 from queries.timeline import Growth, Marker, Timeline, TracedExchange
 from queries.traced_sessions import SessionHead, TracedSession
 from queries.waste import WasteReport
@@ -34,10 +34,12 @@ class Live:
         sessions: The newest known sessions of its tree.
         numbers: Number of each of its own exchanges, by id.
         seen: Newest revision that was looked at.
+        state: Stands for all that is in the session: its stamp. The revision that was looked at where that was not
+            asked, as of a session that runs and changes anyway.
         growth: Everything since the viewer was drawn. None: nothing.
         serial: Counts the growths.
         report: Newest known waste.
-        reported: Revision of the report.
+        reported: State of the session that the report is of. None: not known.
         reported_at: When it was made, in seconds of a monotonic clock.
     """
 
@@ -48,10 +50,11 @@ class Live:
     sessions: list[TracedSession]
     numbers: dict[str, int]
     seen: str
+    state: int | str
     growth: Growth | None
     serial: int
     report: WasteReport
-    reported: str
+    reported: int | str | None
     reported_at: float
 
     @property
@@ -69,15 +72,20 @@ class Live:
 def expect(head: SessionHead) -> None:
     """Begin with a session of which only the head is known yet, unless it is followed already."""
     if not _is_followed(head.session_id):
-        st.session_state[_LIVE] = _begun(head, None, [], [], waste.NOTHING)
+        st.session_state[_LIVE] = _begun(head, None, data.version(), [], [], waste.NOTHING)
 
 
-def enter(found: Timeline) -> Live:
-    """Begin to follow a session at the pinned revision, unless that was done before."""
+def enter(found: Timeline, state: int | str) -> Live:
+    """Begin to follow a session at the pinned revision, unless that was done before.
+
+    Args:
+        found: The session.
+        state: Stands for all that is in it; see `Live`.
+    """
     known = current()
     if known and _is_followed(found.head.session_id):
         return known
-    begun = _begun(found.head, found.marker, found.sessions, found.exchanges, found.report)
+    begun = _begun(found.head, found.marker, state, found.sessions, found.exchanges, found.report)
     st.session_state[_LIVE] = begun
     return begun
 
@@ -99,29 +107,34 @@ def look() -> Live:
         st.stop()
     data.version()  # it is still looked at
     newest = data.newest_version()
-    found = known if newest == known.seen else _grown(known, newest)
-    found = _reported(found, newest)
+    found = known if newest == known.seen else _looked(known, newest)
+    found = _reported(found)
     st.session_state[_LIVE] = found
     return found
 
 
 def read(name: str, live: Live, ask: Callable[[], Answer]) -> Answer:
-    """Return what is worked out from the whole session: once a revision, and now and then while it runs.
+    """Return what is worked out from the whole session: once it changed, and now and then while it runs.
 
     Args:
         name: What it is.
         live: What is known.
         ask: Asks for it.
     """
-    read: dict[str, tuple[str, str, float, Answer]] = st.session_state.setdefault(_FIGURES, {})
+    read: dict[str, tuple[str, int | str | None, float, Answer]] = st.session_state.setdefault(_FIGURES, {})
     clock = time.monotonic()
     if known := read.get(name):
-        session_id, seen, at, found = known
-        if session_id == live.session_id and (seen == live.seen or (live.is_running and clock - at < _FIGURES_S)):
+        session_id, state, at, found = known
+        if session_id == live.session_id and (state == live.state or (live.is_running and clock - at < _FIGURES_S)):
             return found
     found = ask()
-    read[name] = (live.session_id, live.seen, clock, found)
+    read[name] = (live.session_id, state_read(live), clock, found)
     return found
+
+
+def state_read(live: Live) -> int | str | None:
+    """Return the state that something is of which was read just now. None: a newer revision may have come before."""
+    return live.state if data.newest_version() == live.seen else None
 
 
 def tick_s(live: Live, slowest: float = TICK_RUNNING_S) -> float:
@@ -146,6 +159,7 @@ def _is_followed(session_id: str) -> bool:
 def _begun(
     head: SessionHead,
     marker: Marker | None,
+    state: int | str,
     sessions: list[TracedSession],
     exchanges: Sequence[TracedExchange],
     report: WasteReport,
@@ -160,12 +174,24 @@ def _begun(
         sessions=sessions,
         numbers=_numbers(exchanges),
         seen=version,
+        state=state,
         growth=None,
         serial=0,
         report=report,
-        reported=version,
+        reported=state,
         reported_at=time.monotonic(),
     )
+
+
+def _looked(known: Live, newest: str) -> Live:
+    """Look at a newer revision: mostly it is other sessions that changed. One that runs is read all the same."""
+    stamp = None if known.is_running else data.ask(session_stamp.session_stamp, known.session_id)
+    if stamp is not None and stamp == known.state:
+        return replace(known, seen=newest)
+    found = _grown(known, newest)
+    if stamp is None or data.newest_version() != newest:  # what was read may be newer than what was asked about
+        return replace(found, state=newest)
+    return replace(found, state=stamp)
 
 
 def _grown(known: Live, newest: str) -> Live:
@@ -198,11 +224,11 @@ def _numbers(rows: Sequence[TracedExchange]) -> dict[str, int]:
     return {row.exchange_id: row.number for row in rows if row.session == 0}
 
 
-def _reported(known: Live, newest: str) -> Live:
+def _reported(known: Live) -> Live:
     """Look for waste again once something came, but not all the time: it reads what was said."""
     clock = time.monotonic()
-    if known.growth is None or known.reported == known.seen or clock - known.reported_at < _REPORT_S:
+    if known.growth is None or known.reported == known.state or clock - known.reported_at < _REPORT_S:
         return known
     report = data.ask(waste.waste, known.session_id)
     serial = known.serial + (report != known.report)
-    return replace(known, report=report, reported=newest, reported_at=clock, serial=serial)
+    return replace(known, report=report, reported=state_read(known), reported_at=clock, serial=serial)

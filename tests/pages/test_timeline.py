@@ -1,5 +1,6 @@
 """The Timeline page, without a browser: what it shows of every session, and of none."""
 
+import functools
 import json
 import time
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from streamlit.testing.v1 import AppTest
 
 from pages.ui import timeline as timeline_page
 from pages.ui import timeline_below, timeline_charts, timeline_head, timeline_live, timeline_payload
-from queries import sessions, timeline, transcript, waste
+from queries import session_figures, sessions, timeline, transcript, waste
 from queries.period import Scope
 from queries.session_figures import TimeSplit
 from queries.timeline import CLOCK_BACKWARDS
@@ -658,6 +659,52 @@ def test_timeline_session_that_is_gone_is_said_to_be_unknown(open_app: OpenApp, 
 
     assert not app.exception
     assert not app.metric
+
+
+def _counted(monkeypatch: pytest.MonkeyPatch, module: Any, name: str) -> list[object]:
+    """Note every call of a query."""
+    calls: list[object] = []
+    query = getattr(module, name)
+
+    @functools.wraps(query)
+    def noting(*args: object) -> object:
+        """Note it, and pass it on."""
+        calls.append(args[1:])
+        return query(*args)
+
+    monkeypatch.setattr(module, name, noting)
+    return calls
+
+
+def test_timeline_revision_of_other_sessions_reads_nothing_again(
+    open_app: OpenApp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An indexer at work publishes all the time: figures, transcript and waterfall stay what they are."""
+    queries = ((session_figures, "session_figures"), (transcript, "transcript"), (timeline, "events_since"))
+    calls = [_counted(monkeypatch, module, name) for module, name in queries]
+    app = open_app(session(), user(), assistant(), tool("prt_1"), page="timeline", session="ses_1")
+    seen, before = app.session_state["timeline_live"].seen, [len(each) for each in calls]
+
+    index(tmp_path / "index.duckdb", write_json_tree(tmp_path / "opencode", [session("ses_2"), user("m", "ses_2")]))
+    _until(app, lambda: app.session_state["timeline_live"].seen != seen)
+
+    assert [len(each) for each in calls] == before == [1, 1, 0]
+    assert table(app, "Slowest")["Calls"].tolist() == [1]
+
+
+def test_timeline_session_at_rest_that_changes_is_read_again(open_app: OpenApp, tmp_path: Path) -> None:
+    """Head, transcript, waterfall and figures show the same, and go on from there."""
+    app = open_app(session(), user(), assistant(), tool("prt_1"), page="timeline", session="ses_1")
+
+    for known in (["prt_1", "prt_2"], ["prt_1", "prt_2", "prt_3"]):
+        index(tmp_path / "index.duckdb", write_json_tree(tmp_path / "opencode", [tool(known[-1])]))
+        _until(app, lambda known=known: headline(app)["Tools"] == str(len(known)))  # type: ignore[misc]
+
+        sent = payload(app, "trace_detail")
+        assert [piece["id"] for piece in sent["pieces"] if piece["kind"] == "tool"] == known
+        assert {event["id"] for event in sent["growth"]["events"]} >= set(known[1:])
+        assert table(app, "Slowest")["Calls"].tolist() == [len(known)]
+        assert not app.exception
 
 
 def test_timeline_session_at_rest_is_not_running(open_app: OpenApp) -> None:
