@@ -141,6 +141,22 @@ def load(query: Query[Asked, Answer], *args: Asked.args, **kwargs: Asked.kwargs)
     return _asked(query, _key(), _pinned, *args, **kwargs)
 
 
+def hold(query: Query[Asked, Answer], state: object, *args: Asked.args, **kwargs: Asked.kwargs) -> Answer:
+    """Run a query with a large answer on the pinned revision, once for all revisions in which something was the same.
+
+    Args:
+        query: As for `load`.
+        state: Stands for all that the answer is made of, on the pinned revision.
+        args: As for `load`.
+        kwargs: As for `load`.
+
+    Returns:
+        The answer itself, not a copy: nobody may change it.
+    """
+    of = f"{_index().reader.path} {query.__module__}.{query.__qualname__} {state} {args} {sorted(kwargs.items())}"
+    return _held(of, lambda: _run(_pinned(), lambda con: query(con, *args, **kwargs)))
+
+
 def source(query: Query[Asked, Answer], *args: Asked.args, **kwargs: Asked.kwargs) -> Callable[[], Answer]:
     """Prepare a query for later, outside the session: a download runs after the page is drawn.
 
@@ -508,6 +524,12 @@ def _asked(
 @st.cache_data(show_spinner=False, max_entries=128)
 def _cached(key: str, name: str, asked: str, _ask: Callable[[], Answer]) -> Answer:
     """Run a query once per revision, name and parameters."""
+    return _ask()
+
+
+@st.cache_resource(show_spinner=False, max_entries=4)
+def _held(of: str, _ask: Callable[[], Answer]) -> Answer:
+    """Run a query once."""
     return _ask()
 
 

@@ -102,7 +102,7 @@ def _nothing_said(live: Live) -> str:
 def _enter(session_id: str) -> tuple[Timeline, Live]:
     """Read a session that is there, and begin to follow it."""
     state = data.load(session_stamp.session_stamp, session_id)
-    found = data.load(timeline.timeline, session_id)
+    found = data.hold(timeline.timeline, state, session_id)
     if found is None:  # the tab reads another revision by now, and the session is gone
         st.rerun(scope="app")
     return found, timeline_live.enter(found, state or data.version())

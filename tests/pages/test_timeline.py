@@ -707,6 +707,24 @@ def test_timeline_session_at_rest_that_changes_is_read_again(open_app: OpenApp, 
         assert not app.exception
 
 
+def test_timeline_opened_on_a_newer_revision_is_read_once_it_changed(
+    open_app: OpenApp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What another tab keeps of an older revision is shown where it is the same, and nowhere else."""
+    calls = _counted(monkeypatch, timeline, "timeline")
+    app = open_app(session(), user(), assistant(), tool("prt_1"), page="timeline", session="ses_1")
+
+    for docs, known in (([session("ses_2")], ["prt_1"]), ([tool("prt_2")], ["prt_1", "prt_2"])):
+        seen = app.session_state["timeline_live"].seen
+        index(tmp_path / "index.duckdb", write_json_tree(tmp_path / "opencode", docs))
+        _until(app, lambda seen=seen: app.session_state["timeline_live"].seen != seen)  # type: ignore[misc]
+        other = open_app(tmp_path / "index.duckdb", page="timeline", session="ses_1")
+
+        assert other.session_state["timeline_live"].version != seen
+        assert payload(other, "trace_viewer")["events"]["id"].to_pylist()[-len(known) :] == known
+        assert len(calls) == len(known)
+
+
 def test_timeline_session_at_rest_is_not_running(open_app: OpenApp) -> None:
     """An answer without an end that is silent for long was killed."""
     app = open_app(session(), user(), assistant(completed=None), page="timeline", session="ses_1")

@@ -11,7 +11,7 @@ from indexer.benchmarks.cases import CASES, Case, Subjects
 from indexer.database import Database
 
 ROOT = Path(__file__).resolve().parents[3]
-LOADERS = ("load", "ask", "share", "source", "latest", "newest_source", "_asked")
+LOADERS = ("load", "hold", "ask", "share", "source", "latest", "newest_source", "_asked")
 
 
 def loaded(source: str) -> set[str]:
