@@ -24,18 +24,25 @@ def shortcut(styler: Styler) -> Styler:
 class _Worded(pd.DataFrame):
     """A frame that turns into the texts that a Styler gives its cells where Streamlit asks for its cells as text."""
 
-    _internal_names = [*pd.DataFrame._internal_names, "_styler"]
+    _internal_names = [*pd.DataFrame._internal_names, "_styler", "_texts"]
     _styler: Styler
+    _texts: pd.DataFrame | None
 
     def worded_by(self, styler: Styler) -> "_Worded":
         """Name what formats the cells."""
-        self._styler = styler
+        self._styler, self._texts = styler, None
         return self
 
     def astype(self, dtype: Any, *args: Any, **kwargs: Any) -> pd.DataFrame:
         """Convert the cells; into text as they are shown."""
         if dtype is not str:
             return super().astype(dtype, *args, **kwargs)
+        if self._texts is None:  # a table that is kept is drawn again and again
+            self._texts = self._worded()
+        return self._texts
+
+    def _worded(self) -> pd.DataFrame:
+        """Write all cells."""
         formats = self._styler._display_funcs
         texts = {
             column: [str(formats[row, place](value)) for row, value in enumerate(self.iloc[:, place])]

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import plotly.graph_objects as go
 import streamlit as st
 from pandas.io.formats.style import Styler
 
@@ -34,7 +35,31 @@ _TICK_S = 15.0
 MOST_AT_ONCE = 2_000  # events; the figures of more come after the page
 _SKELETON_PX = 1_500  # of all figures
 _FIGURES, _SESSIONS, _WASTE = "Figures", "Sessions", "Loops and waste"
-_Found = tuple[SessionFigures | None, SessionDetail | None, list[SessionModel]]
+_Table = tuple[Styler, tables.Config]
+
+
+@dataclass(frozen=True, slots=True)
+class _Drawn:
+    """Charts and tables of a session's figures, kept as long as it does not change: a whole rerun draws them again."""
+
+    context: go.Figure
+    costs: go.Figure
+    numbers: _Table
+    time: _Table
+    models: _Table
+    exchanges: _Table
+    tools: _Table
+    files: _Table
+
+
+@dataclass(frozen=True, slots=True)
+class _Figures:
+    """What was read of a session's figures, and what is drawn of that."""
+
+    found: SessionFigures
+    detail: SessionDetail
+    models: list[SessionModel]
+    drawn: _Drawn
 
 
 def draw() -> None:
@@ -66,48 +91,61 @@ def _figures(live: Live) -> None:
     is_large = live.drawn.event_count > MOST_AT_ONCE
     if is_large and not later.is_due("timeline_figures", live.session_id, _SKELETON_PX):
         return
-    found, detail, models = timeline_live.read("figures", live, lambda: _read(live.session_id))
-    if found is None or detail is None:  # it was deleted from the index meanwhile
+    tz = data.zone()
+    read = timeline_live.read(f"figures {tz}", live, lambda: _read(live.session_id, tz))
+    if read is None:  # it was deleted from the index meanwhile
         st.text("There are no figures of this session.")
         return
+    found, detail, models, drawn = read.found, read.detail, read.models, read.drawn
     copied = None if models else _copied(detail)
     left, right = st.columns(2, gap="medium")
     with left.container(border=True, height="stretch", key="timeline_context"):
-        _context(found)
+        _context(found, drawn.context)
     with right.container(border=True, height="stretch", key="timeline_costs"):
-        _costs(found, copied)
+        _costs(found, drawn.costs, copied)
     left, middle, right = st.columns([4, 3, 5], gap="medium")
     with left.container(border=True, height="stretch"):
-        _tokens(found, detail)
+        _tokens(found, detail, drawn.numbers)
     with middle.container(border=True, height="stretch"):
-        _time(found)
+        _time(found, drawn.time)
     with right.container(border=True, height="stretch"):
-        _models(live.session_id, models, copied)
+        _models(live.session_id, models, drawn.models, copied)
     with st.container(border=True):
-        _exchanges(found)
+        _exchanges(found, drawn.exchanges)
     left, right = st.columns(2, gap="medium")
     with left.container(border=True, height="stretch"):
-        _tools(found)
+        _tools(found, drawn.tools)
     with right.container(border=True, height="stretch"):
-        _files(found)
+        _files(found, drawn.files)
 
 
-def _read(session_id: str) -> _Found:
-    """Read what the figures are made of."""
-    return (
-        data.share(session_figures.session_figures, session_id),
-        data.share(sessions.session_detail, session_id, data.zone()),
-        data.share(sessions.session_models, session_id),
+def _read(session_id: str, tz: str) -> _Figures | None:
+    """Read the figures and make what is drawn of them. None: the index does not have the session any more."""
+    found = data.share(session_figures.session_figures, session_id)
+    detail = data.share(sessions.session_detail, session_id, tz)
+    models = data.share(sessions.session_models, session_id)
+    if found is None or detail is None:
+        return None
+    drawn = _Drawn(
+        context=timeline_charts.context(found.context),
+        costs=timeline_charts.costs(found.exchanges),
+        numbers=tables.session_numbers(detail),
+        time=timeline_tables.time_split(found.time),
+        models=tables.session_models(models),
+        exchanges=timeline_tables.exchanges(found.exchanges, tz),
+        tools=timeline_tables.tools(found.tools),
+        files=timeline_tables.files(found.files),
     )
+    return _Figures(found, detail, models, drawn)
 
 
-def _context(found: SessionFigures) -> None:
+def _context(found: SessionFigures, chart: go.Figure) -> None:
     """Draw how the context grew."""
     _headed("Context per model request, tokens", "What each request sent: input, cache read and cache write together.")
     if not any(point.context_tokens for point in found.context):
         st.text("No usage is recorded.")
         return
-    _chart(timeline_charts.context(found.context), "context", "Stacked bars of what each model request was sent.")
+    _chart(chart, "context", "Stacked bars of what each model request was sent.")
     size = timeline_charts.bar_size(found.context)
     shared = f" Each bar is the largest of {size} requests." if size > 1 else ""
     st.caption(f"{timeline_tables.context(found)}{shared}")
@@ -127,11 +165,12 @@ def _copied(detail: SessionDetail) -> str | None:
     )
 
 
-def _costs(found: SessionFigures, copied: str | None) -> None:
+def _costs(found: SessionFigures, chart: go.Figure, copied: str | None) -> None:
     """Draw what each exchange cost.
 
     Args:
         found: The figures.
+        chart: Of them.
         copied: Of `_copied`, where the session asked no model itself.
     """
     size = timeline_charts.bar_size(found.exchanges)
@@ -139,19 +178,16 @@ def _costs(found: SessionFigures, copied: str | None) -> None:
     if not any(row.cost_usd or row.delegated_cost_usd for row in found.exchanges):
         st.text(copied or "No cost is recorded here: subscriptions and free models are recorded as 0.")
         return
-    _chart(
-        timeline_charts.costs(found.exchanges), "costs", "Stacked bars of the cost per exchange; the table has them."
-    )
+    _chart(chart, "costs", "Stacked bars of the cost per exchange; the table has them.")
 
 
-def _tokens(found: SessionFigures, detail: SessionDetail) -> None:
+def _tokens(found: SessionFigures, detail: SessionDetail, table: _Table) -> None:
     """Draw tokens by kind, own, inherited and with child sessions."""
     exported = _Exported(
         lambda: exported_tables.session_numbers(detail), "numbers", detail.session_id, "Tokens and cost"
     )
     _headed("Tokens and cost", exported=exported)
-    styled, config = tables.session_numbers(detail)
-    _table(styled, config, "timeline_numbers", "Tokens and cost")
+    _table(table, "timeline_numbers", "Tokens and cost")
     share = found.tokens.cache_read_share
     notes = [] if share is None else [f"{display.percent(share)} of what was sent came from the cache"]
     if found.unrecorded_messages:
@@ -162,25 +198,25 @@ def _tokens(found: SessionFigures, detail: SessionDetail) -> None:
         st.caption(f"{' · '.join(notes)}.")
 
 
-def _time(found: SessionFigures) -> None:
+def _time(found: SessionFigures, table: _Table) -> None:
     """Draw where the time went."""
     exported = _rows([found.time] if found.time.wall_ms else [], "time", found.session_id, "Time")
     _headed("Time", "From the first to the last recorded moment. What OpenCode does not record is unknown.", exported)
     if not found.time.wall_ms:
         st.text("No time is recorded.")
         return
-    styled, config = timeline_tables.time_split(found.time)
-    _table(styled, config, "timeline_time", "Time")
+    _table(table, "timeline_time", "Time")
     if found.time.open_ended:
         st.caption(f"{display.counted(found.time.open_ended, 'answer or call', 'answers and calls')} without an end.")
 
 
-def _models(session_id: str, rows: Sequence[SessionModel], copied: str | None) -> None:
+def _models(session_id: str, rows: Sequence[SessionModel], table: _Table, copied: str | None) -> None:
     """Draw what each agent used on each model.
 
     Args:
         session_id: The session.
         rows: What was used.
+        table: Of them.
         copied: Of `_copied`, where that is nothing.
     """
     ask = data.source(sessions.session_models, session_id)
@@ -191,35 +227,32 @@ def _models(session_id: str, rows: Sequence[SessionModel], copied: str | None) -
     if not rows:
         st.text(copied or "No model was asked.")
         return
-    styled, config = tables.session_models(rows)
-    _table(styled, config, "timeline_models", "By agent and model")
+    _table(table, "timeline_models", "By agent and model")
 
 
-def _exchanges(found: SessionFigures) -> None:
+def _exchanges(found: SessionFigures, table: _Table) -> None:
     """List the exchanges."""
     rows = found.exchanges
     _headed(display.counted(len(rows), "exchange"), exported=_rows(rows, "exchanges", found.session_id, "Exchanges"))
     if not rows:
         st.text("There is none.")
         return
-    styled, config = timeline_tables.exchanges(rows, data.zone())
     places: list[Place | None] = [Place(row.exchange_id) for row in rows]
-    _jumping(styled, config, "timeline_exchanges", "Exchanges", [row.exchange_id for row in rows], places, most=12)
+    _jumping(table, "timeline_exchanges", "Exchanges", [row.exchange_id for row in rows], places, most=12)
 
 
-def _tools(found: SessionFigures) -> None:
+def _tools(found: SessionFigures, table: _Table) -> None:
     """List the tools, the one that took longest first."""
     rows = found.tools
     _headed("Slowest tools", exported=_rows(rows, "tools", found.session_id, "Slowest tools"))
     if not rows:
         st.text("No tool was called.")
         return
-    styled, config = timeline_tables.tools(rows)
     places = [Place(None, row.slowest_trace_id) if row.slowest_trace_id else None for row in rows]
-    _jumping(styled, config, "timeline_tools", "Slowest tools", [row.name for row in rows], places, most=10)
+    _jumping(table, "timeline_tools", "Slowest tools", [row.name for row in rows], places, most=10)
 
 
-def _files(found: SessionFigures) -> None:
+def _files(found: SessionFigures, table: _Table) -> None:
     """List the files that were touched."""
     rows = found.files
     _headed("Files touched", exported=_rows(rows, "files", found.session_id, "Files touched"))
@@ -231,9 +264,8 @@ def _files(found: SessionFigures) -> None:
     if not rows:
         st.text("No call read or edited a file.")
         return
-    styled, config = timeline_tables.files(rows)
     places: list[Place | None] = [Place(None, row.first_trace_id) for row in rows]
-    _jumping(styled, config, "timeline_files", "Files touched", [row.path for row in rows], places, most=10)
+    _jumping(table, "timeline_files", "Files touched", [row.path for row in rows], places, most=10)
 
 
 def _tree(live: Live) -> None:
@@ -244,10 +276,10 @@ def _tree(live: Live) -> None:
     if len(rows) == 1:
         st.text("This session did not delegate.")
         return
-    styled, config = timeline_tables.sessions(rows, data.zone(), live.is_running)
+    table = timeline_tables.sessions(rows, data.zone(), live.is_running)
     places = [Place(None, row.delegating_trace_id) if row.delegating_trace_id else None for row in rows]
     ids = [row.session_id for row in rows]
-    number = _jumping(styled, config, "timeline_tree", title, ids, places, most=14)
+    number = _jumping(table, "timeline_tree", title, ids, places, most=14)
     if number is None:
         st.caption("Tick a row to see its call in the waterfall, and to open the session on its own.")
     elif number and rows[number].link != "missing":
@@ -272,12 +304,12 @@ def _wasted(live: Live) -> None:
     if not report.findings:
         return
     titles = {row.session_id: tables.session_title(row.title, row.is_deleted) for row in live.sessions}
-    styled, config = timeline_tables.findings(report.findings, titles)
+    table = timeline_tables.findings(report.findings, titles)
     places: list[Place | None] = [
         Place(row.finding.exchange_id, next(iter(row.finding.trace_ids), None)) for row in report.findings
     ]
     ids = [(row.finding.category, row.finding.exchange_id, row.finding.trace_ids) for row in report.findings]
-    _jumping(styled, config, "timeline_waste", "Loops and waste", ids, places, most=14)
+    _jumping(table, "timeline_waste", "Loops and waste", ids, places, most=14)
     if report.overlap_tokens:
         st.caption(
             f"Some requests are in several findings: {display.tokens(report.overlap_tokens)} tokens and "
@@ -342,8 +374,9 @@ def _chart(figure: object, key: str, alt: str) -> None:
     )
 
 
-def _table(styled: Styler, config: tables.Config, key: str, alt: str) -> None:
+def _table(table: _Table, key: str, alt: str) -> None:
     """Draw a table that is only read."""
+    styled, config = table
     st.dataframe(
         styled,
         key=key,
@@ -356,8 +389,7 @@ def _table(styled: Styler, config: tables.Config, key: str, alt: str) -> None:
 
 
 def _jumping(
-    styled: Styler,
-    config: tables.Config,
+    table: _Table,
     key: str,
     alt: str,
     ids: Sequence[object],
@@ -367,8 +399,7 @@ def _jumping(
     """Draw a table whose rows are places in the waterfall: ticking one goes there.
 
     Args:
-        styled: The table.
-        config: How to show its columns.
+        table: The table, and how to show its columns.
         key: Begins the key of the table.
         alt: What it is.
         ids: What names the rows: the same rows keep their tick.
@@ -378,6 +409,7 @@ def _jumping(
     Returns:
         The ticked row. None: none is.
     """
+    styled, config = table
     table_key = tables.key(key, ids)
     shown = st.dataframe(
         styled,
