@@ -175,7 +175,7 @@ class Tab:
             publish: Makes a new revision.
 
         Returns:
-            The run of the whole script that read the new revision. None: what ran had nothing to read.
+            The run of the whole script that showed the new revision. None: nobody noticed that one came.
         """
         self._rest()
         began = time.monotonic()
@@ -189,7 +189,7 @@ class Tab:
             if button.is_visible():
                 return self._of_new(began, self._run_by(button.click))
             self._pause(LOOK_S)
-        return self._asking(self._run_by(self._press))
+        return self._of_new(began, self._run_by(self._press))
 
     def filter(self) -> Run | None:
         """Let the open page show one agent, which it was not asked for on this revision, and all of them again.
@@ -232,10 +232,6 @@ class Tab:
     def _of_new(self, began: float, run: Run) -> Run | None:
         """Return a run if a new revision was noticed since a moment: its answers may be there already."""
         return run if self.noted().has_news(began, run) else None
-
-    def _asking(self, run: Run) -> Run | None:
-        """Return a run if it had statements of its own."""
-        return run if self.noted().statements_of(run) else None
 
     def _run_since(self, began: float) -> Run:
         """Wait for the first run of the whole script since a moment."""
