@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import duckdb
 
 from queries import narrow
-from queries.ledger_lines import ROUNDING_USD, STEPS, USED
+from queries.ledger_lines import ROUNDING_USD, STEP_SUMS, USED
 from queries.period import Scope
 from queries.rows import fetch_rows
 
@@ -79,7 +79,14 @@ _COUNTERS = ("input_tokens", "output_tokens", "reasoning_tokens", "cache_read_to
 _IS_SUM = " AND ".join(f"coalesce(m.{name} = steps.steps_{name}, TRUE)" for name in _COUNTERS)
 _QUALITY = f"""
     WITH {narrow.HITS}, {USED},
-    {STEPS},
+    steps AS (  -- those of the view `requests`, which would read all messages once more
+        SELECT message_id, {STEP_SUMS}
+        FROM parts JOIN (
+            SELECT message_id, deleted_at AS undone_at FROM counted WHERE step_count > 0 AND NOT is_usage_missing
+        ) USING (message_id)
+        WHERE part_type = 'step-finish' AND (deleted_at IS NULL OR deleted_at >= undone_at)
+        GROUP BY message_id
+    ),
     judged AS (
         SELECT m.session_id,
                CASE
@@ -91,7 +98,7 @@ _QUALITY = f"""
                NOT is_usage_missing                              AS has_usage,
                cost_list_usd IS NOT NULL OR total_tokens = 0     AS is_priced,
                doubted.owner_id IS NULL                          AS is_readable
-        FROM counted m LEFT JOIN (SELECT * EXCLUDE (session_id) FROM steps) steps USING (message_id)
+        FROM counted m LEFT JOIN steps USING (message_id)
              LEFT JOIN (SELECT DISTINCT owner_id FROM documents) doubted ON doubted.owner_id = m.message_id
     )
     SELECT client_version,

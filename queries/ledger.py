@@ -180,18 +180,24 @@ def _is_filtered(key: str, scope: Scope) -> bool:
     return LINES[key].needs_whole_sessions and scope.is_by_message
 
 
+def _is_differing(line: LineSql) -> str:
+    """Write whether the two sources of a line disagree about one of its rows."""
+    if not line.is_check:
+        return "FALSE"
+    rounding = ROUNDING_USD if line.is_money else "0"
+    return (
+        f"(this_value IS NULL) <> (other_value IS NULL) OR coalesce(abs(this_value - other_value) > {rounding}, FALSE)"
+    )
+
+
 def _compared(key: str) -> str:
     """Write the rows of a line, each with whether its two sources disagree."""
     line = LINES[key]
-    rounding = ROUNDING_USD if line.is_money else "0"
-    is_differing = (
-        f"(this_value IS NULL) <> (other_value IS NULL) OR coalesce(abs(this_value - other_value) > {rounding}, FALSE)"
-    )
     return f"""
         SELECT session_id::VARCHAR AS session_id, message_id::VARCHAR AS message_id,
                message_at::TIMESTAMP AS message_at, detail::VARCHAR AS detail,
                this_value::DECIMAL(38, 12) AS this_value, other_value::DECIMAL(38, 12) AS other_value,
-               {is_differing if line.is_check else "FALSE"} AS is_differing
+               {_is_differing(line)} AS is_differing
         FROM ({line.rows})
     """
 
@@ -200,10 +206,10 @@ def _all(keys: Sequence[str]) -> str:
     """Write the sums of some lines: as one query, it reads the messages once."""
     sums = (
         f"""
-        SELECT '{key}' AS key, count(*) AS rows, count(*) FILTER (is_differing) AS differing,
+        SELECT '{key}' AS key, count(*) AS rows, count(*) FILTER ({_is_differing(LINES[key])}) AS differing,
                count(*) FILTER (this_value IS NULL AND other_value IS NULL) AS unknown,
                sum(this_value)::DECIMAL(38, 12) AS this_value, sum(other_value)::DECIMAL(38, 12) AS other_value
-        FROM ({_compared(key)})
+        FROM ({LINES[key].rows})
         """
         for key in keys
         if not LINES[key].counts

@@ -29,19 +29,27 @@ USED = f"""
     counted AS (SELECT * FROM used WHERE NOT is_fork_copy)
 """
 
-# What the steps of each message add up to. Steps of a rewritten message that it no longer has are not of it (as in the
-# view `requests`); those of a message that was undone, and lie there without it, are.
-STEPS = f"""
-    steps AS (
-        SELECT message_id, any_value(m.session_id) AS session_id, any_value(m.created_at) AS message_at,
-               any_value(m.cost_recorded_usd) AS this_cost_usd,
-               CASE WHEN count(p.cost_recorded_usd) = count(*) THEN sum(p.cost_recorded_usd) END AS steps_cost_usd,
-               {", ".join(f"any_value(m.{name}_tokens) AS this_{name}_tokens" for name in _COUNTERS)},
-               {", ".join(f"sum(p.{name}_tokens) AS steps_{name}_tokens" for name in _COUNTERS)}
-        FROM counted m JOIN parts p USING (message_id)
-        WHERE m.step_count > 0 AND NOT m.is_usage_missing AND p.part_type = 'step-finish'
-          AND (p.deleted_at IS NULL OR p.deleted_at >= m.deleted_at)
+# What the steps of a message add up to. A cost that one of them lacks is unknown.
+STEP_SUMS = f"""
+    CASE WHEN count(cost_recorded_usd) = count(*) THEN sum(cost_recorded_usd) END AS steps_cost_usd,
+    {", ".join(f"sum({name}_tokens) AS steps_{name}_tokens" for name in _COUNTERS)}
+"""
+# What the requests of each message add up to, which are its steps, if it has any: read once for all lines.
+_REQUESTED = f"""
+    requested AS (
+        SELECT message_id, {STEP_SUMS},
+               CASE WHEN count(cost_list_usd) = count(*) THEN sum(cost_list_usd) END AS requests_list_usd,
+               sum(reasoning_in_output_tokens * output_usd)::DECIMAL(38, 12) AS again_usd
+        FROM priced_requests WHERE NOT is_fork_copy AND {_IN_SCOPE}
         GROUP BY message_id
+    )
+"""
+_STEPS = f"""
+    steps AS (
+        SELECT message_id, session_id, created_at AS message_at, cost_recorded_usd AS this_cost_usd, steps_cost_usd,
+               {", ".join(f"{name}_tokens AS this_{name}_tokens, steps_{name}_tokens" for name in _COUNTERS)}
+        FROM counted JOIN requested USING (message_id)
+        WHERE step_count > 0 AND NOT is_usage_missing
     )
 """
 
@@ -100,7 +108,8 @@ SOURCES = f"""
     ),
     {_by_session("by_session", "session_stats")},
     {_by_session("by_exchange", "exchanges")},
-    {STEPS},
+    {_REQUESTED},
+    {_STEPS},
     by_opencode AS (
         SELECT s.session_id, {_SUSPECT} AS message_id, max(m.created_at) AS message_at,
                sum(m.cost_recorded_usd) AS this_cost_usd, any_value(s.stored_cost_usd) AS stored_cost_usd,
@@ -113,20 +122,13 @@ SOURCES = f"""
                              AND (m.deleted_at IS NULL OR m.deleted_at >= s.deleted_at)
         GROUP BY s.session_id
     ),
-    priced AS (
-        SELECT message_id, any_value(provider_id || '/' || model_id) AS model,
-               CASE WHEN count(cost_list_usd) = count(*) THEN sum(cost_list_usd) END AS requests_list_usd,
-               sum(reasoning_in_output_tokens * output_usd)::DECIMAL(38, 12) AS again_usd
-        FROM priced_requests SEMI JOIN counted USING (message_id)
-        GROUP BY message_id
-    ),
     twice AS (
         SELECT session_id, message_id, created_at AS message_at, {narrow.MODEL} AS detail, cost_recorded_usd,
                cost_list_usd,
                CASE WHEN reasoning_in_output_tokens > 0
                      AND abs(cost_recorded_usd - cost_list_usd - again_usd) <= {ROUNDING_USD} THEN again_usd ELSE 0 END
                    AS twice_usd
-        FROM counted LEFT JOIN priced USING (message_id)
+        FROM counted LEFT JOIN requested USING (message_id)
         WHERE cost_recorded_usd <> 0 AND cost_list_usd IS NOT NULL
     )
 """
@@ -215,9 +217,9 @@ _COST_OPENCODE = """
     WHERE stored_cost_usd <> 0 OR (stored_cost_usd = 0 AND this_cost_usd IS NOT NULL)
 """
 _LIST_REQUESTS = """
-    SELECT session_id, message_id, created_at AS message_at, model AS detail, cost_list_usd AS this_value,
-           requests_list_usd AS other_value
-    FROM counted JOIN priced USING (message_id)
+    SELECT session_id, message_id, created_at AS message_at, provider_id || '/' || model_id AS detail,
+           cost_list_usd AS this_value, requests_list_usd AS other_value
+    FROM counted JOIN requested USING (message_id)
     WHERE NOT is_usage_missing
 """
 _LIST_RECORDED = """
