@@ -27,12 +27,13 @@ def dumbbells(rows: Sequence[Comparison], before: str) -> go.Figure:
     shown = rows[:MAX_QUERIES]
     places = list(range(len(shown)))
     hover = [_told(row, before) for row in shown]
-    figure = go.Figure()
+    figure = charts.Parts()
     for name, values, symbols in (
         ("Now", [row.median_ms for row in shown], ["circle" if row.speedup >= 1 else "triangle-up" for row in shown]),
         (before.capitalize(), [row.before_median_ms for row in shown], ["circle-open"] * len(shown)),
     ):
-        figure.add_scatter(
+        figure.add(
+            "scatter",
             x=values,
             y=places,
             name=name,
@@ -43,8 +44,9 @@ def dumbbells(rows: Sequence[Comparison], before: str) -> go.Figure:
             zorder=2,
         )
     for number in range(charts.SLOTS - 2):  # series n has colour n: lines are grey
-        figure.add_scatter(x=[], y=[], name=" " * (number + 1), showlegend=False)
-    figure.add_scatter(
+        figure.add("scatter", x=[], y=[], name=" " * (number + 1), showlegend=False)
+    figure.add(
+        "scatter",
         x=[x for row in shown for x in (row.median_ms, row.before_median_ms, None)],
         y=[y for place in places for y in (place, place, None)],
         mode="lines",
@@ -52,7 +54,8 @@ def dumbbells(rows: Sequence[Comparison], before: str) -> go.Figure:
         hoverinfo="skip",
         showlegend=False,
     )
-    figure.add_scatter(
+    figure.add(
+        "scatter",
         x=[GOAL_MS, GOAL_MS],
         y=[-0.8, len(shown) - 0.4],
         name=f"{GOAL_MS:.0f} ms, the goal",
@@ -61,13 +64,12 @@ def dumbbells(rows: Sequence[Comparison], before: str) -> go.Figure:
         hoverinfo="skip",
     )
     times = [GOAL_MS, *(ms for row in shown for ms in (row.median_ms, row.before_median_ms))]
-    figure.update_layout(
+    return figure.laid_out(
         height=90 + _ROW * len(shown),
         margin={"l": 4, "r": 12, "t": 8, "b": 4},
-        legend={"orientation": "h", "y": 1.0, "x": 0, "yanchor": "bottom", "title": None, "traceorder": "normal"},
+        legend={"orientation": "h", "y": 1.0, "x": 0, "yanchor": "bottom", "traceorder": "normal"},
         xaxis={
             "type": "log",
-            "title": None,
             "range": [math.log10(min(times)) - 0.1, math.log10(max(times)) + 0.1],
             "tickvals": _TICKS,
             "ticktext": [display.fine_duration(ms) if ms < 1 else display.duration(ms) for ms in _TICKS],
@@ -78,13 +80,11 @@ def dumbbells(rows: Sequence[Comparison], before: str) -> go.Figure:
             "ticktext": [charts.safe(row.query) for row in shown],
             "ticklabelposition": "inside top",
             "range": [len(shown) - 0.4, -0.9],
-            "title": None,
             "fixedrange": True,
             "zeroline": False,
         },
         hovermode="closest",
     )
-    return figure
 
 
 def _told(row: Comparison, before: str) -> str:

@@ -34,8 +34,9 @@ def ranges(rows: Sequence[CallReport]) -> go.Figure:
         f"p99 {display.duration(row.p99_ms)}<br>{display.counted(row.timed_calls, 'timed call')}"
         for row in rows
     ]
-    figure = go.Figure()
-    figure.add_bar(
+    figure = charts.Parts()
+    figure.add(
+        "bar",
         orientation="h",
         y=labels,
         base=low,
@@ -45,7 +46,8 @@ def ranges(rows: Sequence[CallReport]) -> go.Figure:
         hovertext=hover,
         hoverinfo="text",
     )
-    figure.add_scatter(
+    figure.add(
+        "scatter",
         x=last,
         y=labels,
         mode="markers",
@@ -54,7 +56,7 @@ def ranges(rows: Sequence[CallReport]) -> go.Figure:
         hovertext=hover,
         hoverinfo="text",
     )
-    figure.update_layout(
+    return figure.laid_out(
         height=max(170, 60 + 24 * len(rows)),
         margin={"l": 4, "r": 16, "t": 8, "b": 4},
         showlegend=False,
@@ -62,7 +64,6 @@ def ranges(rows: Sequence[CallReport]) -> go.Figure:
         yaxis=charts.named_axis(labels),
         hovermode="closest",
     )
-    return figure
 
 
 def durations(rows: Sequence[LatencyBin]) -> go.Figure:
@@ -72,8 +73,9 @@ def durations(rows: Sequence[LatencyBin]) -> go.Figure:
     labels = [f"{display.duration(bin_start(place))}" for place in places]
     ends = [display.duration(bin_start(place + 1)) for place in places]
     counts = [calls.get(place, 0) for place in places]
-    figure = go.Figure()
-    figure.add_bar(
+    figure = charts.Parts()
+    figure.add(
+        "bar",
         x=list(places),
         y=[count or None for count in counts],
         width=0.9,
@@ -85,21 +87,19 @@ def durations(rows: Sequence[LatencyBin]) -> go.Figure:
     )
     wanted = set(charts.few(labels))
     shown = [(place, label) for place, label in zip(places, labels, strict=True) if label in wanted]
-    figure.update_layout(
+    return figure.laid_out(
         height=280,
         margin={"l": 4, "r": 4, "t": 8, "b": 4},
         showlegend=False,
         xaxis={
-            "title": None,
             "tickmode": "array",
             "tickvals": [place - 0.5 for place, _ in shown],
             "ticktext": [label for _, label in shown],
             "tickangle": 0,
             "fixedrange": True,
         },
-        yaxis={"title": None, "rangemode": "tozero", "automargin": True, "nticks": 5, "tickformat": ",d"},
+        yaxis={"rangemode": "tozero", "automargin": True, "nticks": 5, "tickformat": ",d"},
     )
-    return figure
 
 
 def course(points: Sequence[LatencyPoint], axis: Sequence[datetime], step: str, today: date) -> go.Figure:
@@ -113,10 +113,11 @@ def course(points: Sequence[LatencyPoint], axis: Sequence[datetime], step: str, 
     """
     labels = charts.axis_labels(axis, step, today)
     known = {point.step_at: point for point in points}
-    figure = go.Figure()
+    figure = charts.Parts()
     for name, field in (("median", "p50_ms"), ("p95", "p95_ms")):
         values = [_positive(getattr(known[at], field)) if at in known else None for at in axis]
-        figure.add_scatter(
+        figure.add(
+            "scatter",
             x=labels,
             y=values,
             mode="lines+markers",
@@ -131,15 +132,14 @@ def course(points: Sequence[LatencyPoint], axis: Sequence[datetime], step: str, 
             hoverinfo="text",
         )
     every = [_positive(value) for point in points for value in (point.p50_ms, point.p95_ms)]
-    figure.update_layout(
+    return figure.laid_out(
         height=280,
         margin={"l": 4, "r": 4, "t": 8, "b": 4},
-        legend={"orientation": "h", "y": -0.16, "x": 0, "yanchor": "top", "title": None},
-        xaxis={"type": "category", "title": None, "tickangle": 0, "automargin": True, "fixedrange": True},
+        legend={"orientation": "h", "y": -0.16, "x": 0, "yanchor": "top"},
+        xaxis=charts.category_axis(labels),
         yaxis=_duration_axis(every),
         hovermode="closest",
     )
-    return figure.update_xaxes(tickmode="array", tickvals=charts.few(labels))
 
 
 def _positive(ms: float | None) -> float:
@@ -157,7 +157,6 @@ def _duration_axis(values: Sequence[float]) -> dict[str, Any]:
     return {
         "type": "log",
         "range": bounds,
-        "title": None,
         "tickmode": "array",
         "tickvals": ticks,
         "ticktext": [display.duration(ms) for ms in ticks],

@@ -34,18 +34,17 @@ def draw(rows: pyarrow.Table, x: str, y: str, kind: str) -> go.Figure:
     amounts = [None if value is None else float(value) for value in first.column(y).to_pylist()]
     places = list(range(len(labels)))  # equal labels must not lie on each other
     hover = [f"{label}<br>{charts.safe(y)}: {_amount(at)}" for label, at in zip(labels, amounts, strict=True)]
-    figure = go.Figure()
+    figure = charts.Parts()
     if kind == LINE:
-        figure.add_scatter(x=places, y=amounts, mode="lines+markers", hovertext=hover, hoverinfo="text")
+        figure.add("scatter", x=places, y=amounts, mode="lines+markers", hovertext=hover, hoverinfo="text")
     else:
-        figure.add_bar(x=places, y=amounts, hovertext=hover, hoverinfo="text", width=min(0.75, 0.1 * len(places)))
+        figure.add("bar", x=places, y=amounts, hovertext=hover, hoverinfo="text", width=min(0.75, 0.1 * len(places)))
     ticks = _ticks(labels)
-    figure.update_layout(
+    return figure.laid_out(
         height=320,
         margin={"l": 4, "r": 4, "t": 8, "b": 4},
         showlegend=False,
         xaxis={
-            "title": None,
             "tickmode": "array",
             "tickvals": ticks,
             "ticktext": [labels[place] for place in ticks],
@@ -55,10 +54,9 @@ def draw(rows: pyarrow.Table, x: str, y: str, kind: str) -> go.Figure:
             "showgrid": False,
             "range": [-0.5, len(labels) - 0.5],
         },
-        yaxis={"title": None, "rangemode": "tozero", "automargin": True, "nticks": 5},
+        yaxis={"rangemode": "tozero", "automargin": True, "nticks": 5},
         hovermode="closest",
     )
-    return figure
 
 
 def _is_numeric(kind: pyarrow.DataType) -> bool:

@@ -1,6 +1,6 @@
 """Figures of one session in, Plotly figures out. No colours: the theme gives the nth series its nth colour."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 
 import plotly.graph_objects as go
@@ -30,10 +30,11 @@ def context(points: Sequence[ContextPoint]) -> go.Figure:
     groups = _groups(points)
     shown = [max(group, key=lambda point: point.context_tokens) for group in groups]
     labels = [_steps(group[0].number, group[-1].number) for group in groups]
-    figure = go.Figure()
+    figure = charts.Parts()
     for name, counter in _KINDS:
         values = [getattr(point, counter) for point in shown]
-        figure.add_bar(
+        figure.add(
+            "bar",
             x=labels,
             y=values,
             name=name,
@@ -42,7 +43,8 @@ def context(points: Sequence[ContextPoint]) -> go.Figure:
             hoverinfo="text",
         )
     compacted = [index for index, group in enumerate(groups) if any(point.is_compaction for point in group)]
-    figure.add_scatter(
+    figure.add(
+        "scatter",
         x=[labels[index] for index in compacted],
         y=[shown[index].context_tokens for index in compacted],
         name="Compaction",
@@ -55,7 +57,7 @@ def context(points: Sequence[ContextPoint]) -> go.Figure:
         hoverinfo="text",
         cliponaxis=False,
     )
-    return _laid_out(figure, labels, "tokens")
+    return _laid_out(figure, labels, {"tickformat": "~s"})
 
 
 def costs(rows: Sequence[ExchangeCost]) -> go.Figure:
@@ -69,14 +71,15 @@ def costs(rows: Sequence[ExchangeCost]) -> go.Figure:
     """
     groups = _groups(rows)
     labels = [_numbers(group[0].number, group[-1].number) for group in groups]
-    figure = go.Figure()
+    figure = charts.Parts()
     nothing = [0.0] * len(groups)
     for name, amounts in (
         ("The session itself", [_sum(row.cost_usd for row in group) for group in groups]),
         *((" " * number, nothing) for number in range(2, _DELEGATION)),  # series n has colour n: that of delegations
         ("Delegated", [_sum(row.delegated_cost_usd for row in group) for group in groups]),
     ):
-        figure.add_bar(
+        figure.add(
+            "bar",
             x=labels,
             y=[amount or None for amount in amounts],
             name=name,
@@ -87,23 +90,33 @@ def costs(rows: Sequence[ExchangeCost]) -> go.Figure:
             ],
             hoverinfo="text",
         )
-    return _laid_out(figure, labels, "$")
+    return _laid_out(figure, labels, {"tickprefix": "$"})
 
 
-def _laid_out(figure: go.Figure, labels: Sequence[str], unit: str) -> go.Figure:
-    """Lay a figure out as all others are."""
-    figure.update_layout(
+def _laid_out(figure: charts.Parts, labels: Sequence[str], amounts: Mapping[str, str]) -> go.Figure:
+    """Lay a figure out as all others are.
+
+    Args:
+        figure: Its series.
+        labels: Of its bars.
+        amounts: How the axis of amounts writes them.
+    """
+    return figure.laid_out(
         barmode="stack",
         bargap=0.15 if len(labels) > 30 else 0.3,
         height=_HEIGHT,
         margin={"l": 4, "r": 4, "t": 16, "b": 4},
-        legend={"orientation": "h", "y": -0.18, "x": 0, "yanchor": "top", "title": None, "traceorder": "normal"},
-        xaxis={"type": "category", "title": None, "tickangle": 0, "automargin": True, "fixedrange": True},
-        yaxis={"title": None, "rangemode": "tozero", "automargin": True, "nticks": 5, "fixedrange": True},
+        legend={"orientation": "h", "y": -0.18, "x": 0, "yanchor": "top", "traceorder": "normal"},
+        xaxis=charts.category_axis(labels),
+        yaxis={
+            "rangemode": "tozero",
+            "automargin": True,
+            "nticks": 5,
+            "fixedrange": True,
+            **amounts,
+        },
         hovermode="closest",
     )
-    figure.update_yaxes(**({"tickprefix": "$"} if unit == "$" else {"tickformat": "~s"}))
-    return figure.update_xaxes(tickmode="array", tickvals=charts.few(labels))
 
 
 def bar_size(rows: Sequence) -> int:

@@ -23,8 +23,9 @@ def week(rows: Sequence[WeekHour], measure: str, basis: str, first_weekday: int)
     amounts = working_tables.grid(rows, measure, basis)
     order = working_tables.weekdays(first_weekday)
     hours = [f"{hour:02d}" for hour in range(24)]
-    figure = go.Figure()
-    figure.add_heatmap(
+    figure = charts.Parts()
+    figure.add(
+        "heatmap",
         x=hours,
         y=[working_tables.WEEKDAYS[day] for day in order],
         z=[[_drawn(amounts.get((day, hour))) for hour in range(24)] for day in order],
@@ -42,12 +43,11 @@ def week(rows: Sequence[WeekHour], measure: str, basis: str, first_weekday: int)
         hoverinfo="text",
         showscale=False,
     )
-    figure.update_layout(
+    return figure.laid_out(
         height=460,
         margin={"l": 4, "r": 4, "t": 8, "b": 4},
         xaxis={
             "type": "category",
-            "title": None,
             "tickmode": "array",
             "tickvals": hours[::3],
             "tickangle": 0,
@@ -56,7 +56,6 @@ def week(rows: Sequence[WeekHour], measure: str, basis: str, first_weekday: int)
         },
         yaxis={
             "type": "category",
-            "title": None,
             "autorange": "reversed",
             "showgrid": False,
             "automargin": True,
@@ -65,7 +64,6 @@ def week(rows: Sequence[WeekHour], measure: str, basis: str, first_weekday: int)
         },
         hovermode="closest",
     )
-    return figure
 
 
 def speeds(rows: Sequence[ModelSpeed]) -> go.Figure:
@@ -80,8 +78,9 @@ def speeds(rows: Sequence[ModelSpeed]) -> go.Figure:
         f"p90 {display.count(row.p90)} tokens/s<br>{display.counted(row.timed_answers, 'timed answer')}"
         for row in rows
     ]
-    figure = go.Figure()
-    figure.add_bar(
+    figure = charts.Parts()
+    figure.add(
+        "bar",
         orientation="h",
         y=labels,
         base=[row.p10 for row in rows],
@@ -90,7 +89,8 @@ def speeds(rows: Sequence[ModelSpeed]) -> go.Figure:
         hovertext=hover,
         hoverinfo="text",
     )
-    figure.add_scatter(
+    figure.add(
+        "scatter",
         x=[row.p50 for row in rows],
         y=labels,
         mode="markers",
@@ -98,15 +98,14 @@ def speeds(rows: Sequence[ModelSpeed]) -> go.Figure:
         hovertext=hover,
         hoverinfo="text",
     )
-    figure.update_layout(
+    return figure.laid_out(
         height=max(170, 60 + 24 * len(rows)),
         margin={"l": 4, "r": 16, "t": 8, "b": 4},
         showlegend=False,
-        xaxis={"title": None, "rangemode": "tozero", "nticks": 6, "ticksuffix": "/s", "fixedrange": True},
+        xaxis={"rangemode": "tozero", "nticks": 6, "ticksuffix": "/s", "fixedrange": True},
         yaxis=charts.named_axis(labels),
         hovermode="closest",
     )
-    return figure
 
 
 def _drawn(amount: object) -> float | None:
