@@ -103,7 +103,7 @@ def check(*, may_be_empty: bool = False) -> None:
     st.session_state[_ASKED], st.session_state[_IS_BEGUN] = {}, True
     stamp = settings_file.file_stamp()
     try:
-        _read_settings(stamp)
+        _read_settings(stamp=stamp)
     except SettingsInvalid as error:
         states.settings_invalid(error, lambda: _has_other_settings(stamp))
         st.stop()
@@ -218,7 +218,7 @@ def settings() -> Settings:
     A file that got worse while a page was drawn starts the page over, which says what is wrong.
     """
     try:
-        return _read_settings(settings_file.file_stamp())
+        return _read_settings(stamp=settings_file.file_stamp())
     except SettingsInvalid:
         st.rerun(scope="app")
 
@@ -473,15 +473,16 @@ def _has_changed() -> bool:
 def _index() -> _Index:
     """Return the index that the settings name now."""
     try:
-        return _open_index(_index_path(os.environ.get("ANALYTICS_DB", ""), settings_file.file_stamp()))
+        path = _index_path(configured=os.environ.get("ANALYTICS_DB", ""), stamp=settings_file.file_stamp())
+        return _open_index(path=path)
     except SettingsInvalid:
         st.rerun(scope="app")  # the whole page says what is wrong
 
 
 @st.cache_resource(show_spinner=False, max_entries=4)
-def _index_path(configured: str, stamp: str) -> Path:
+def _index_path(configured: str, stamp: str) -> str:
     """Name the index, once for each change of the environment or the settings file."""
-    return settings_file.index_path()
+    return str(settings_file.index_path())
 
 
 @st.cache_resource(show_spinner=False, max_entries=4)
@@ -491,10 +492,10 @@ def _read_settings(stamp: str) -> Settings:
 
 
 @st.cache_resource(show_spinner=False, max_entries=4)
-def _open_index(path: Path) -> _Index:
+def _open_index(path: str) -> _Index:
     """Make the index at a path, once a process."""
     log.info("reading %s", path)
-    return _Index(path)
+    return _Index(Path(path))
 
 
 def _asked(
@@ -518,9 +519,11 @@ def _asked(
         )
         return _run(snapshot(), lambda con: query(con, *given, **kwargs))
 
-    return _cached(key, name, asked, ask)
+    return _cached(key=key, name=name, asked=asked, _ask=ask)
 
 
+# Cached functions get their arguments by name: Streamlit looks the others' names up in the signature, which is half of
+# what a look into its cache takes.
 @st.cache_data(show_spinner=False, max_entries=128)
 def _cached(key: str, name: str, asked: str, _ask: Callable[[], Answer]) -> Answer:
     """Run a query once per revision, name and parameters."""
