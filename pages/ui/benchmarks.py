@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from statistics import median
 from typing import TYPE_CHECKING
 
-import pandas as pd
 import streamlit as st
 
 from pages.ui import benchmark_charts, charts, data, display, export, states, tables
@@ -212,15 +211,15 @@ def history(query: str, tz: str) -> None:
             "benchmark_history_export",
             f"{query}: history",
         )
-    frame = pd.DataFrame({"When": tables.times((row.started_at for row in rows), tz)})
-    frame["Data"] = [row.data for row in rows]
-    frame["Parts"] = tables.ints(row.parts for row in rows)
-    frame["Now"] = tables.floats(row.median_ms for row in rows)
-    frame["p95"] = tables.floats(row.p95_ms for row in rows)
-    frame["No index"] = tables.floats(row.no_index_ms for row in rows)
-    frame["Story"] = tables.floats(row.story_ms for row in rows)
-    frame["Versions"] = [display.one_line(row.versions) for row in rows]
-    frame["Machine"] = [display.one_line(row.machine) for row in rows]
+    cells: tables.Columns = {"When": tables.times((row.started_at for row in rows), tz)}
+    cells["Data"] = [row.data for row in rows]
+    cells["Parts"] = tables.ints(row.parts for row in rows)
+    cells["Now"] = tables.floats(row.median_ms for row in rows)
+    cells["p95"] = tables.floats(row.p95_ms for row in rows)
+    cells["No index"] = tables.floats(row.no_index_ms for row in rows)
+    cells["Story"] = tables.floats(row.story_ms for row in rows)
+    cells["Versions"] = [display.one_line(row.versions) for row in rows]
+    cells["Machine"] = [display.one_line(row.machine) for row in rows]
     durations = dict.fromkeys(("Now", "p95", "No index", "Story"), display.fine_duration)
     config: tables.Config = {
         "When": st.column_config.DatetimeColumn(format="MMM D, YYYY HH:mm", width=140, help=f"In {display.md(tz)}."),
@@ -232,7 +231,7 @@ def history(query: str, tz: str) -> None:
         "Machine": st.column_config.TextColumn(width=260),
     }
     st.dataframe(
-        tables.styled(frame, {"When": display.moment, "Parts": display.count, **durations}),
+        tables.styled(cells, {"When": display.moment, "Parts": display.count, **durations}),
         key=tables.key("benchmark_history_rows", query),
         hide_index=True,
         column_config=config,
@@ -250,19 +249,19 @@ def _named(run: BenchmarkRun, tz: str) -> str:
 
 def _laid_out(rows: Sequence[Comparison], before: str) -> "tuple[Styler, tables.Config]":
     """Lay out the table of queries."""
-    frame = pd.DataFrame({"Query": [display.one_line(row.query) for row in rows]})
-    frame["Page"] = [row.page for row in rows]
-    frame["Now"] = tables.floats(row.median_ms for row in rows)
-    frame["p95"] = tables.floats(row.p95_ms for row in rows)
-    frame["Before"] = tables.floats(row.before_median_ms for row in rows)
-    frame["Before p95"] = tables.floats(row.before_p95_ms for row in rows)
-    frame["Speed-up"] = tables.floats(row.speedup for row in rows)
-    frame["Change"] = [_changed(row) for row in rows]
-    frame["Slowest"] = tables.floats(row.slowest_ms for row in rows)
-    frame["Statements"] = tables.ints(row.statements for row in rows)
-    frame["Rows"] = tables.ints(row.rows for row in rows)
-    frame["Cold"] = tables.floats(row.cold_ms for row in rows)
-    frame["Runs"] = tables.ints(row.runs for row in rows)
+    cells: tables.Columns = {"Query": [display.one_line(row.query) for row in rows]}
+    cells["Page"] = [row.page for row in rows]
+    cells["Now"] = tables.floats(row.median_ms for row in rows)
+    cells["p95"] = tables.floats(row.p95_ms for row in rows)
+    cells["Before"] = tables.floats(row.before_median_ms for row in rows)
+    cells["Before p95"] = tables.floats(row.before_p95_ms for row in rows)
+    cells["Speed-up"] = tables.floats(row.speedup for row in rows)
+    cells["Change"] = [_changed(row) for row in rows]
+    cells["Slowest"] = tables.floats(row.slowest_ms for row in rows)
+    cells["Statements"] = tables.ints(row.statements for row in rows)
+    cells["Rows"] = tables.ints(row.rows for row in rows)
+    cells["Cold"] = tables.floats(row.cold_ms for row in rows)
+    cells["Runs"] = tables.ints(row.runs for row in rows)
     durations = dict.fromkeys(("Now", "p95", "Before", "Before p95", "Slowest", "Cold"), display.fine_duration)
     counts = dict.fromkeys(("Statements", "Rows", "Runs"), display.count)
     config: tables.Config = {
@@ -282,7 +281,7 @@ def _laid_out(rows: Sequence[Comparison], before: str) -> "tuple[Styler, tables.
         "Cold": tables.number("Cold", "The first time on a connection that has read nothing yet."),
         "Runs": tables.number("Runs", "Warm ones. Slow queries have fewer."),
     }
-    return tables.styled(frame, {**durations, **counts, "Speed-up": display.times}), config
+    return tables.styled(cells, {**durations, **counts, "Speed-up": display.times}), config
 
 
 def _changed(row: Comparison) -> str:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 
-import pandas as pd
 import streamlit as st
 from pandas.io.formats.style import Styler
 
@@ -26,17 +25,17 @@ def rows(rows: Sequence[CacheRow], heading: str) -> tuple[Styler, Config]:
     Returns:
         The table and how to show its columns; so do the functions below.
     """
-    frame = pd.DataFrame({heading: [display.one_line(row.key, 60) for row in rows]})
-    frame["Share"] = tables.floats(row.read_share for row in rows)
-    frame["Saved"] = tables.money(row.saved_list_usd for row in rows)
-    frame["Requests"] = tables.ints(row.requests for row in rows)
-    frame["Sent"] = tables.ints(row.sent_tokens for row in rows)
-    frame["Read"] = tables.ints(row.cache_read_tokens for row in rows)
-    frame["Written"] = tables.ints(row.cache_write_tokens for row in rows)
-    frame["Input"] = tables.ints(row.input_tokens for row in rows)
-    frame["Unpriced"] = tables.ints(row.unpriced_cached_tokens for row in rows)
-    if not frame["Unpriced"].any():
-        frame = frame.drop(columns=["Unpriced"])
+    cells: tables.Columns = {heading: [display.one_line(row.key, 60) for row in rows]}
+    cells["Share"] = tables.floats(row.read_share for row in rows)
+    cells["Saved"] = tables.money(row.saved_list_usd for row in rows)
+    cells["Requests"] = tables.ints(row.requests for row in rows)
+    cells["Sent"] = tables.ints(row.sent_tokens for row in rows)
+    cells["Read"] = tables.ints(row.cache_read_tokens for row in rows)
+    cells["Written"] = tables.ints(row.cache_write_tokens for row in rows)
+    cells["Input"] = tables.ints(row.input_tokens for row in rows)
+    cells["Unpriced"] = tables.ints(row.unpriced_cached_tokens for row in rows)
+    if not any(cells["Unpriced"]):
+        del cells["Unpriced"]
     config: Config = {
         heading: st.column_config.TextColumn(width=220),
         "Share": tables.number("Hit share", "Cache reads of everything that was sent."),
@@ -59,18 +58,18 @@ def rows(rows: Sequence[CacheRow], heading: str) -> tuple[Styler, Config]:
         "Requests": display.count,
         **dict.fromkeys(tokens, display.tokens),
     }
-    return tables.styled(frame, formats), config
+    return tables.styled(cells, formats), config
 
 
 def causes(rows: Sequence[CollapseCause]) -> tuple[Styler, Config]:
     """Lay out what collapses cost by their likely cause."""
-    frame = pd.DataFrame({"Likely cause": [row.cause for row in rows]})
-    frame["Collapses"] = tables.ints(row.collapses for row in rows)
-    frame["Tokens"] = tables.ints(row.lost_tokens for row in rows)
-    frame["Bill"] = tables.money(row.bill_list_usd for row in rows)
-    frame["Unpriced"] = tables.ints(row.unpriced for row in rows)
-    if not frame["Unpriced"].any():
-        frame = frame.drop(columns=["Unpriced"])
+    cells: tables.Columns = {"Likely cause": [row.cause for row in rows]}
+    cells["Collapses"] = tables.ints(row.collapses for row in rows)
+    cells["Tokens"] = tables.ints(row.lost_tokens for row in rows)
+    cells["Bill"] = tables.money(row.bill_list_usd for row in rows)
+    cells["Unpriced"] = tables.ints(row.unpriced for row in rows)
+    if not any(cells["Unpriced"]):
+        del cells["Unpriced"]
     config: Config = {
         "Collapses": tables.number("Collapses", "Requests that found less than half of what was cached."),
         "Tokens": tables.number("Tokens sent anew", "Tokens that had been cached and were sent anew."),
@@ -78,7 +77,7 @@ def causes(rows: Sequence[CollapseCause]) -> tuple[Styler, Config]:
         "Unpriced": tables.number("Unpriced", "Collapses without a known list price: not in the bill."),
     }
     counts = dict.fromkeys(("Collapses", "Unpriced"), display.count)
-    return tables.styled(frame, {**counts, "Tokens": display.tokens, "Bill": tables.usd4}), config
+    return tables.styled(cells, {**counts, "Tokens": display.tokens, "Bill": tables.usd4}), config
 
 
 def collapses(rows: Sequence[Collapse], tz: str) -> tuple[Styler, Config]:
@@ -88,16 +87,16 @@ def collapses(rows: Sequence[Collapse], tz: str) -> tuple[Styler, Config]:
         rows: What to show.
         tz: Zone of the times.
     """
-    frame = pd.DataFrame({"Bill": tables.money(row.bill_list_usd for row in rows)})
-    frame["Tokens"] = tables.ints(row.lost_tokens for row in rows)
-    frame["Cause"] = [row.cause for row in rows]
-    frame["Change"] = [_change(row) for row in rows]
-    frame["At"] = tables.times((row.at for row in rows), tz)
-    frame["Session"] = [tables.session_title(row.session_title, False) for row in rows]
-    frame["Exchange"] = tables.floats(row.exchange for row in rows)
-    frame["Model"] = [display.one_line(row.model, 60) for row in rows]
-    frame["Had"] = tables.ints(row.prior_cached_tokens for row in rows)
-    frame["Read"] = tables.ints(row.cache_read_tokens for row in rows)
+    cells: tables.Columns = {"Bill": tables.money(row.bill_list_usd for row in rows)}
+    cells["Tokens"] = tables.ints(row.lost_tokens for row in rows)
+    cells["Cause"] = [row.cause for row in rows]
+    cells["Change"] = [_change(row) for row in rows]
+    cells["At"] = tables.times((row.at for row in rows), tz)
+    cells["Session"] = [tables.session_title(row.session_title, False) for row in rows]
+    cells["Exchange"] = tables.floats(row.exchange for row in rows)
+    cells["Model"] = [display.one_line(row.model, 60) for row in rows]
+    cells["Had"] = tables.ints(row.prior_cached_tokens for row in rows)
+    cells["Read"] = tables.ints(row.cache_read_tokens for row in rows)
     config: Config = {
         "Bill": tables.number("Bill, list", BILL),
         "Tokens": tables.number("Tokens sent anew", "Tokens that had been cached and were sent anew."),
@@ -115,7 +114,7 @@ def collapses(rows: Sequence[Collapse], tz: str) -> tuple[Styler, Config]:
         "Exchange": display.count,
         "At": display.moment,
     }
-    return tables.styled(frame, formats), config
+    return tables.styled(cells, formats), config
 
 
 def _change(row: Collapse) -> str:
@@ -129,12 +128,12 @@ def _change(row: Collapse) -> str:
 
 def tool_rents(rows: Sequence[ToolRent]) -> tuple[Styler, Config]:
     """Lay out the rents of tools."""
-    frame = pd.DataFrame({"Tool": [display.one_line(row.tool_name, 60) for row in rows]})
-    frame["Rent"] = tables.money(row.estimated_rent_list_usd for row in rows)
-    frame["Outputs"] = tables.ints(row.outputs for row in rows)
-    frame["Size"] = tables.ints(row.output_bytes for row in rows)
-    frame["Tokens"] = tables.ints(row.estimated_tokens for row in rows)
-    frame["Reads"] = tables.ints(row.reads for row in rows)
+    cells: tables.Columns = {"Tool": [display.one_line(row.tool_name, 60) for row in rows]}
+    cells["Rent"] = tables.money(row.estimated_rent_list_usd for row in rows)
+    cells["Outputs"] = tables.ints(row.outputs for row in rows)
+    cells["Size"] = tables.ints(row.output_bytes for row in rows)
+    cells["Tokens"] = tables.ints(row.estimated_tokens for row in rows)
+    cells["Reads"] = tables.ints(row.reads for row in rows)
     config: Config = {
         "Tool": st.column_config.TextColumn(width=170),
         "Rent": tables.number("Rent, estimate", RENT),
@@ -143,7 +142,7 @@ def tool_rents(rows: Sequence[ToolRent]) -> tuple[Styler, Config]:
         "Tokens": tables.number("Tokens, estimate", "Their share of what the context grew by when they arrived."),
         "Reads": tables.number("Re-reads", "How often requests read them again, added up."),
     }
-    return tables.styled(frame, _RENT_FORMATS), config
+    return tables.styled(cells, _RENT_FORMATS), config
 
 
 def output_rents(rows: Sequence[OutputRent], tz: str) -> tuple[Styler, Config]:
@@ -153,14 +152,14 @@ def output_rents(rows: Sequence[OutputRent], tz: str) -> tuple[Styler, Config]:
         rows: What to show.
         tz: Zone of the times.
     """
-    frame = pd.DataFrame({"Rent": tables.money(row.estimated_rent_list_usd for row in rows)})
-    frame["Tool"] = [display.one_line(row.tool_name, 60) for row in rows]
-    frame["Works on"] = [display.one_line(row.target, 120) or None for row in rows]
-    frame["Tokens"] = tables.ints(row.estimated_tokens for row in rows)
-    frame["Reads"] = tables.ints(row.reads for row in rows)
-    frame["Size"] = tables.ints(row.output_bytes for row in rows)
-    frame["Called"] = tables.times((row.called_at for row in rows), tz)
-    frame["Session"] = [tables.session_title(row.session_title, False) for row in rows]
+    cells: tables.Columns = {"Rent": tables.money(row.estimated_rent_list_usd for row in rows)}
+    cells["Tool"] = [display.one_line(row.tool_name, 60) for row in rows]
+    cells["Works on"] = [display.one_line(row.target, 120) or None for row in rows]
+    cells["Tokens"] = tables.ints(row.estimated_tokens for row in rows)
+    cells["Reads"] = tables.ints(row.reads for row in rows)
+    cells["Size"] = tables.ints(row.output_bytes for row in rows)
+    cells["Called"] = tables.times((row.called_at for row in rows), tz)
+    cells["Session"] = [tables.session_title(row.session_title, False) for row in rows]
     config: Config = {
         "Rent": tables.number("Rent, estimate", RENT),
         "Tool": st.column_config.TextColumn(width=110),
@@ -173,7 +172,7 @@ def output_rents(rows: Sequence[OutputRent], tz: str) -> tuple[Styler, Config]:
         "Called": st.column_config.DatetimeColumn("Called", format=_TIME, width=135, help=f"In {display.md(tz)}."),
         "Session": st.column_config.TextColumn(width=280),
     }
-    return tables.styled(frame, {**_RENT_FORMATS, "Called": display.moment}), config
+    return tables.styled(cells, {**_RENT_FORMATS, "Called": display.moment}), config
 
 
 _RENT_FORMATS: dict[str, Callable[..., str]] = {

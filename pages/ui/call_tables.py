@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 
-import pandas as pd
 import streamlit as st
 from pandas.io.formats.style import Styler
 
@@ -31,19 +30,19 @@ def reports(rows: Sequence[CallReport], heading: str, tz: str) -> tuple[Styler, 
     Returns:
         The table and how to show its columns; so do the functions below.
     """
-    frame = pd.DataFrame({heading: [display.one_line(row.key, 60) for row in rows]})
-    frame["Calls"] = tables.ints(row.calls for row in rows)
-    frame["Success"] = tables.floats(row.success_share for row in rows)
-    frame["Failed"] = tables.ints(row.failed_calls for row in rows)
-    frame["Unfinished"] = tables.ints(row.unfinished_calls for row in rows)
+    cells: tables.Columns = {heading: [display.one_line(row.key, 60) for row in rows]}
+    cells["Calls"] = tables.ints(row.calls for row in rows)
+    cells["Success"] = tables.floats(row.success_share for row in rows)
+    cells["Failed"] = tables.ints(row.failed_calls for row in rows)
+    cells["Unfinished"] = tables.ints(row.unfinished_calls for row in rows)
     for label, field in _PERCENTILES.items():
-        frame[label] = tables.floats(getattr(row, field) for row in rows)
-    frame["Max"] = tables.floats(row.max_ms for row in rows)
-    frame["Total"] = tables.floats(row.total_ms for row in rows)
-    frame["Output"] = tables.ints(row.output_bytes for row in rows)
-    frame["Last"] = tables.times((row.last_at for row in rows), tz)
-    if not frame["Unfinished"].any():
-        frame = frame.drop(columns=["Unfinished"])
+        cells[label] = tables.floats(getattr(row, field) for row in rows)
+    cells["Max"] = tables.floats(row.max_ms for row in rows)
+    cells["Total"] = tables.floats(row.total_ms for row in rows)
+    cells["Output"] = tables.ints(row.output_bytes for row in rows)
+    cells["Last"] = tables.times((row.last_at for row in rows), tz)
+    if not any(cells["Unfinished"]):
+        del cells["Unfinished"]
     config: Config = {
         heading: st.column_config.TextColumn(width=170),
         "Calls": tables.number("Calls", "Calls that ended, well or not."),
@@ -63,7 +62,7 @@ def reports(rows: Sequence[CallReport], heading: str, tz: str) -> tuple[Styler, 
         "Output": display.size,
         "Last": display.moment,
     }
-    return _marked(tables.styled(frame, formats), rows), config
+    return _marked(tables.styled(cells, formats), rows), config
 
 
 def _marked(styled: Styler, rows: Sequence[CallReport]) -> Styler:
@@ -85,18 +84,18 @@ def slowest(rows: Sequence[SlowCall], tz: str, *, with_tool: bool) -> tuple[Styl
         tz: Zone of the times.
         with_tool: Whether they are of several tools.
     """
-    frame = pd.DataFrame({"Duration": tables.floats(row.duration_ms for row in rows)})
-    frame["Started"] = tables.times((row.started_at for row in rows), tz)
+    cells: tables.Columns = {"Duration": tables.floats(row.duration_ms for row in rows)}
+    cells["Started"] = tables.times((row.started_at for row in rows), tz)
     if with_tool:
-        frame["Tool"] = [display.one_line(row.tool_name, 60) for row in rows]
-    frame["Works on"] = [display.one_line(row.target, 120) or None for row in rows]
-    frame["Failed"] = ["failed" if row.is_failed else "" for row in rows]
-    frame["Session"] = [tables.session_title(row.session_title, False) for row in rows]
-    frame["Agent"] = [display.one_line(row.agent, 40) or display.MISSING for row in rows]
-    frame["Model"] = [display.one_line(row.model, 60) for row in rows]
-    frame["Output"] = tables.floats(row.output_bytes for row in rows)
-    if not any(frame["Failed"]):
-        frame = frame.drop(columns=["Failed"])
+        cells["Tool"] = [display.one_line(row.tool_name, 60) for row in rows]
+    cells["Works on"] = [display.one_line(row.target, 120) or None for row in rows]
+    cells["Failed"] = ["failed" if row.is_failed else "" for row in rows]
+    cells["Session"] = [tables.session_title(row.session_title, False) for row in rows]
+    cells["Agent"] = [display.one_line(row.agent, 40) or display.MISSING for row in rows]
+    cells["Model"] = [display.one_line(row.model, 60) for row in rows]
+    cells["Output"] = tables.floats(row.output_bytes for row in rows)
+    if not any(cells["Failed"]):
+        del cells["Failed"]
     config: Config = {
         "Duration": tables.number("Duration", "From the start of the call to its end, approval included."),
         "Started": st.column_config.DatetimeColumn(format=_TIME, width=135, help=f"In {display.md(tz)}."),
@@ -113,17 +112,17 @@ def slowest(rows: Sequence[SlowCall], tz: str, *, with_tool: bool) -> tuple[Styl
         "Started": display.moment,
         "Output": display.size,
     }
-    return tables.styled(frame, formats), config
+    return tables.styled(cells, formats), config
 
 
 def files(rows: Sequence[FileUse], tz: str) -> tuple[Styler, Config]:
     """Lay out the files that calls named."""
-    frame = pd.DataFrame({"File": [display.one_line(row.path, 200) for row in rows]})
-    frame["Calls"] = tables.ints(row.calls for row in rows)
-    frame["Reads"] = tables.ints(row.reads for row in rows)
-    frame["Edits"] = tables.ints(row.edits for row in rows)
-    frame["Failed"] = tables.ints(row.failed_calls for row in rows)
-    frame["Last"] = tables.times((row.last_at for row in rows), tz)
+    cells: tables.Columns = {"File": [display.one_line(row.path, 200) for row in rows]}
+    cells["Calls"] = tables.ints(row.calls for row in rows)
+    cells["Reads"] = tables.ints(row.reads for row in rows)
+    cells["Edits"] = tables.ints(row.edits for row in rows)
+    cells["Failed"] = tables.ints(row.failed_calls for row in rows)
+    cells["Last"] = tables.times((row.last_at for row in rows), tz)
     counts = ("Calls", "Reads", "Edits", "Failed")
     config: Config = {
         "File": st.column_config.TextColumn(width=520),
@@ -133,4 +132,4 @@ def files(rows: Sequence[FileUse], tz: str) -> tuple[Styler, Config]:
         "Failed": tables.number("Failed", "Calls that failed."),
         "Last": st.column_config.DatetimeColumn("Last used", format=_TIME, width=135, help=f"In {display.md(tz)}."),
     }
-    return tables.styled(frame, {**dict.fromkeys(counts, display.count), "Last": display.moment}), config
+    return tables.styled(cells, {**dict.fromkeys(counts, display.count), "Last": display.moment}), config

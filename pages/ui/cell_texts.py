@@ -45,8 +45,8 @@ class _Worded(pd.DataFrame):
         """Write all cells."""
         formats = self._styler._display_funcs
         texts = {
-            column: [str(formats[row, place](value)) for row, value in enumerate(self.iloc[:, place])]
-            for place, column in enumerate(self.columns)
+            column: [str(formats[row, place](value)) for row, value in enumerate(values)]
+            for place, (column, values) in enumerate(self.items())
         }
         return pd.DataFrame(texts, index=self.index, dtype="str")
 

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from decimal import Decimal
 
-import pandas as pd
 import streamlit as st
 
 from pages.ui import blocks, charts, data, display, export, tables
@@ -140,12 +139,12 @@ def table(found: list[Alternative], totals: CostTotals, scope: Scope) -> None:
     rows = [_row(each, totals) for each in found]
     with blocks.headed(display.counted(len(rows), "model")):
         export.offer_rows(lambda: rows, scope, "what-if", "what_if_export", "What if on other models")
-    frame = pd.DataFrame({"Model": [display.one_line(row.model) for row in rows]})
-    frame["Cost"] = tables.money(row.cost_list_usd for row in rows)
-    frame["Difference"] = tables.money(row.difference_usd for row in rows)
-    frame["Unpriced"] = tables.ints(row.unpriced_requests for row in rows)
+    cells: tables.Columns = {"Model": [display.one_line(row.model) for row in rows]}
+    cells["Cost"] = tables.money(row.cost_list_usd for row in rows)
+    cells["Difference"] = tables.money(row.difference_usd for row in rows)
+    cells["Unpriced"] = tables.ints(row.unpriced_requests for row in rows)
     for label, field in _PRICES.items():
-        frame[label] = tables.money(getattr(row, field) for row in rows)
+        cells[label] = tables.money(getattr(row, field) for row in rows)
     formats = {
         **dict.fromkeys(("Cost", "Difference"), lambda value: display.usd(Decimal(str(value)))),
         "Unpriced": display.count,
@@ -165,7 +164,7 @@ def table(found: list[Alternative], totals: CostTotals, scope: Scope) -> None:
             for label in _PRICES
         },
     }
-    blocks.table(tables.styled(frame, formats), config, "what_if_table", "What the same tokens cost on each model")
+    blocks.table(tables.styled(cells, formats), config, "what_if_table", "What the same tokens cost on each model")
 
 
 _PRICES = {

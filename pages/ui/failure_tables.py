@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 
-import pandas as pd
 import streamlit as st
 from pandas.io.formats.style import Styler
 
@@ -28,17 +27,17 @@ def groups(rows: Sequence[FailureRow], by: str, tz: str) -> tuple[Styler, Config
         The table and how to show its columns; so do the functions below.
     """
     heading = word(by).capitalize()
-    frame = pd.DataFrame({heading: [display.one_line(row.key) or "(answers)" for row in rows]})
-    frame["Errors"] = tables.ints(row.errors for row in rows)
-    frame["Share"] = tables.floats(row.share and row.share * 100 for row in rows)
-    frame["Failed calls"] = tables.ints(row.failed_calls for row in rows)
-    frame["Calls"] = tables.ints(row.calls for row in rows)
-    frame["Calls rate"] = tables.floats(row.failed_calls_per_1000 for row in rows)
-    frame["Failed answers"] = tables.ints(row.failed_answers for row in rows)
-    frame["Answers"] = tables.ints(row.answers for row in rows)
-    frame["Answers rate"] = tables.floats(row.failed_answers_per_1000 for row in rows)
-    frame["Sessions"] = tables.ints(row.sessions for row in rows)
-    frame["Last"] = tables.times((row.last_at for row in rows), tz)
+    cells: tables.Columns = {heading: [display.one_line(row.key) or "(answers)" for row in rows]}
+    cells["Errors"] = tables.ints(row.errors for row in rows)
+    cells["Share"] = tables.floats(row.share and row.share * 100 for row in rows)
+    cells["Failed calls"] = tables.ints(row.failed_calls for row in rows)
+    cells["Calls"] = tables.ints(row.calls for row in rows)
+    cells["Calls rate"] = tables.floats(row.failed_calls_per_1000 for row in rows)
+    cells["Failed answers"] = tables.ints(row.failed_answers for row in rows)
+    cells["Answers"] = tables.ints(row.answers for row in rows)
+    cells["Answers rate"] = tables.floats(row.failed_answers_per_1000 for row in rows)
+    cells["Sessions"] = tables.ints(row.sessions for row in rows)
+    cells["Last"] = tables.times((row.last_at for row in rows), tz)
     counts = ("Errors", "Failed calls", "Calls", "Failed answers", "Answers", "Sessions")
     formats: dict[str, Callable[..., str]] = {
         **dict.fromkeys(counts, display.count),
@@ -60,7 +59,7 @@ def groups(rows: Sequence[FailureRow], by: str, tz: str) -> tuple[Styler, Config
         "Sessions": tables.number("Sessions", "Sessions with such an error."),
         "Last": st.column_config.DatetimeColumn("Last seen", format=_TIME, width=135, help=f"In {display.md(tz)}."),
     }
-    return tables.styled(frame, formats), config
+    return tables.styled(cells, formats), config
 
 
 def word(by: str) -> str:
@@ -70,15 +69,15 @@ def word(by: str) -> str:
 
 def patterns(rows: Sequence[FailurePattern], tz: str) -> tuple[Styler, Config]:
     """Lay out what was reported."""
-    frame = pd.DataFrame({"Cause": [row.category for row in rows]})
-    frame["Name"] = [display.one_line(row.name, 60) for row in rows]
-    frame["Message"] = [display.one_line(row.pattern, 200) or "(nothing reported)" for row in rows]
-    frame["Errors"] = tables.ints(row.errors for row in rows)
-    frame["Sessions"] = tables.ints(row.sessions for row in rows)
-    frame["Code"] = [display.one_line(row.status_codes, 40) or None for row in rows]
-    frame["Retryable"] = [_retryable(row) for row in rows]
-    frame["First"] = tables.times((row.first_at for row in rows), tz)
-    frame["Last"] = tables.times((row.last_at for row in rows), tz)
+    cells: tables.Columns = {"Cause": [row.category for row in rows]}
+    cells["Name"] = [display.one_line(row.name, 60) for row in rows]
+    cells["Message"] = [display.one_line(row.pattern, 200) or "(nothing reported)" for row in rows]
+    cells["Errors"] = tables.ints(row.errors for row in rows)
+    cells["Sessions"] = tables.ints(row.sessions for row in rows)
+    cells["Code"] = [display.one_line(row.status_codes, 40) or None for row in rows]
+    cells["Retryable"] = [_retryable(row) for row in rows]
+    cells["First"] = tables.times((row.first_at for row in rows), tz)
+    cells["Last"] = tables.times((row.last_at for row in rows), tz)
     zone = f"In {display.md(tz)}."
     config: Config = {
         "Cause": st.column_config.TextColumn(width=120),
@@ -101,7 +100,7 @@ def patterns(rows: Sequence[FailurePattern], tz: str) -> tuple[Styler, Config]:
         "First": display.moment,
         "Last": display.moment,
     }
-    return tables.styled(frame, formats), config
+    return tables.styled(cells, formats), config
 
 
 def _retryable(row: FailurePattern) -> str | None:
@@ -115,12 +114,12 @@ def _retryable(row: FailurePattern) -> str | None:
 
 def fields(rows: Sequence[FailureGroup], path: str, tz: str) -> tuple[Styler, Config]:
     """Lay out the failures with each value of a field."""
-    frame = pd.DataFrame({"Value": [None if row.value is None else display.one_line(row.value, 200) for row in rows]})
-    frame["Errors"] = tables.ints(row.errors for row in rows)
-    frame["Share"] = tables.floats(row.share * 100 for row in rows)
-    frame["Sessions"] = tables.ints(row.sessions for row in rows)
-    frame["First"] = tables.times((row.first_at for row in rows), tz)
-    frame["Last"] = tables.times((row.last_at for row in rows), tz)
+    cells: tables.Columns = {"Value": [None if row.value is None else display.one_line(row.value, 200) for row in rows]}
+    cells["Errors"] = tables.ints(row.errors for row in rows)
+    cells["Share"] = tables.floats(row.share * 100 for row in rows)
+    cells["Sessions"] = tables.ints(row.sessions for row in rows)
+    cells["First"] = tables.times((row.first_at for row in rows), tz)
+    cells["Last"] = tables.times((row.last_at for row in rows), tz)
     zone = f"In {display.md(tz)}."
     config: Config = {
         "Value": st.column_config.TextColumn(path, width=420),
@@ -138,16 +137,16 @@ def fields(rows: Sequence[FailureGroup], path: str, tz: str) -> tuple[Styler, Co
         "First": display.moment,
         "Last": display.moment,
     }
-    return tables.styled(frame, formats), config
+    return tables.styled(cells, formats), config
 
 
 def spend(rows: Sequence[EndedSpend]) -> tuple[Styler, Config]:
     """Lay out what exchanges used that an error ended."""
-    frame = pd.DataFrame({"Cause": [f"{row.category} (by you)" if row.is_aborted else row.category for row in rows]})
-    frame["Exchanges"] = tables.ints(row.exchanges for row in rows)
-    frame["Cost"] = tables.money(row.cost_recorded_usd for row in rows)
-    frame["Tokens"] = tables.ints(row.total_tokens for row in rows)
-    frame["Time"] = tables.floats(row.duration_ms for row in rows)
+    cells: tables.Columns = {"Cause": [f"{row.category} (by you)" if row.is_aborted else row.category for row in rows]}
+    cells["Exchanges"] = tables.ints(row.exchanges for row in rows)
+    cells["Cost"] = tables.money(row.cost_recorded_usd for row in rows)
+    cells["Tokens"] = tables.ints(row.total_tokens for row in rows)
+    cells["Time"] = tables.floats(row.duration_ms for row in rows)
     config: Config = {
         "Cause": st.column_config.TextColumn(
             width=150, help="Of the error that ended them, or that you cut them short."
@@ -163,7 +162,7 @@ def spend(rows: Sequence[EndedSpend]) -> tuple[Styler, Config]:
         "Tokens": display.tokens,
         "Time": display.duration,
     }
-    return tables.styled(frame, formats), config
+    return tables.styled(cells, formats), config
 
 
 def spend_summary(rows: Sequence[EndedSpend]) -> str:
@@ -190,12 +189,12 @@ def _spent(rows: Sequence[EndedSpend], what: str) -> str:
 
 def recovered(rows: Sequence[Recovered]) -> tuple[Styler, Config]:
     """Lay out the failures after which the work went on."""
-    frame = pd.DataFrame({"Cause": [row.category for row in rows]})
-    frame["Errors"] = tables.ints(row.failed_calls + row.failed_answers for row in rows)
-    frame["Calls"] = tables.ints(row.failed_calls for row in rows)
-    frame["Answers"] = tables.ints(row.failed_answers for row in rows)
-    frame["Exchanges"] = tables.ints(row.exchanges for row in rows)
-    frame["Sessions"] = tables.ints(row.sessions for row in rows)
+    cells: tables.Columns = {"Cause": [row.category for row in rows]}
+    cells["Errors"] = tables.ints(row.failed_calls + row.failed_answers for row in rows)
+    cells["Calls"] = tables.ints(row.failed_calls for row in rows)
+    cells["Answers"] = tables.ints(row.failed_answers for row in rows)
+    cells["Exchanges"] = tables.ints(row.exchanges for row in rows)
+    cells["Sessions"] = tables.ints(row.sessions for row in rows)
     config: Config = {
         "Cause": st.column_config.TextColumn(width=190),
         "Errors": tables.number("Errors", "Failed calls and failed answers."),
@@ -205,4 +204,4 @@ def recovered(rows: Sequence[Recovered]) -> tuple[Styler, Config]:
         "Sessions": tables.number("Sessions", "Sessions with such an error."),
     }
     formats = dict.fromkeys(("Errors", "Calls", "Answers", "Exchanges", "Sessions"), display.count)
-    return tables.styled(frame, formats), config
+    return tables.styled(cells, formats), config

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-import pandas as pd
 import streamlit as st
 from pandas.io.formats.style import Styler
 
@@ -37,13 +36,13 @@ def checks(lines: Sequence[LedgerLine]) -> tuple[Styler, Config]:
     Returns:
         The table and how to show its columns; so do the functions below.
     """
-    frame = pd.DataFrame({"What": [WORDS[line.key].title for line in lines]})
-    frame["Verdict"] = [[MARKS[line.verdict]] for line in lines]
-    frame["Here"] = [amount(line.this_value, line.is_money) for line in lines]
-    frame["There"] = [amount(line.other_value, line.is_money) for line in lines]
-    frame["Difference"] = [amount(line.difference, line.is_money) for line in lines]
-    frame["Against"] = [reason(line) or WORDS[line.key].against for line in lines]
-    frame["Rows"] = [_rows(line) for line in lines]
+    cells: tables.Columns = {"What": [WORDS[line.key].title for line in lines]}
+    cells["Verdict"] = [[MARKS[line.verdict]] for line in lines]
+    cells["Here"] = [amount(line.this_value, line.is_money) for line in lines]
+    cells["There"] = [amount(line.other_value, line.is_money) for line in lines]
+    cells["Difference"] = [amount(line.difference, line.is_money) for line in lines]
+    cells["Against"] = [reason(line) or WORDS[line.key].against for line in lines]
+    cells["Rows"] = [_rows(line) for line in lines]
     config: Config = {
         "What": st.column_config.TextColumn(width=226),
         "Verdict": _verdict(),
@@ -53,22 +52,22 @@ def checks(lines: Sequence[LedgerLine]) -> tuple[Styler, Config]:
         "Against": st.column_config.TextColumn("Compared with", width=404),
         "Rows": _amount("Rows", "How many were compared; how many of them differ, or neither source knows."),
     }
-    return tables.styled(frame, {}), config
+    return tables.styled(cells, {}), config
 
 
 def bridge(lines: Sequence[LedgerLine]) -> tuple[Styler, Config]:
     """Lay out the way from the recorded cost to the list price."""
-    frame = pd.DataFrame({"Step": [f"{BRIDGE[line.key]}{WORDS[line.key].title}" for line in lines]})
-    frame["Amount"] = [amount(step(line), line.is_money) for line in lines]
-    frame["Verdict"] = [[MARKS[line.verdict]] if line.key == "list_recorded" else [] for line in lines]
-    frame["Rows"] = [_rows(line) for line in lines]
+    cells: tables.Columns = {"Step": [f"{BRIDGE[line.key]}{WORDS[line.key].title}" for line in lines]}
+    cells["Amount"] = [amount(step(line), line.is_money) for line in lines]
+    cells["Verdict"] = [[MARKS[line.verdict]] if line.key == "list_recorded" else [] for line in lines]
+    cells["Rows"] = [_rows(line) for line in lines]
     config: Config = {
         "Step": st.column_config.TextColumn("From the recorded cost to the list price", width=430),
         "Amount": _amount("USD", "A dash: there is nothing of this kind."),
         "Verdict": _verdict(),
         "Rows": _amount("Rows", "How many answers, or quarters of an hour, it is made of."),
     }
-    return tables.styled(frame, {}), config
+    return tables.styled(cells, {}), config
 
 
 def step(line: LedgerLine) -> Decimal | None:
@@ -78,17 +77,17 @@ def step(line: LedgerLine) -> Decimal | None:
 
 def left_out(lines: Sequence[LedgerLine]) -> tuple[Styler, Config]:
     """Lay out what the totals hold, or not, and why."""
-    frame = pd.DataFrame({"What": [WORDS[line.key].title for line in lines]})
-    frame["Number"] = tables.ints(line.rows for line in lines)
-    frame["Amount"] = [_counted(line) for line in lines]
-    frame["Meaning"] = [WORDS[line.key].meaning for line in lines]
+    cells: tables.Columns = {"What": [WORDS[line.key].title for line in lines]}
+    cells["Number"] = tables.ints(line.rows for line in lines)
+    cells["Amount"] = [_counted(line) for line in lines]
+    cells["Meaning"] = [WORDS[line.key].meaning for line in lines]
     config: Config = {
         "What": st.column_config.TextColumn(width=330),
         "Number": tables.number("Number", "Answers, or documents."),
         "Amount": _amount("Amount", "What they cost or used."),
         "Meaning": st.column_config.TextColumn(width=560),
     }
-    return tables.styled(frame, {"Number": display.count}), config
+    return tables.styled(cells, {"Number": display.count}), config
 
 
 def rows(found: Sequence[LedgerRow], line: LedgerLine, tz: str) -> tuple[Styler, Config]:
@@ -100,21 +99,21 @@ def rows(found: Sequence[LedgerRow], line: LedgerLine, tz: str) -> tuple[Styler,
         tz: Zone of the times.
     """
     against = WORDS[line.key].against
-    frame = pd.DataFrame({"Session": [_session(row) for row in found]})
+    cells: tables.Columns = {"Session": [_session(row) for row in found]}
     if against:
-        frame["Verdict"] = [[MARKS[_row_verdict(row)]] for row in found]
-    frame["Here"] = [amount(row.this_value, line.is_money) for row in found]
+        cells["Verdict"] = [[MARKS[_row_verdict(row)]] for row in found]
+    cells["Here"] = [amount(row.this_value, line.is_money) for row in found]
     if against:
-        frame["There"] = [amount(row.other_value, line.is_money) for row in found]
-        frame["Difference"] = [amount(row.difference, line.is_money) for row in found]
-    frame["Detail"] = [display.one_line(row.detail, 200) or None for row in found]
-    frame["When"] = tables.times((row.message_at for row in found), tz)
-    frame["Message"] = [display.one_line(row.message_id) or None for row in found]
-    frame["Step"] = [display.one_line(row.part_id) or None for row in found]
-    frame["Session id"] = [display.one_line(row.session_id) or None for row in found]
+        cells["There"] = [amount(row.other_value, line.is_money) for row in found]
+        cells["Difference"] = [amount(row.difference, line.is_money) for row in found]
+    cells["Detail"] = [display.one_line(row.detail, 200) or None for row in found]
+    cells["When"] = tables.times((row.message_at for row in found), tz)
+    cells["Message"] = [display.one_line(row.message_id) or None for row in found]
+    cells["Step"] = [display.one_line(row.part_id) or None for row in found]
+    cells["Session id"] = [display.one_line(row.session_id) or None for row in found]
     for column in ("Detail", "Message", "Step"):
-        if frame[column].isna().all():
-            frame = frame.drop(columns=[column])
+        if not any(cells[column]):
+            del cells[column]
     config: Config = {
         "Session": st.column_config.TextColumn(width=220),
         "Verdict": _verdict(),
@@ -127,17 +126,17 @@ def rows(found: Sequence[LedgerRow], line: LedgerLine, tz: str) -> tuple[Styler,
         "Step": st.column_config.TextColumn(width=230, help="The part that ends the step."),
         "Session id": st.column_config.TextColumn(width=230),
     }
-    return tables.styled(frame, {"When": display.moment}), config
+    return tables.styled(cells, {"When": display.moment}), config
 
 
 def versions(found: Sequence[VersionQuality]) -> tuple[Styler, Config]:
     """Lay out how far the data of each version of the client can be trusted."""
-    frame = pd.DataFrame({"Version": [display.one_line(row.client_version, 40) or "not recorded" for row in found]})
-    frame["Score"] = tables.floats(row.score * 100 for row in found)
+    cells: tables.Columns = {"Version": [display.one_line(row.client_version, 40) or "not recorded" for row in found]}
+    cells["Score"] = tables.floats(row.score * 100 for row in found)
     for label, share in _SHARES.items():
-        frame[label] = tables.floats(getattr(row, share) for row in found)
-    frame["Messages"] = tables.ints(row.messages for row in found)
-    frame["Sessions"] = tables.ints(row.sessions for row in found)
+        cells[label] = tables.floats(getattr(row, share) for row in found)
+    cells["Messages"] = tables.ints(row.messages for row in found)
+    cells["Sessions"] = tables.ints(row.sessions for row in found)
     config: Config = {
         "Version": st.column_config.TextColumn("Client version", width=130, help="That created the session."),
         "Score": st.column_config.ProgressColumn(
@@ -160,7 +159,7 @@ def versions(found: Sequence[VersionQuality]) -> tuple[Styler, Config]:
         "Sessions": tables.number("Sessions", "With such an answer."),
     }
     formats = dict.fromkeys(_SHARES, display.percent) | dict.fromkeys(("Messages", "Sessions"), display.count)
-    return tables.styled(frame, formats), config
+    return tables.styled(cells, formats), config
 
 
 def _rows(line: LedgerLine) -> str:

@@ -6,6 +6,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 import streamlit as st
 from pandas.io.formats.style import Styler
@@ -42,6 +43,7 @@ _FOUND = "Where the text was found first: title, prompt or answer."
 ERRORS = "Answers that ended in an error, plus tool calls that failed. What you cut short is no error."
 _DEEDS = {"Exchanges": "exchanges", "Tools": "tool_calls", "Children": "children", "Errors": "errors"}
 Config = dict[str, "ColumnConfig"]
+Columns = dict[str, "np.ndarray | Sequence[object]"]
 
 
 def key(name: str, *parts: object) -> str:
@@ -74,19 +76,19 @@ def costs(
         The table and how to show its columns.
     """
     heading = by.capitalize()
-    frame = pd.DataFrame({heading: [group(row, by, names) for row in rows]})
-    frame["Cost"] = money(row.cost_recorded_usd for row in rows)
-    frame["List"] = money(row.cost_usd(LIST) for row in rows)
-    frame["Share"] = pd.Series([None if row.share is None else row.share * 100 for row in rows], dtype="float64")
+    cells: Columns = {heading: [group(row, by, names) for row in rows]}
+    cells["Cost"] = money(row.cost_recorded_usd for row in rows)
+    cells["List"] = money(row.cost_usd(LIST) for row in rows)
+    cells["Share"] = floats(None if row.share is None else row.share * 100 for row in rows)
     if trends:
-        frame["Trend"] = [list(trends.get(row.key or "", ())) for row in rows]
-    frame["Sessions"] = ints(row.sessions for row in rows)
-    frame["Per session"] = money(per_session(row.cost_usd(basis), row.sessions) for row in rows)
+        cells["Trend"] = [list(trends.get(row.key or "", ())) for row in rows]
+    cells["Sessions"] = ints(row.sessions for row in rows)
+    cells["Per session"] = money(per_session(row.cost_usd(basis), row.sessions) for row in rows)
     for label, counter in _counters(rows).items():
-        frame[label] = counter
-    frame["Errors"] = ints(row.errors for row in rows)
+        cells[label] = counter
+    cells["Errors"] = ints(row.errors for row in rows)
     if by == "session":
-        frame = frame.drop(columns=["Sessions", "Per session"])
+        del cells["Sessions"], cells["Per session"]
     formats = {
         "Cost": _usd2,
         "List": _usd2,
@@ -117,7 +119,7 @@ def costs(
         **{label: number(label, meaning) for label, meaning in _TOKENS.items()},
         "Errors": number("Errors", ERRORS),
     }
-    return styled(frame, formats), config
+    return styled(cells, formats), config
 
 
 def group(row: CostRow, by: str, names: Mapping[str, str]) -> str:
@@ -143,28 +145,28 @@ def sessions(rows: Sequence[SessionRow], scope: Scope, fold: bool) -> tuple[Styl
     Returns:
         The table and how to show its columns.
     """
-    frame = pd.DataFrame({"Title": [session_title(row.title, row.is_deleted) for row in rows]})
+    cells: Columns = {"Title": [session_title(row.title, row.is_deleted) for row in rows]}
     if scope.text:
-        frame["Found"] = [f"{row.hit_place}: {display.one_line(row.hit, 200)}" if row.hit else "" for row in rows]
-    frame["Cost"] = money(row.cost_recorded_usd for row in rows)
-    frame["Tokens"] = ints(row.total_tokens for row in rows)
+        cells["Found"] = [f"{row.hit_place}: {display.one_line(row.hit, 200)}" if row.hit else "" for row in rows]
+    cells["Cost"] = money(row.cost_recorded_usd for row in rows)
+    cells["Tokens"] = ints(row.total_tokens for row in rows)
     if scope.is_by_message:
-        frame["Session cost"] = money(row.session_cost_usd for row in rows)
-        frame["Session tokens"] = ints(row.session_tokens for row in rows)
-    frame["Started"] = pd.Series([row.started_at for row in rows], dtype="datetime64[us]")
+        cells["Session cost"] = money(row.session_cost_usd for row in rows)
+        cells["Session tokens"] = ints(row.session_tokens for row in rows)
+    cells["Started"] = np.array([row.started_at for row in rows], dtype="datetime64[us]")
     notes = [chips(row) for row in rows]
     if any(notes):
-        frame["Notes"] = notes
-    frame["Agent"] = [display.one_line(row.agent) or display.MISSING for row in rows]
-    frame["Model"] = [display.one_line(row.model) or display.MISSING for row in rows]
-    frame["Project"] = [
+        cells["Notes"] = notes
+    cells["Agent"] = [display.one_line(row.agent) or display.MISSING for row in rows]
+    cells["Model"] = [display.one_line(row.model) or display.MISSING for row in rows]
+    cells["Project"] = [
         display.one_line(row.project_name or (row.project_id or "")[:8]) or display.MISSING for row in rows
     ]
-    frame["Active"] = ints(row.active_ms for row in rows)
-    frame["Prompts"] = ints(row.exchanges for row in rows)
-    frame["Tools"] = ints(row.tool_calls for row in rows)
-    frame["Errors"] = ints(row.errors for row in rows)
-    frame["Children"] = ints(row.children for row in rows)
+    cells["Active"] = ints(row.active_ms for row in rows)
+    cells["Prompts"] = ints(row.exchanges for row in rows)
+    cells["Tools"] = ints(row.tool_calls for row in rows)
+    cells["Errors"] = ints(row.errors for row in rows)
+    cells["Children"] = ints(row.children for row in rows)
     formats: dict[str, Callable[..., str]] = {
         "Started": display.moment,
         "Cost": _usd2,
@@ -199,7 +201,7 @@ def sessions(rows: Sequence[SessionRow], scope: Scope, fold: bool) -> tuple[Styl
         "Children": _children(scope, fold),
         "Notes": _chips_column(notes),
     }
-    return styled(frame, formats), config
+    return styled(cells, formats), config
 
 
 def picker(rows: Sequence[SessionRow], scope: Scope, fold: bool) -> tuple[Styler, Config]:
@@ -210,22 +212,22 @@ def picker(rows: Sequence[SessionRow], scope: Scope, fold: bool) -> tuple[Styler
         scope: The filters.
         fold: Whether child sessions are part of their root's row.
     """
-    frame = pd.DataFrame({"Title": [session_title(row.title, row.is_deleted) for row in rows]})
+    cells: Columns = {"Title": [session_title(row.title, row.is_deleted) for row in rows]}
     if scope.text:
-        frame["Found"] = [f"{row.hit_place}: {display.one_line(row.hit, 200)}" if row.hit else "" for row in rows]
-    frame["Last active"] = times((row.last_active_utc for row in rows), scope.tz)
+        cells["Found"] = [f"{row.hit_place}: {display.one_line(row.hit, 200)}" if row.hit else "" for row in rows]
+    cells["Last active"] = times((row.last_active_utc for row in rows), scope.tz)
     notes = [chips(row) for row in rows]
     if any(notes):
-        frame["Notes"] = notes
-    frame["Agent"] = [display.one_line(row.agent) or display.MISSING for row in rows]
-    frame["Model"] = [display.one_line(row.model) or display.MISSING for row in rows]
-    frame["Project"] = [
+        cells["Notes"] = notes
+    cells["Agent"] = [display.one_line(row.agent) or display.MISSING for row in rows]
+    cells["Model"] = [display.one_line(row.model) or display.MISSING for row in rows]
+    cells["Project"] = [
         display.one_line(row.project_name or (row.project_id or "")[:8]) or display.MISSING for row in rows
     ]
-    frame["Active"] = ints(row.active_ms for row in rows)
+    cells["Active"] = ints(row.active_ms for row in rows)
     for label, counter in _DEEDS.items():
-        frame[label] = ints(getattr(row, counter) for row in rows)
-    frame["Cost"] = money(row.session_cost_usd for row in rows)
+        cells[label] = ints(getattr(row, counter) for row in rows)
+    cells["Cost"] = money(row.session_cost_usd for row in rows)
     formats: dict[str, Callable[..., str]] = {
         "Last active": display.moment,
         "Active": display.active,
@@ -248,7 +250,7 @@ def picker(rows: Sequence[SessionRow], scope: Scope, fold: bool) -> tuple[Styler
         "Errors": number("Errors", ERRORS),
         "Cost": number("Cost, recorded", "USD as OpenCode recorded it. A dash: none was recorded."),
     }
-    return styled(frame, formats), config
+    return styled(cells, formats), config
 
 
 def chips(row: SessionRow) -> list[str]:
@@ -271,11 +273,11 @@ def last_sessions(rows: Sequence[SessionRow], tz: str) -> tuple[Styler, Config]:
         rows: What to show.
         tz: Zone of the times.
     """
-    frame = pd.DataFrame({"Title": [session_title(row.title, row.is_deleted) for row in rows]})
-    frame["Active"] = times((row.last_active_utc for row in rows), tz)
-    frame["Cost"] = money(row.cost_recorded_usd for row in rows)
-    frame["Errors"] = ints(row.errors for row in rows)
-    frame["Agent"] = [display.one_line(row.agent) or display.MISSING for row in rows]
+    cells: Columns = {"Title": [session_title(row.title, row.is_deleted) for row in rows]}
+    cells["Active"] = times((row.last_active_utc for row in rows), tz)
+    cells["Cost"] = money(row.cost_recorded_usd for row in rows)
+    cells["Errors"] = ints(row.errors for row in rows)
+    cells["Agent"] = [display.one_line(row.agent) or display.MISSING for row in rows]
     config: Config = {
         "Title": st.column_config.TextColumn(width=160),
         "Active": st.column_config.DatetimeColumn(
@@ -285,17 +287,17 @@ def last_sessions(rows: Sequence[SessionRow], tz: str) -> tuple[Styler, Config]:
         "Errors": number("Errors", ERRORS, 55),
         "Agent": st.column_config.TextColumn(help="Of the newest message.", width=75),
     }
-    return styled(frame, {"Cost": _usd2, "Errors": display.count, "Active": display.moment}), config
+    return styled(cells, {"Cost": _usd2, "Errors": display.count, "Active": display.moment}), config
 
 
 def agents(rows: Sequence[Activity]) -> tuple[Styler, Config]:
     """Lay out what each agent did."""
-    frame = pd.DataFrame({"Agent": [display.one_line(row.agent) for row in rows]})
-    frame["Cost"] = money(row.cost_recorded_usd for row in rows)
-    frame["Tokens"] = ints(row.total_tokens for row in rows)
-    frame["Sessions"] = ints(row.sessions for row in rows)
-    frame["Errors"] = ints(row.errors for row in rows)
-    frame["Rate"] = floats(row.error_rate for row in rows)
+    cells: Columns = {"Agent": [display.one_line(row.agent) for row in rows]}
+    cells["Cost"] = money(row.cost_recorded_usd for row in rows)
+    cells["Tokens"] = ints(row.total_tokens for row in rows)
+    cells["Sessions"] = ints(row.sessions for row in rows)
+    cells["Errors"] = ints(row.errors for row in rows)
+    cells["Rate"] = floats(row.error_rate for row in rows)
     config: Config = {
         "Agent": st.column_config.TextColumn(width=150),
         "Cost": number("Cost, recorded", "USD as OpenCode recorded it. A dash: none was recorded."),
@@ -311,17 +313,17 @@ def agents(rows: Sequence[Activity]) -> tuple[Styler, Config]:
         "Errors": display.count,
         "Rate": display.percent,
     }
-    return styled(frame, formats), config
+    return styled(cells, formats), config
 
 
 def tools(rows: Sequence[ToolSpeed]) -> tuple[Styler, Config]:
     """Lay out how fast tools are. What is known from a few calls only is marked."""
     rare = [row.is_rare for row in rows]
-    frame = pd.DataFrame({"Tool": [display.one_line(row.tool_name) for row in rows]})
-    frame["Calls"] = ints(row.calls for row in rows)
-    frame["p95"] = floats(row.p95_ms for row in rows)
-    frame["Failed"] = ints(row.failed_calls for row in rows)
-    frame["Share"] = floats(row.failed_share for row in rows)
+    cells: Columns = {"Tool": [display.one_line(row.tool_name) for row in rows]}
+    cells["Calls"] = ints(row.calls for row in rows)
+    cells["p95"] = floats(row.p95_ms for row in rows)
+    cells["Failed"] = ints(row.failed_calls for row in rows)
+    cells["Share"] = floats(row.failed_share for row in rows)
     config: Config = {
         "Tool": st.column_config.TextColumn(width=150),
         "Calls": number("Calls", "Calls that ended, well or not."),
@@ -335,7 +337,7 @@ def tools(rows: Sequence[ToolSpeed]) -> tuple[Styler, Config]:
         "Share": display.percent,
         "p95": display.duration,
     }
-    laid_out = styled(frame, formats)
+    laid_out = styled(cells, formats)
     few = [number for number, is_rare in enumerate(rare) if is_rare]
     return laid_out.format(_about, subset=(few, ["p95"]), na_rep=display.MISSING), config
 
@@ -347,11 +349,11 @@ def errors(rows: Sequence[ErrorEvent], tz: str) -> tuple[Styler, Config]:
         rows: What to show.
         tz: Zone of the times.
     """
-    frame = pd.DataFrame({"When": times((row.occurred_at for row in rows), tz)})
-    frame["What"] = [display.one_line(row.name, 60) for row in rows]
-    frame["Message"] = [error_text(row) for row in rows]
-    frame["Session"] = [session_title(row.session_title, False) for row in rows]
-    frame["Kind"] = ["tool call" if row.is_call else "answer" for row in rows]
+    cells: Columns = {"When": times((row.occurred_at for row in rows), tz)}
+    cells["What"] = [display.one_line(row.name, 60) for row in rows]
+    cells["Message"] = [error_text(row) for row in rows]
+    cells["Session"] = [session_title(row.session_title, False) for row in rows]
+    cells["Kind"] = ["tool call" if row.is_call else "answer" for row in rows]
     config: Config = {
         "When": st.column_config.DatetimeColumn(format="MMM D, HH:mm", width=100, help=f"In {display.md(tz)}."),
         "Kind": st.column_config.TextColumn(width=75),
@@ -361,7 +363,7 @@ def errors(rows: Sequence[ErrorEvent], tz: str) -> tuple[Styler, Config]:
         ),
         "Session": st.column_config.TextColumn(width=220),
     }
-    return styled(frame, {"When": display.moment}), config
+    return styled(cells, {"When": display.moment}), config
 
 
 def error_text(row: ErrorEvent) -> str:
@@ -397,9 +399,9 @@ def session_numbers(detail: SessionDetail) -> tuple[Styler, Config]:
         "Cache write": "cache_write",
         "Total tokens": "total",
     }
-    frame = pd.DataFrame({"": ["Cost, recorded", *counters]})
+    cells: Columns = {"": ["Cost, recorded", *counters]}
     for heading, (prefix, cost) in columns.items():
-        frame[heading] = [
+        cells[heading] = [
             display.usd(cost, 4),
             *(f"{getattr(detail, f'{prefix}{counter}_tokens'):,}" for counter in counters.values()),
         ]
@@ -410,28 +412,29 @@ def session_numbers(detail: SessionDetail) -> tuple[Styler, Config]:
         ),
         "With children": _text("With child sessions", "Own plus all sessions it delegated to, at any depth."),
     }
-    return styled(frame, {}), config
+    return styled(cells, {}), config
 
 
 def session_models(rows: Sequence[SessionModel]) -> tuple[Styler, Config]:
     """Lay out what a session used by agent and model."""
-    frame = pd.DataFrame(
-        {"Agent": [display.one_line(row.agent) for row in rows], "Model": [display.one_line(row.model) for row in rows]}
-    )
-    frame["Cost"] = money(row.cost_recorded_usd for row in rows)
-    frame["Messages"] = ints(row.messages for row in rows)
+    cells: Columns = {
+        "Agent": [display.one_line(row.agent) for row in rows],
+        "Model": [display.one_line(row.model) for row in rows],
+    }
+    cells["Cost"] = money(row.cost_recorded_usd for row in rows)
+    cells["Messages"] = ints(row.messages for row in rows)
     for label, counter in _counters(rows).items():
-        frame[label] = counter
+        cells[label] = counter
     formats = {"Cost": usd4, "Messages": display.count, **dict.fromkeys(_TOKENS, display.tokens)}
     config: Config = {
         "Cost": number("Cost, recorded", "USD as OpenCode recorded it. A dash: none was recorded."),
         "Messages": number("Messages", "Answers, each request once."),
         **{label: number(label, meaning) for label, meaning in _TOKENS.items()},
     }
-    return styled(frame, formats), config
+    return styled(cells, formats), config
 
 
-def _counters(rows: Sequence[CostRow] | Sequence[SessionModel]) -> dict[str, pd.Series]:
+def _counters(rows: Sequence[CostRow] | Sequence[SessionModel]) -> dict[str, np.ndarray]:
     """Return the token columns."""
     return {
         "Input": ints(row.input_tokens for row in rows),
@@ -443,20 +446,26 @@ def _counters(rows: Sequence[CostRow] | Sequence[SessionModel]) -> dict[str, pd.
     }
 
 
-def styled(frame: pd.DataFrame, formats: Mapping[str, Callable[..., str]]) -> Styler:
-    """Give numbers their text; what is sorted is the number."""
+def styled(cells: Columns, formats: Mapping[str, Callable[..., str]]) -> Styler:
+    """Lay columns out, and give numbers their text; what is sorted is the number.
+
+    Args:
+        cells: All columns: to add one after the other to a frame takes seven times as long.
+        formats: Of columns, of which some may not be there.
+    """
+    frame = pd.DataFrame(cells)
     known = {column: how for column, how in formats.items() if column in frame}
     return cell_texts.shortcut(frame.style.format(known, na_rep=display.MISSING))
 
 
-def money(costs: Iterable[Decimal | None]) -> pd.Series:
+def money(costs: Iterable[Decimal | None]) -> np.ndarray:
     """Make a column of costs. Only for showing: sums are made in SQL, as decimals."""
-    return pd.Series([None if cost is None else float(cost) for cost in costs], dtype="float64")
+    return np.array([None if cost is None else float(cost) for cost in costs], dtype="float64")
 
 
-def ints(numbers: Iterable[int]) -> pd.Series:
+def ints(numbers: Iterable[int]) -> np.ndarray:
     """Make a column of whole numbers."""
-    return pd.Series(list(numbers), dtype="int64")
+    return np.array(list(numbers), dtype="int64")
 
 
 def _usd2(cost: float | None) -> str:
@@ -469,9 +478,9 @@ def usd4(cost: float | None) -> str:
     return display.usd(cost, 4)
 
 
-def times(moments: Iterable[datetime | None], tz: str) -> pd.Series:
+def times(moments: Iterable[datetime | None], tz: str) -> np.ndarray:
     """Make a column of local times from naive UTC."""
-    return pd.Series([display.local(at, tz) if at else None for at in moments], dtype="datetime64[us]")
+    return np.array([display.local(at, tz) if at else None for at in moments], dtype="datetime64[us]")
 
 
 def _about(ms: float | None) -> str:
@@ -479,9 +488,9 @@ def _about(ms: float | None) -> str:
     return f"~ {display.duration(ms)}"
 
 
-def floats(numbers: Iterable[float | None]) -> pd.Series:
+def floats(numbers: Iterable[float | None]) -> np.ndarray:
     """Make a column of numbers."""
-    return pd.Series(list(numbers), dtype="float64")
+    return np.array(list(numbers), dtype="float64")
 
 
 def _children(scope: Scope, fold: bool) -> "ColumnConfig":

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 
-import pandas as pd
 import streamlit as st
 from pandas.io.formats.style import Styler
 
@@ -46,18 +45,18 @@ def sessions(rows: Sequence[TracedSession], tz: str, is_running: bool) -> _Table
         tz: Zone of the times.
         is_running: Whether the tree still works.
     """
-    frame = pd.DataFrame({"Session": [tree_title(row) for row in rows]})
-    frame["Status"] = [standing(row, is_running) for row in rows]
-    frame["Link"] = [link(row) for row in rows]
-    frame["Agent"] = [display.one_line(row.agent) or display.MISSING for row in rows]
-    frame["Model"] = [display.one_line(row.model) or display.MISSING for row in rows]
-    frame["Started"] = tables.times((row.started_at for row in rows), tz)
+    cells: tables.Columns = {"Session": [tree_title(row) for row in rows]}
+    cells["Status"] = [standing(row, is_running) for row in rows]
+    cells["Link"] = [link(row) for row in rows]
+    cells["Agent"] = [display.one_line(row.agent) or display.MISSING for row in rows]
+    cells["Model"] = [display.one_line(row.model) or display.MISSING for row in rows]
+    cells["Started"] = tables.times((row.started_at for row in rows), tz)
     for label, counter in _SESSION_COUNTS.items():
-        frame[label] = tables.floats(getattr(row, counter) if row.link == "ok" else None for row in rows)
-    frame["Own cost"] = tables.money(row.own_cost_usd for row in rows)
-    frame["Total cost"] = tables.money(row.subtree_cost_usd for row in rows)
-    if not any(frame["Link"]):
-        frame = frame.drop(columns=["Link"])
+        cells[label] = tables.floats(getattr(row, counter) if row.link == "ok" else None for row in rows)
+    cells["Own cost"] = tables.money(row.own_cost_usd for row in rows)
+    cells["Total cost"] = tables.money(row.subtree_cost_usd for row in rows)
+    if not any(cells["Link"]):
+        del cells["Link"]
     config: tables.Config = {
         "Session": st.column_config.TextColumn(width=290),
         "Status": st.column_config.TextColumn(width=80, help="How its last exchange ended."),
@@ -81,7 +80,7 @@ def sessions(rows: Sequence[TracedSession], tz: str, is_running: bool) -> _Table
         **dict.fromkeys(("Own tokens", "Total tokens"), display.tokens),
         **dict.fromkeys(("Own cost", "Total cost"), tables.usd4),
     }
-    return tables.styled(frame, formats), config
+    return tables.styled(cells, formats), config
 
 
 def tree_title(row: TracedSession) -> str:
@@ -111,14 +110,14 @@ def findings(rows: Sequence[Waste], titles: dict[str, str]) -> _Table:
         rows: What was found.
         titles: Names of the sessions by id.
     """
-    frame = pd.DataFrame({"Kind": [category(row.finding.category)[0] for row in rows]})
-    frame["What"] = [timeline_payload.sentence(row.finding) for row in rows]
-    frame["Where"] = [display.one_line(row.finding.label, 200) for row in rows]
-    frame["Exchange"] = tables.ints(row.finding.exchange for row in rows)
+    cells: tables.Columns = {"Kind": [category(row.finding.category)[0] for row in rows]}
+    cells["What"] = [timeline_payload.sentence(row.finding) for row in rows]
+    cells["Where"] = [display.one_line(row.finding.label, 200) for row in rows]
+    cells["Exchange"] = tables.ints(row.finding.exchange for row in rows)
     if len({row.finding.session_id for row in rows}) > 1:
-        frame["Session"] = [titles.get(row.finding.session_id, row.finding.session_id) for row in rows]
-    frame["Tokens"] = tables.ints(row.tokens for row in rows)
-    frame["Cost"] = tables.money(row.cost_usd for row in rows)
+        cells["Session"] = [titles.get(row.finding.session_id, row.finding.session_id) for row in rows]
+    cells["Tokens"] = tables.ints(row.tokens for row in rows)
+    cells["Cost"] = tables.money(row.cost_usd for row in rows)
     config: tables.Config = {
         "Kind": st.column_config.TextColumn(width=140),
         "What": st.column_config.TextColumn(width=330),
@@ -128,7 +127,7 @@ def findings(rows: Sequence[Waste], titles: dict[str, str]) -> _Table:
         "Tokens": tables.number("Tokens", "Of the model requests concerned, each whole."),
         "Cost": tables.number("Cost, recorded", "Of the model requests concerned, each whole. USD."),
     }
-    return tables.styled(frame, {"Exchange": display.count, "Tokens": display.tokens, "Cost": tables.usd4}), config
+    return tables.styled(cells, {"Exchange": display.count, "Tokens": display.tokens, "Cost": tables.usd4}), config
 
 
 def category(name: str | None) -> tuple[str, str]:
@@ -138,15 +137,15 @@ def category(name: str | None) -> tuple[str, str]:
 
 def exchanges(rows: Sequence[ExchangeCost], tz: str) -> _Table:
     """Lay out what each exchange cost."""
-    frame = pd.DataFrame({"Number": tables.ints(row.number for row in rows)})
-    frame["Asked"] = [display.one_line(row.label, 200) or f"({row.kind})" for row in rows]
-    frame["Started"] = tables.times((row.started_at for row in rows), tz)
-    frame["Status"] = [row.status for row in rows]
-    frame["Tokens"] = tables.ints(row.tokens for row in rows)
-    frame["Cost"] = tables.money(row.cost_usd for row in rows)
+    cells: tables.Columns = {"Number": tables.ints(row.number for row in rows)}
+    cells["Asked"] = [display.one_line(row.label, 200) or f"({row.kind})" for row in rows]
+    cells["Started"] = tables.times((row.started_at for row in rows), tz)
+    cells["Status"] = [row.status for row in rows]
+    cells["Tokens"] = tables.ints(row.tokens for row in rows)
+    cells["Cost"] = tables.money(row.cost_usd for row in rows)
     if any(row.delegated_tokens or row.delegated_cost_usd for row in rows):
-        frame["Delegated tokens"] = tables.ints(row.delegated_tokens for row in rows)
-        frame["Delegated cost"] = tables.money(row.delegated_cost_usd for row in rows)
+        cells["Delegated tokens"] = tables.ints(row.delegated_tokens for row in rows)
+        cells["Delegated cost"] = tables.money(row.delegated_cost_usd for row in rows)
     config: tables.Config = {
         "Number": tables.number("#", "Number of the exchange.", 50),
         "Asked": st.column_config.TextColumn(width=420, help="The first line of the prompt."),
@@ -163,7 +162,7 @@ def exchanges(rows: Sequence[ExchangeCost], tz: str) -> _Table:
         **dict.fromkeys(("Tokens", "Delegated tokens"), display.tokens),
         **dict.fromkeys(("Cost", "Delegated cost"), tables.usd4),
     }
-    return tables.styled(frame, formats), config
+    return tables.styled(cells, formats), config
 
 
 def time_split(split: TimeSplit) -> _Table:
@@ -176,28 +175,28 @@ def time_split(split: TimeSplit) -> _Table:
         ("Unknown", split.unknown_ms),
         ("Together", split.wall_ms),
     )
-    frame = pd.DataFrame({"Time": [name for name, _ in parts]})
-    frame["Spent"] = tables.ints(ms for _, ms in parts)
-    frame["Share"] = tables.floats(ms / split.wall_ms if split.wall_ms else None for _, ms in parts)
+    cells: tables.Columns = {"Time": [name for name, _ in parts]}
+    cells["Spent"] = tables.ints(ms for _, ms in parts)
+    cells["Share"] = tables.floats(ms / split.wall_ms if split.wall_ms else None for _, ms in parts)
     config: tables.Config = {
         "Spent": tables.number(
             "Duration", "From the first to the last recorded time. Tools that ran at once count once."
         ),
         "Share": tables.number("Share", "Of the time from the first to the last event."),
     }
-    return tables.styled(frame, {"Spent": display.duration, "Share": display.percent}), config
+    return tables.styled(cells, {"Spent": display.duration, "Share": display.percent}), config
 
 
 def tools(rows: Sequence[ToolTime]) -> _Table:
     """Lay out how long tools took."""
-    frame = pd.DataFrame({"Tool": [display.one_line(row.name, 60) for row in rows]})
+    cells: tables.Columns = {"Tool": [display.one_line(row.name, 60) for row in rows]}
     for label, counter in (("Calls", "calls"), ("Failed", "failed_calls"), ("Unfinished", "unfinished_calls")):
-        frame[label] = tables.ints(getattr(row, counter) for row in rows)
-    frame["Total"] = tables.floats(row.total_ms for row in rows)
-    frame["Slowest"] = tables.floats(row.slowest_ms for row in rows)
-    frame["Call"] = [display.one_line(row.slowest_label, 120) for row in rows]
-    if not frame["Unfinished"].any():
-        frame = frame.drop(columns=["Unfinished"])
+        cells[label] = tables.ints(getattr(row, counter) for row in rows)
+    cells["Total"] = tables.floats(row.total_ms for row in rows)
+    cells["Slowest"] = tables.floats(row.slowest_ms for row in rows)
+    cells["Call"] = [display.one_line(row.slowest_label, 120) for row in rows]
+    if not any(cells["Unfinished"]):
+        del cells["Unfinished"]
     config: tables.Config = {
         "Tool": st.column_config.TextColumn(width=120),
         "Calls": tables.number("Calls", "All calls."),
@@ -211,18 +210,20 @@ def tools(rows: Sequence[ToolTime]) -> _Table:
         **dict.fromkeys(("Calls", "Failed", "Unfinished"), display.count),
         **dict.fromkeys(("Total", "Slowest"), display.duration),
     }
-    return tables.styled(frame, formats), config
+    return tables.styled(cells, formats), config
 
 
 def files(rows: Sequence[FileTouched]) -> _Table:
     """Lay out what files were touched."""
-    frame = pd.DataFrame({"File": [display.one_line(row.path, 200) for row in rows]})
+    cells: tables.Columns = {"File": [display.one_line(row.path, 200) for row in rows]}
     for label, counter in _FILE_COUNTS.items():
-        frame[label] = tables.ints(getattr(row, counter) for row in rows)
-    frame["Added"] = tables.floats(row.additions for row in rows)
-    frame["Deleted"] = tables.floats(row.deletions for row in rows)
-    frame["More"] = ["and more" if row.uncounted_edits else "" for row in rows]
-    frame = frame.drop(columns=[label for label in ("Failed", "Snapshots", "More") if not frame[label].any()])
+        cells[label] = tables.ints(getattr(row, counter) for row in rows)
+    cells["Added"] = tables.floats(row.additions for row in rows)
+    cells["Deleted"] = tables.floats(row.deletions for row in rows)
+    cells["More"] = ["and more" if row.uncounted_edits else "" for row in rows]
+    for label in ("Failed", "Snapshots", "More"):
+        if not any(cells[label]):
+            del cells[label]
     config: tables.Config = {
         "File": st.column_config.TextColumn(width=330),
         "Edits": tables.number("Edits", "Calls that changed it, or tried to."),
@@ -236,7 +237,7 @@ def files(rows: Sequence[FileTouched]) -> _Table:
         ),
     }
     formats = dict.fromkeys((*_FILE_COUNTS, "Added", "Deleted"), display.count)
-    return tables.styled(frame, formats), config
+    return tables.styled(cells, formats), config
 
 
 def context(found: SessionFigures) -> str:

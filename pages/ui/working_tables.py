@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 
-import pandas as pd
 import streamlit as st
 from pandas.io.formats.style import Styler
 
@@ -57,26 +56,26 @@ def week(rows: Sequence[WeekHour], measure: str, basis: str, first_weekday: int)
         The table and how to show its columns; so do the functions below.
     """
     amounts = grid(rows, measure, basis)
-    frame = pd.DataFrame({"Hour": [f"{hour:02d}:00" for hour in range(24)]})
+    cells: tables.Columns = {"Hour": [f"{hour:02d}:00" for hour in range(24)]}
     names = [(day, WEEKDAYS[day]) for day in weekdays(first_weekday)]
     for day, name in names:
-        frame[name] = tables.floats(amounts.get((day, hour)) for hour in range(24))
+        cells[name] = tables.floats(amounts.get((day, hour)) for hour in range(24))
     what = measured(measure, basis).capitalize()
     config: Config = {
         name: tables.number(name, f"{what} on this weekday, from that hour to the next.") for _, name in names
     }
-    return tables.styled(frame, {name: written(measure) for _, name in names}), config
+    return tables.styled(cells, {name: written(measure) for _, name in names}), config
 
 
 def speeds(rows: Sequence[ModelSpeed]) -> tuple[Styler, Config]:
     """Lay out how fast models answer. Percentiles of a few answers are marked, with the number of these answers."""
-    frame = pd.DataFrame({"Model": [display.one_line(row.model, 60) for row in rows]})
+    cells: tables.Columns = {"Model": [display.one_line(row.model, 60) for row in rows]}
     for name in _SPEEDS:
-        frame[name] = tables.floats(getattr(row, name) for row in rows)
-    frame["Timed"] = tables.ints(row.timed_answers for row in rows)
-    frame["Answers"] = tables.ints(row.answers for row in rows)
-    frame["Output"] = tables.ints(row.output_tokens for row in rows)
-    frame["Time"] = tables.ints(row.duration_ms for row in rows)
+        cells[name] = tables.floats(getattr(row, name) for row in rows)
+    cells["Timed"] = tables.ints(row.timed_answers for row in rows)
+    cells["Answers"] = tables.ints(row.answers for row in rows)
+    cells["Output"] = tables.ints(row.output_tokens for row in rows)
+    cells["Time"] = tables.ints(row.duration_ms for row in rows)
     config: Config = {
         "Model": st.column_config.TextColumn(width=240),
         "p10": tables.number("p10 /s", "Tokens per second: one of ten timed answers was no faster."),
@@ -94,7 +93,7 @@ def speeds(rows: Sequence[ModelSpeed]) -> tuple[Styler, Config]:
         "Output": display.tokens,
         "Time": display.duration,
     }
-    styled = tables.styled(frame, formats)
+    styled = tables.styled(cells, formats)
     for number, row in enumerate(rows):
         if row.is_rare and row.timed_answers:
             places = ([number], list(_SPEEDS))
@@ -106,41 +105,41 @@ def speeds(rows: Sequence[ModelSpeed]) -> tuple[Styler, Config]:
 
 def projects(rows: Sequence[ProjectChanges]) -> tuple[Styler, Config]:
     """Lay out what was changed in projects."""
-    frame = pd.DataFrame({"Project": [_project(row) for row in rows]})
-    frame["Directories"] = tables.ints(row.directories for row in rows)
+    cells: tables.Columns = {"Project": [_project(row) for row in rows]}
+    cells["Directories"] = tables.ints(row.directories for row in rows)
     config: Config = {
         "Project": st.column_config.TextColumn(width=260),
         "Directories": tables.number("Directories", "In which its sessions were started."),
     }
-    return _changed(frame, config, rows, ("Directories",))
+    return _changed(cells, config, rows, ("Directories",))
 
 
 def directories(rows: Sequence[DirectoryChanges]) -> tuple[Styler, Config]:
     """Lay out what was changed in directories."""
-    frame = pd.DataFrame({"Project": [_project(row) for row in rows]})
-    frame["Directory"] = [display.one_line(row.directory, 200) or display.MISSING for row in rows]
-    frame["Kind"] = [row.kind for row in rows]
+    cells: tables.Columns = {"Project": [_project(row) for row in rows]}
+    cells["Directory"] = [display.one_line(row.directory, 200) or display.MISSING for row in rows]
+    cells["Kind"] = [row.kind for row in rows]
     config: Config = {
         "Project": st.column_config.TextColumn(width=200),
         "Directory": st.column_config.TextColumn(width=360, help="Where the sessions were started."),
         "Kind": st.column_config.TextColumn(width=150),
     }
-    return _changed(frame, config, rows, ())
+    return _changed(cells, config, rows, ())
 
 
 def _changed(
-    frame: pd.DataFrame,
+    cells: tables.Columns,
     config: Config,
     rows: Sequence[ProjectChanges] | Sequence[DirectoryChanges],
     counts: Sequence[str],
 ) -> tuple[Styler, Config]:
     """Add what was changed to what it was changed in; `counts` are columns that are there already."""
-    frame["Sessions"] = tables.ints(row.sessions for row in rows)
-    frame["Unknown"] = tables.ints(row.unrecorded_sessions for row in rows)
-    frame["Left out"] = tables.ints(row.left_out_sessions for row in rows)
-    frame["Added"] = tables.floats(row.additions for row in rows)
-    frame["Removed"] = tables.floats(row.deletions for row in rows)
-    frame["Files"] = tables.floats(row.files_changed for row in rows)
+    cells["Sessions"] = tables.ints(row.sessions for row in rows)
+    cells["Unknown"] = tables.ints(row.unrecorded_sessions for row in rows)
+    cells["Left out"] = tables.ints(row.left_out_sessions for row in rows)
+    cells["Added"] = tables.floats(row.additions for row in rows)
+    cells["Removed"] = tables.floats(row.deletions for row in rows)
+    cells["Files"] = tables.floats(row.files_changed for row in rows)
     columns: Config = {
         "Sessions": tables.number("Sessions", "With a message in the period; without child sessions and forks."),
         "Unknown": tables.number("Unknown", "Of these, sessions with changes that OpenCode did not record."),
@@ -151,7 +150,7 @@ def _changed(
         "Removed": tables.number("Lines removed", "As OpenCode recorded after each prompt."),
         "Files": tables.number("Files", "Changed files of each prompt, added up: one that two changed counts twice."),
     }
-    return tables.styled(frame, dict.fromkeys((*counts, *columns), display.count)), {**config, **columns}
+    return tables.styled(cells, dict.fromkeys((*counts, *columns), display.count)), {**config, **columns}
 
 
 def _project(row: ProjectChanges | DirectoryChanges) -> str:
