@@ -611,6 +611,11 @@ _LINES = f"""
     ),
     lined AS MATERIALIZED (SELECT *, {report_lines.LINE} AS line FROM texts)
 """
+_REPORTED_LINES = """
+    reported JOIN lined
+        ON reported.is_call = lined.is_call AND reported.name = lined.name
+        AND reported.error_data IS NOT DISTINCT FROM lined.error_data
+"""
 
 
 # Letters of any language, as people name their files. Routes of web frameworks are folders such as `[id]` and `(shop)`.
@@ -639,10 +644,7 @@ _FOLDED = f"""
     folds AS MATERIALIZED (SELECT line, {_folded("line")} AS pattern FROM (SELECT DISTINCT line FROM lined)),
     folded AS (
         SELECT reported.*, line, pattern, retryable, code
-        FROM reported JOIN lined
-            ON reported.is_call = lined.is_call AND reported.name = lined.name
-            AND reported.error_data IS NOT DISTINCT FROM lined.error_data
-        LEFT JOIN folds USING (line)
+        FROM {_REPORTED_LINES} LEFT JOIN folds USING (line)
     )
 """
 
@@ -715,8 +717,8 @@ _EXAMPLES = f"""
         WHERE NOT is_call
     ),
     reported AS MATERIALIZED (SELECT * FROM last_failed LEFT JOIN reports USING (failure_id)),
-    {_LINES}, {_FOLDED},
-    newest AS (SELECT * FROM folded)
+    {_LINES},
+    newest AS (SELECT reported.*, line FROM {_REPORTED_LINES})
     {_EXAMPLE_ROWS}
 """
 
