@@ -289,7 +289,7 @@ _COLLAPSED = f"""
                     WHEN gap_ms > {CACHE_MINUTES} * 60_000 THEN '{PAUSE}'
                     ELSE '{UNKNOWN}' END AS cause
         FROM (FROM chained WHERE is_collapsed AND is_counted) found
-             JOIN chained prior ON prior.request_id = found.prior_id
+             JOIN chained prior ON prior.session_number = found.session_number AND prior.number = found.number - 1
     )
 """
 

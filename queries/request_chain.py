@@ -20,8 +20,9 @@ CHAINED = f"""
                {narrow.MODEL} AS model, input_tokens, cache_read_tokens, cache_write_tokens,
                input_usd, cache_read_usd, cache_write_usd,
                NOT is_fork_copy AND {narrow.in_period("created_at")} AND {narrow.BY_NAME} AS is_counted,
-               number, prior_id, stretch, is_compacted, is_collapsed, entered_bytes, entered_tokens, held_tokens,
+               number, stretch, is_compacted, is_collapsed, entered_bytes, entered_tokens, held_tokens,
                least(held_tokens, cache_read_tokens) AS rent_tokens
-        FROM priced_requests JOIN request_chain USING (request_id, session_id) JOIN chosen USING (session_id)
+        FROM priced_requests
+             JOIN (SELECT * EXCLUDE (session_id) FROM request_chain JOIN chosen USING (session_id)) USING (request_id)
     )
 """
