@@ -2,8 +2,7 @@
 
 import streamlit as st
 
-from pages.ui import data, display, export, filters, frame, links, listing
-from queries import sessions
+from pages.ui import display, export, filters, frame, links, listing
 
 frame.ensure()
 links.go()
@@ -18,18 +17,18 @@ tools = st.container(
 with tools.container(horizontal=True, vertical_alignment="center", gap="medium", width="content"):
     sort, fold = listing.order(), listing.folding()
 with tools:
-    total = data.load(sessions.sessions_total, scope, fold)
+    found = listing.listed(scope, fold, sort)
     export.offer(
         listing.exported(scope, fold, sort), export.file_stem("sessions", scope), "sessions_export", "Sessions"
     )
 
-if not total.sessions:
+if not found.rows:
     filters.nothing_matches("sessions")
     st.stop()
 
 filters.warn_unknown()
-st.text(listing.summary(total, scope), width="stretch")
+st.text(listing.summary(found.total, scope), width="stretch")
 links.why()
 with st.container(key="sessions_table"):
-    listing.table(scope, fold, sort, total)
+    listing.table(scope, fold, sort, found)
 st.caption("Tick a row to open its timeline. " + display.md(listing.explanation(scope, fold)))

@@ -8,7 +8,7 @@ import duckdb
 
 from queries import errors, narrow
 from queries.period import Scope
-from queries.rows import fetch_row, fetch_rows
+from queries.rows import fetch_rows
 
 # What a row is sorted by, worked out from its sessions, and in which direction; equal ones by session id.
 _ORDERS = {
@@ -49,6 +49,9 @@ class SessionsTotal:
     children: int
     cost_recorded_usd: Decimal | None
     total_tokens: int
+
+
+_NOTHING = SessionsTotal(sessions=0, children=0, cost_recorded_usd=None, total_tokens=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +106,29 @@ class SessionRow:
     is_placeholder: bool
     hit: str | None
     hit_place: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _CountedRow(SessionRow):
+    """A row, and all rows of its list added up: see `SessionsTotal`."""
+
+    all_rows: int
+    all_children: int
+    all_cost_usd: Decimal | None
+    all_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class SessionList:
+    """Some rows of a session list.
+
+    Attributes:
+        total: Of all its rows.
+        rows: Those that were asked for.
+    """
+
+    total: SessionsTotal
+    rows: list[SessionRow]
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,15 +202,12 @@ class SessionModel:
     total_tokens: int
 
 
-def sessions_total(con: duckdb.DuckDBPyConnection, scope: Scope, fold: bool) -> SessionsTotal:
-    """Count and add up a session list; see `session_rows`. Cost and tokens equal those of `costs.cost_totals`."""
-    return fetch_row(con, narrow.narrowed(_TOTAL, scope), {**narrow.values(scope), "fold": fold}, SessionsTotal)
-
-
-def session_rows(
+def session_list(
     con: duckdb.DuckDBPyConnection, scope: Scope, fold: bool, sort: str, limit: int | None = None, offset: int = 0
-) -> list[SessionRow]:
-    """List sessions.
+) -> SessionList:
+    """List sessions, and add all of them up. Cost and tokens equal those of `costs.cost_totals`.
+
+    It is one statement: most of what it takes is planning, which is the same for rows and total.
 
     Args:
         con: The index, open for reading.
@@ -193,14 +216,28 @@ def session_rows(
             descend from themselves, stand for themselves.
         sort: One of `SORTS`; equal rows by session id.
         limit: Rows at most. None: all.
-        offset: Rows to leave out first.
+        offset: Rows to leave out first. None is left out of a list that has no more than these.
 
     Returns:
         One row per session that matches, or per root of one. Empty if nothing does.
     """
+    if scope.hits is not None and not scope.hits.num_rows:
+        return SessionList(_NOTHING, [])
     values = {**narrow.values(scope), "fold": fold, "limit": limit, "offset": offset}
     queries = _FINDS if scope.text else _LISTS
-    return fetch_rows(con, narrow.narrowed(queries[sort], scope), values, SessionRow)
+    rows = fetch_rows(con, narrow.narrowed(queries[sort], scope), values, _CountedRow)
+    if not rows:
+        return session_list(con, scope, fold, sort, limit) if offset else SessionList(_NOTHING, [])
+    first = rows[0]
+    total = SessionsTotal(first.all_rows, first.all_children, first.all_cost_usd, first.all_tokens)
+    return SessionList(total, list(rows))
+
+
+def session_rows(
+    con: duckdb.DuckDBPyConnection, scope: Scope, fold: bool, sort: str, limit: int | None = None
+) -> list[SessionRow]:
+    """List sessions without their total; see `session_list`."""
+    return session_list(con, scope, fold, sort, limit).rows
 
 
 def session_detail(con: duckdb.DuckDBPyConnection, session_id: str, tz: str) -> SessionDetail | None:
@@ -272,20 +309,6 @@ _MEMBERS = f"""
     )
 """
 
-_TOTAL = f"""
-    WITH {_MEMBERS},
-    trees AS (
-        SELECT root_id, count(*) FILTER (NOT is_root) AS children,
-               sum(matching_cost_usd) AS cost_usd, sum(matching_tokens) AS tokens
-        FROM members WHERE is_matching GROUP BY root_id
-    )
-    SELECT count(*)                               AS sessions,
-           coalesce(sum(children), 0)::BIGINT     AS children,
-           sum(cost_usd)::DECIMAL(38, 12)         AS cost_recorded_usd,
-           coalesce(sum(tokens), 0)::BIGINT       AS total_tokens
-    FROM trees
-"""
-
 # While the first pass runs, `session_stats` has what was read so far, and this what was spent; else it is empty.
 _KNOWN_FIRST = """
     known_first AS (
@@ -327,6 +350,10 @@ def _rows_sql(sort: str, *, is_search: bool) -> str:
         WITH {_MEMBERS}, {_KNOWN_FIRST},
         page AS MATERIALIZED (
             SELECT root_id, count(*) - 1                                   AS folded,
+                   count(*) OVER ()                                        AS all_rows,
+                   sum(count(*) FILTER (is_matching AND NOT is_root)) OVER ()::BIGINT AS all_children,
+                   sum(sum(matching_cost_usd)) OVER ()::DECIMAL(38, 12)    AS all_cost_usd,
+                   coalesce(sum(sum(matching_tokens)) OVER (), 0)::BIGINT  AS all_tokens,
                    sum(matching_cost_usd)::DECIMAL(38, 12)                 AS cost_recorded_usd,
                    coalesce(sum(matching_tokens), 0)::BIGINT               AS total_tokens,
                    sum(if(first_tokens IS NULL, cost_recorded_usd, first_cost_usd))::DECIMAL(38, 12)
@@ -362,7 +389,8 @@ def _rows_sql(sort: str, *, is_search: bool) -> str:
                session.deleted_at IS NOT NULL                        AS is_deleted,
                session.archived_at IS NOT NULL                       AS is_archived,
                session.is_missing_in_newer, session.is_placeholder,
-               {"hit, hit_place" if is_search else "NULL AS hit, NULL AS hit_place"}
+               {"hit, hit_place" if is_search else "NULL AS hit, NULL AS hit_place"},
+               all_rows, all_children, all_cost_usd, all_tokens
         FROM page
              JOIN sessions session ON session.session_id = root_id
              JOIN session_stats stats USING (session_id)

@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 
 from indexer.benchmarks.results import Result, Run
 
-FASTER, SLOWER, SEARCH = "cost_totals: all time", "session_detail: biggest session", "session_rows: text search"
+FASTER, SLOWER, SEARCH = "cost_totals: all time", "session_detail: biggest session", "session_list: text search"
 STARTED_AT = datetime(2026, 11, 3, 14, 32, 7)
 RUN_ID = "20261103T143207-0a1b2c3d"
 

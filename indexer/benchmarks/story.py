@@ -318,18 +318,12 @@ def _searched(plain: str) -> str:
     return plain.replace(_IN_PERIOD, f"session_id IN ({_HITS})", 1)
 
 
-SESSIONS_TOTAL = f"""
-    SELECT count(*) AS sessions, sum(sessions) AS matching, sum(cost_recorded_usd) AS cost_recorded_usd,
-           sum(total_tokens) AS total_tokens
-    FROM ({_SESSIONS})
-"""
 SESSION_ROWS = f"""
     SELECT listed.*, session.title, session.created_at, project.name, project.worktree
     FROM ({_SESSIONS}) listed JOIN sessions session ON session.session_id = root_session_id
          LEFT JOIN projects project USING (project_id)
     ORDER BY session.created_at DESC LIMIT 100
 """
-SESSIONS_TOTAL_SEARCHED = _searched(SESSIONS_TOTAL)
 SESSION_ROWS_SEARCHED = _searched(SESSION_ROWS)
 NAMES = f"""
     SELECT 'agent' AS kind, agent AS name FROM messages GROUP BY 2

@@ -7,7 +7,7 @@ import streamlit as st
 from pages.ui import data, display, links, tables
 from queries import exported_tables, sessions
 from queries.period import Scope
-from queries.sessions import SessionsTotal
+from queries.sessions import SessionList, SessionsTotal
 from queries.table_files import Table
 
 PAGE_ROWS = 100
@@ -67,35 +67,39 @@ def explanation(scope: Scope, fold: bool) -> str:
     return f"{matching}{folded}Tokens and cost of fork copies count once, in the session they came from."
 
 
-def table(scope: Scope, fold: bool, sort: str, total: SessionsTotal) -> None:
+def listed(scope: Scope, fold: bool, sort: str) -> SessionList:
+    """Ask for the page of the list that is looked at."""
+    page = _page((scope, fold, sort))
+    return data.load(sessions.session_list, scope, fold, sort, PAGE_ROWS, (page - 1) * PAGE_ROWS)
+
+
+def table(scope: Scope, fold: bool, sort: str, found: SessionList) -> None:
     """Draw one page of the list. Selecting a row opens the session's timeline."""
-    pages = -(-total.sessions // PAGE_ROWS)
-    page = _page((scope, fold, sort), pages)
-    rows = data.load(sessions.session_rows, scope, fold, sort, PAGE_ROWS, (page - 1) * PAGE_ROWS)
-    styled, config = tables.sessions(rows, scope, fold)
-    ids = [row.session_id for row in rows]
-    key = tables.key("sessions_rows", scope, fold, sort, page, ids)
+    styled, config = tables.sessions(found.rows, scope, fold)
+    ids = [row.session_id for row in found.rows]
+    key = tables.key("sessions_rows", scope, fold, sort, ids)
     st.dataframe(
         styled,
         key=key,
         hide_index=True,
         column_config=config,
         placeholder=display.MISSING,
-        height="content" if len(rows) <= 18 else 660,
+        height="content" if len(ids) <= 18 else 660,
         on_select=lambda: links.open_row([(session_id, None) for session_id in ids], key),
         selection_mode="single-row",
         alt="Sessions",
     )
+    pages = -(-found.total.sessions // PAGE_ROWS)
     if pages > 1:
         st.pagination(pages, key="page", bind="query-params")
 
 
-def _page(of: tuple[Scope, bool, str], pages: int) -> int:
+def _page(of: tuple[Scope, bool, str]) -> int:
     """Return the page of the list that is asked for; the first one again when filters or order change."""
     if st.session_state.get("page_of") != of:
         if "page_of" in st.session_state:
             st.session_state["page"] = 1
         st.session_state["page_of"] = of
-    asked = st.session_state.get("page") or st.query_params.get("page") or 1
-    # The widget shows the first page for one that does not exist; so does the table.
-    return int(asked) if str(asked).isdecimal() and 1 <= int(asked) <= pages else 1
+    asked = str(st.session_state.get("page") or st.query_params.get("page") or 1)
+    # The widget shows the first page for one that does not exist; so does the list.
+    return max(int(asked), 1) if asked.isdecimal() and len(asked) < 10 else 1

@@ -7,6 +7,7 @@ import streamlit as st
 from pages.ui import data, display, export, links, listing, tables
 from queries import health, sessions
 from queries.period import Scope
+from queries.sessions import SessionList
 
 PAGE_ROWS = 50
 _TEXT, _AGENTS, _MODELS, _PROJECTS = "pick_text", "pick_agents", "pick_models", "pick_projects"
@@ -31,13 +32,14 @@ def draw() -> None:
     for key, value in st.session_state.pop(_KEPT, {}).items():
         st.session_state.setdefault(key, value)
     scope, fold, sort = _chosen()
-    total = data.load(sessions.sessions_total, scope, fold)
+    page = _page((scope, fold, sort))
+    found = data.load(sessions.session_list, scope, fold, sort, PAGE_ROWS, (page - 1) * PAGE_ROWS)
     if scope.text and data.load(sessions.session_detail, scope.text, scope.tz):
         _by_id(scope.text)
-    elif not total.sessions:
+    elif not found.rows:
         _nothing(scope)
     else:
-        _list(scope, fold, sort, total.sessions)
+        _list(scope, fold, sort, found)
 
 
 def keep() -> None:
@@ -94,17 +96,15 @@ def _choice(label: str, key: str, known: Sequence[str]) -> list[str]:
     )
 
 
-def _list(scope: Scope, fold: bool, sort: str, found: int) -> None:
+def _list(scope: Scope, fold: bool, sort: str, found: SessionList) -> None:
     """Draw one page of the sessions that match."""
-    pages = -(-found // PAGE_ROWS)
-    page = _page((scope, fold, sort), pages)
-    rows = data.load(sessions.session_rows, scope, fold, sort, PAGE_ROWS, (page - 1) * PAGE_ROWS)
-    ids = [row.session_id for row in rows]
-    styled, config = tables.picker(rows, scope, fold)
+    ids = [row.session_id for row in found.rows]
+    styled, config = tables.picker(found.rows, scope, fold)
     key = tables.key("picker_rows", scope, fold, sort, ids)
+    count = display.counted(found.total.sessions, "session")
     folded = " A row holds its child sessions." if fold else ""
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-        st.caption(f"{display.counted(found, 'session')}. Tick a row to open its timeline.{folded}", width="content")
+        st.caption(f"{count}. Tick a row to open its timeline.{folded}", width="content")
         exported = listing.exported(scope, fold, sort)
         export.offer(exported, export.file_stem("sessions", scope), "picker_export", "Sessions to look at")
     with st.container(key="picker_table"):
@@ -114,11 +114,12 @@ def _list(scope: Scope, fold: bool, sort: str, found: int) -> None:
             hide_index=True,
             column_config=config,
             placeholder=display.MISSING,
-            height="content" if len(rows) <= 18 else 640,
+            height="content" if len(ids) <= 18 else 640,
             on_select=lambda: _open_row(ids, key),
             selection_mode="single-row",
             alt="Sessions to look at",
         )
+    pages = -(-found.total.sessions // PAGE_ROWS)
     if pages > 1:
         st.pagination(pages, key=_PAGE)
 
@@ -157,11 +158,10 @@ def _clear() -> None:
     st.session_state[_AGENTS] = st.session_state[_MODELS] = st.session_state[_PROJECTS] = []
 
 
-def _page(of: tuple[Scope, bool, str], pages: int) -> int:
+def _page(of: tuple[Scope, bool, str]) -> int:
     """Return the page of the list that is asked for; the first one again when search, filters or order change."""
     if st.session_state.get(_PAGE_OF) != of:
         if _PAGE_OF in st.session_state:
             st.session_state[_PAGE] = 1
         st.session_state[_PAGE_OF] = of
-    asked = st.session_state.get(_PAGE) or 1
-    return int(asked) if 1 <= int(asked) <= pages else 1
+    return int(st.session_state.get(_PAGE) or 1)

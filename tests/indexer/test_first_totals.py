@@ -23,7 +23,7 @@ from queries import health
 from queries.costs import CostTotals, cost_rows, cost_totals
 from queries.overview import Activity, overview
 from queries.period import Scope
-from queries.sessions import sessions_total
+from queries.sessions import session_list
 from tests import agreement
 from tests.builders import (
     START_MS,
@@ -232,7 +232,7 @@ def test_add_session_without_a_document_counts_from_the_beginning(
         with closing(IndexReader(tmp_path / "index.duckdb")) as reader:
             con = reader.connection()
             by_project = sum(row.cost_recorded_usd or 0 for row in cost_rows(con, "project", Scope()))
-            listed = sessions_total(con, Scope(), fold=True)
+            listed = session_list(con, Scope(), fold=True, sort="newest").total
             looks.append((Decimal(by_project), listed.cost_recorded_usd, cost_totals(con, Scope()).cost_recorded_usd))
 
     monkeypatch.setattr("indexer.publish._BULK_INTERVAL_S", 0.0)

@@ -17,15 +17,14 @@ RealPath = Callable[[str], Path]
 def test_sessions_default_lists_roots_newest_first(open_app: OpenApp, real_path: RealPath) -> None:
     """The first page holds the newest hundred, child sessions folded."""
     con = read(real_path("json")).connection()
-    total = sessions.sessions_total(con, Scope(), True)
-    newest = sessions.session_rows(con, Scope(), True, "newest", 100)
+    newest = sessions.session_list(con, Scope(), True, "newest", 100)
 
     app = open_app(real_path("json"), page="sessions", range="all")
 
     assert not app.exception
     assert app.title[0].value == "Sessions"
-    assert f"{total.sessions} sessions and {total.children} child sessions in them" in texts(app)
-    assert app.dataframe[0].value["Tokens"].tolist() == [row.total_tokens for row in newest]
+    assert f"{newest.total.sessions} sessions and {newest.total.children} child sessions in them" in texts(app)
+    assert app.dataframe[0].value["Tokens"].tolist() == [row.total_tokens for row in newest.rows]
 
 
 @pytest.mark.parametrize("sort", sessions.SORTS)

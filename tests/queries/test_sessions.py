@@ -16,10 +16,12 @@ from queries import costs, narrow
 from queries.period import Period, Scope
 from queries.sessions import (
     SORTS,
+    SessionList,
+    SessionsTotal,
     session_detail,
+    session_list,
     session_models,
     session_rows,
-    sessions_total,
 )
 from tests import builders
 from tests.builders import (
@@ -63,9 +65,9 @@ def test_session_rows_columns_add_up_to_costs(name: str, fold: bool, scope: Scop
     """Under any filter the list sums to the Costs page, folded or not."""
     con = real_index(name)
 
-    rows = session_rows(con, scope, fold, "newest")
-    total = sessions_total(con, scope, fold)
+    found = session_list(con, scope, fold, "newest")
 
+    rows, total = found.rows, found.total
     whole = costs.cost_totals(con, scope)
     assert len(rows) == total.sessions == len({row.session_id for row in rows})
     assert sum((row.cost_recorded_usd or Decimal(0) for row in rows), Decimal(0)) == (whole.cost_recorded_usd or 0)
@@ -79,22 +81,43 @@ def test_session_rows_unfiltered_hold_every_session(name: str, real_index: RealI
     con = real_index(name)
     (stored,) = con.execute("SELECT count(*) FROM sessions").fetchone() or (0,)
 
-    assert sessions_total(con, Scope(), False).sessions == stored
-    folded = sessions_total(con, Scope(), True)
-    assert folded.sessions + folded.children == stored
-    for row in session_rows(con, Scope(), False, "newest"):
+    each, folded = (session_list(con, Scope(), fold, "newest") for fold in (False, True))
+
+    assert each.total.sessions == stored
+    assert folded.total.sessions + folded.total.children == stored
+    for row in each.rows:
         assert (row.total_tokens, row.cost_recorded_usd) == (row.session_tokens, row.session_cost_usd)
 
 
 @pytest.mark.parametrize("sort", SORTS)
-def test_session_rows_pages_hold_every_row_once_in_order(sort: str, real_index: RealIndex) -> None:
-    """Every order is total: pages neither repeat nor lose a row."""
+def test_session_list_pages_hold_every_row_once_in_order(sort: str, real_index: RealIndex) -> None:
+    """Every order is total: pages neither repeat nor lose a row. Each has the total of all."""
     con = real_index("sqlite")
 
-    whole = session_rows(con, Scope(), True, sort)
-    pages = [session_rows(con, Scope(), True, sort, 30, at) for at in range(0, len(whole), 30)]
+    whole = session_list(con, Scope(), True, sort)
+    pages = [session_list(con, Scope(), True, sort, 30, at) for at in range(0, len(whole.rows), 30)]
 
-    assert [row for page in pages for row in page] == whole
+    assert [row for page in pages for row in page.rows] == whole.rows
+    assert {page.total for page in pages} == {whole.total}
+
+
+def test_session_list_page_behind_the_last_one_is_the_first(open_index: OpenIndex) -> None:
+    """As the widget has it that turns pages."""
+    con = open_index(*family())
+
+    found = session_list(con, Scope(), False, "cost", 2, 20)
+
+    assert found == session_list(con, Scope(), False, "cost", 2)
+    assert [row.session_id for row in found.rows] == ["ses_3", "ses_2"]
+
+
+def test_session_list_nothing_matches_costs_nothing_that_is_known(open_index: OpenIndex) -> None:
+    """Nothing was spent, rather than 0."""
+    con = open_index(*family())
+
+    found = session_list(con, Scope(agents=("nobody",)), True, "newest")
+
+    assert found == SessionList(SessionsTotal(0, 0, None, 0), [])
 
 
 def test_session_rows_orders_are_what_they_say(real_index: RealIndex) -> None:
@@ -307,8 +330,7 @@ def test_hits_known_before_give_the_same_answers(name: str, text: str, real_inde
 
     known = replace(scope, hits=narrow.hits(con, text))
 
-    assert session_rows(con, known, True, "newest") == session_rows(con, scope, True, "newest")
-    assert sessions_total(con, known, True) == sessions_total(con, scope, True)
+    assert session_list(con, known, True, "newest") == session_list(con, scope, True, "newest")
     assert costs.cost_totals(con, known) == costs.cost_totals(con, scope)
 
 

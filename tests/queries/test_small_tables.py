@@ -19,7 +19,7 @@ from queries.health import names
 from queries.overview import Activity, overview
 from queries.period import Period, Scope
 from queries.rows import fetch_row, fetch_rows
-from queries.sessions import SORTS, SessionRow, SessionsTotal, session_rows, sessions_total
+from queries.sessions import SORTS, SessionRow, SessionsTotal, session_list, session_rows
 from queries.tools import FEW_CALLS, ToolSpeed, slowest_tools
 from tests.builders import START_MS, Doc, assistant, session, user
 from tests.conftest import OpenIndex
@@ -163,12 +163,14 @@ def test_overview_equals_the_messages(scoped: tuple[duckdb.DuckDBPyConnection, S
 
 
 @pytest.mark.parametrize("fold", [True, False], ids=["folded", "each"])
-def test_sessions_total_equals_the_messages(scoped: tuple[duckdb.DuckDBPyConnection, Scope], fold: bool) -> None:
+def test_session_list_total_equals_the_messages(scoped: tuple[duckdb.DuckDBPyConnection, Scope], fold: bool) -> None:
     """Which sessions match, and what of them."""
     con, scope = scoped
     values = {**narrow.values(scope), "fold": fold}
 
-    assert sessions_total(con, scope, fold) == fetch_row(con, plain.SESSIONS_TOTAL, values, SessionsTotal)
+    found = session_list(con, scope, fold, "newest", 1)
+
+    assert found.total == fetch_row(con, plain.SESSIONS_TOTAL, values, SessionsTotal)
 
 
 @pytest.mark.parametrize("fold", [True, False], ids=["folded", "each"])
