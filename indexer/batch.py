@@ -624,7 +624,11 @@ def _add_texts(con: duckdb.DuckDBPyConnection, batch: Batch) -> None:
     batch.bodies.clear()  # nothing asks for texts any more, and they would take their memory until the batch is written
     if incoming.num_rows:
         con.execute(
-            "INSERT INTO part_bodies BY NAME SELECT * REPLACE (lower(searched_text) AS searched_text) FROM incoming"
+            f"""
+            INSERT INTO part_bodies BY NAME
+            SELECT * EXCLUDE (searched_text), {sql.searched_columns("searched_text")}
+            FROM (SELECT * REPLACE (lower(searched_text) AS searched_text) FROM incoming)
+            """
         )
 
 

@@ -18,7 +18,7 @@ from indexer.exceptions import (
 )
 from indexer.index_files import private_folder
 
-SCHEMA_VERSION = 14  # of the newest migration
+SCHEMA_VERSION = 15  # of the newest migration
 SCHEMA = Path(__file__).with_name("schema.sql")
 _ROWS_COPIED = 1 << 18  # at once
 

@@ -145,7 +145,7 @@ DERIVED: Rules = (
     (
         f"""
         SELECT count(*) FROM part_bodies LEFT JOIN parts USING (part_id)
-        WHERE searched_text IS DISTINCT FROM if({IS_SEARCHED}, lower(text), NULL)
+        WHERE coalesce(long_searched_text, searched_text) IS DISTINCT FROM if({IS_SEARCHED}, lower(text), NULL)
         """,
         "{:,} texts are not searched as they are",
     ),

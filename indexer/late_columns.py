@@ -40,13 +40,19 @@ def fill(con: duckdb.DuckDBPyConnection, session_ids: Collection[str]) -> None:
     )
     con.execute(
         f"""
-        UPDATE part_bodies SET searched_text = said.text
+        UPDATE part_bodies
+        SET searched_text = said.searched_text, long_searched_text = said.long_searched_text
         FROM (
-            SELECT part_id, if({IS_SEARCHED}, lower(text), NULL) AS text
-            FROM part_bodies LEFT JOIN parts USING (part_id)
-            WHERE part_bodies.session_id IN {sessions}
+            SELECT part_id, {sql.searched_columns("said")}
+            FROM (
+                SELECT part_id, if({IS_SEARCHED}, lower(text), NULL) AS said
+                FROM part_bodies LEFT JOIN parts USING (part_id)
+                WHERE part_bodies.session_id IN {sessions}
+            )
         ) said
-        WHERE part_bodies.part_id = said.part_id AND searched_text IS DISTINCT FROM said.text
+        WHERE part_bodies.part_id = said.part_id
+          AND (part_bodies.searched_text IS DISTINCT FROM said.searched_text
+               OR part_bodies.long_searched_text IS DISTINCT FROM said.long_searched_text)
         """
     )
     rows = con.execute(

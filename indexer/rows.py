@@ -181,7 +181,8 @@ class PartBodyRow(_Row):
     """A row of `part_bodies`.
 
     Attributes:
-        searched_text: The text, if it is searched; lower case when it is written, as DuckDB's lower() has it.
+        searched_text: The text, if it is searched; written in lower case, as DuckDB's lower() has it, and in another
+            column if it is long (`sql.searched_columns`).
     """
 
     TABLE: ClassVar[str] = "part_bodies"

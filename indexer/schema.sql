@@ -208,7 +208,8 @@ CREATE TABLE part_bodies (
     text_bytes   BIGINT NOT NULL,           -- true sizes
     input_bytes  BIGINT NOT NULL,
     output_bytes BIGINT NOT NULL,
-    searched_text VARCHAR                   -- lower(text) of prompts and answers: what the text filter looks in
+    searched_text VARCHAR,                  -- lower(text) of prompts and answers: what the text filter looks in
+    long_searched_text VARCHAR              -- instead of that, where it has 4,096 bytes or more
 );
 
 -- One row per agent that a message names.

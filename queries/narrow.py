@@ -22,10 +22,16 @@ def _if_set(filter_name: str, is_unset: str, condition: str) -> str:
 
 
 # Sessions whose title, prompts or answers hold the text; and where prompts and answers do. Text that no person typed (a
-# file's content that the client adds to a prompt) and parts without a message are not searched.
+# file's content that the client adds to a prompt) and parts without a message are not searched. Long texts have a
+# column of their own: both are looked through one after the other, as one condition on both takes a fifth longer.
 _SAID = """
-    SELECT session_id, min(part_id) AS first_said, arg_min(rowid, part_id) AS place
-    FROM part_bodies WHERE $text <> '' AND contains(searched_text, lower($text))
+    SELECT session_id, min(part_id) AS first_said, arg_min(place, part_id) AS place
+    FROM (
+        SELECT session_id, part_id, rowid AS place FROM part_bodies WHERE contains(searched_text, lower($text))
+        UNION ALL
+        SELECT session_id, part_id, rowid FROM part_bodies WHERE contains(long_searched_text, lower($text))
+    )
+    WHERE $text <> ''
 """
 _OF_SAID = """
     hits AS (
@@ -167,7 +173,7 @@ def _portions(con: duckdb.DuckDBPyConnection) -> list[range]:
 
 def _said(con: duckdb.DuckDBPyConnection, text: str, places: range) -> "pyarrow.Table":
     """Look a text up in some places."""
-    sql = f"{_SAID} AND rowid >= {places.start} AND rowid < {places.stop} GROUP BY session_id"
+    sql = f"{_SAID} AND place >= {places.start} AND place < {places.stop} GROUP BY session_id"
     return con.sql(sql, params={"text": text}).to_arrow_table()
 
 

@@ -23,7 +23,7 @@ DataSet = Callable[[str], Path]
 # What an index lacks that was made before these columns and tables existed.
 BLANK = """
     UPDATE messages SET root_tokens = 0, total_tokens = 0, is_fork_copy = FALSE;
-    UPDATE part_bodies SET searched_text = NULL;
+    UPDATE part_bodies SET searched_text = NULL, long_searched_text = NULL;
     DELETE FROM session_stats;
     DELETE FROM exchanges;
     DELETE FROM exchange_traces;

@@ -27,6 +27,7 @@ from indexer.published import IndexReader
 from tests.builders import (
     answer,
     assistant,
+    part,
     row,
     session,
     step_finish,
@@ -369,6 +370,34 @@ def test_searched_prompts_of_the_third_generation_are_filled_and_taken_back(
         assert before == [("msg_1", None), ("msg_2", None), ("msg_3:0", "found")]
         assert database.con.execute(searched).fetchall() == written
         assert written == [("msg_1", "find me"), ("msg_2", None), ("msg_3:0", "found")]
+
+
+# --- long_searched_texts
+
+
+def test_long_searched_texts_are_moved_and_taken_back(tmp_path: Path, build_index: BuildIndex) -> None:
+    """By the bytes of what is searched: the lower case of one letter may be longer than the letter."""
+    texts = {"prt_1": "A" * 4_095, "prt_2": "A" * 4_096, "prt_3": "\u023a" * 2_000, "prt_4": "\u023a" * 1_000}
+    said = [part(part_id, "text", text=text) for part_id, text in texts.items()]
+    path = build_index(write_json_tree(tmp_path / "data", [session(), assistant(), *said]))
+    searched = "SELECT part_id, {} FROM part_bodies ORDER BY part_id"
+    columns = searched.format("searched_text, long_searched_text")
+    with Database.open_existing(path) as database:
+        written = database.con.execute(columns).fetchall()
+        database.migrate(14)
+        before = database.con.execute(searched.format("searched_text")).fetchall()
+
+        database.migrate()
+
+        assert before == [(part_id, text.lower()) for part_id, text in texts.items()]
+        assert database.con.execute(columns).fetchall() == written
+        assert [(part_id, long is None) for part_id, _, long in written] == [
+            ("prt_1", True),
+            ("prt_2", False),
+            ("prt_3", False),
+            ("prt_4", True),
+        ]
+        assert all((short is None) != (long is None) for _, short, long in written)
 
 
 # --- unknown_prices

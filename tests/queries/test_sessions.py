@@ -351,6 +351,16 @@ def test_hits_several_threads_find_what_one_finds(
     assert together.sort_by("session_id").equals(alone.sort_by("session_id"))
 
 
+def test_hits_long_and_short_texts_the_first_is_the_place(open_index: OpenIndex) -> None:
+    """They are in columns of their own."""
+    texts = {"prt_1": "nothing", "prt_2": "Needle " * 1_000, "prt_3": "a needle", "prt_4": "hay " * 2_000 + "STACK"}
+    con = open_index(session(), assistant(), *(part(part_id, "text", text=text) for part_id, text in texts.items()))
+
+    found = {text: narrow.hits(con, text)["first_said"].to_pylist() for text in ("needle", "a needle", "stack")}
+
+    assert found == {"needle": ["prt_2"], "a needle": ["prt_3"], "stack": ["prt_4"]}
+
+
 def test_session_rows_hit_in_a_long_text_is_cut_around_it(open_index: OpenIndex) -> None:
     """A hit deep in a megabyte of text is shown with a few words around it."""
     con = open_index(
