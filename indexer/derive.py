@@ -94,7 +94,7 @@ def refresh(
         what = _Changed({*flagged}, moot, written)
     states, cold = _states(con, touched, what, memory)
     held = _held(con, cold)
-    _write(con, [state.derive(changed, held.get(key)) for key, state in states.items()])
+    _write(con, [state.derive(held.get(key)) for key, state in states.items()])
     _write_numbers(con, states, _trees(con, touched, parents, settled, memory), memory)
     if hot is not None:  # the session that was written last goes on in the next batch
         last = written.messages[-1].session_id if written and written.messages else None

@@ -5,8 +5,10 @@ in the third generation by `seq`; ids only break ties. Inside a message the orde
 are shown and never sorted by, as old clients stamp a text when it ends.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
+from operator import attrgetter
 from typing import NamedTuple, TypeVar
 
 from indexer.rows import EpochMs
@@ -150,61 +152,127 @@ class Exchange(NamedTuple):
     is_fork_copy: bool
 
 
-def assigned(messages: Iterable[Message]) -> list[tuple[Message, str]]:
-    """Find out which exchange every message of a session belongs to.
+class Members(NamedTuple):
+    """The messages of an exchange, in order.
+
+    Attributes:
+        number: Which exchange of its session it is, from 1.
+    """
+
+    number: int
+    message_ids: list[str]
+
+
+class Order:
+    """The messages of one session in order, and which exchange each of them belongs to.
 
     A row of the third generation has no parent: a user row opens an exchange and an idle row closes it; what a model
     did after an idle row and before the next user row is an exchange without a prompt.
 
-    Args:
-        messages: All of one session.
-
-    Returns:
-        The messages in order, each with the id of its exchange.
+    Attributes:
+        messages: In order, each with the id of its exchange; what is not recorded comes last.
+        members: The exchanges, in the order in which they begin.
     """
-    ordered = _ordered(messages)
-    prompts = [message.message_id for message in ordered if message.role == "user"]
-    known_prompts, coming = set(prompts), iter(prompts)
-    upcoming = next(coming, None)
-    open_prompt: str | None = None
-    is_closed = False  # by an idle row, until the next user row
-    idle_place = answer_place = 0
-    found: list[tuple[Message, str]] = []
-    for place, message in enumerate(ordered, start=1):
-        role, session_id = message.role, message.session_id
+
+    def __init__(self, messages: Iterable[Message]) -> None:
+        """Order all messages of a session."""
+        found = list(messages)
+        self._has_seq = all(message.seq is not None for message in found)
+        found.sort(key=self._key)
+        prompts = [message.message_id for message in found if message.role == "user"]
+        self._prompts, self._coming = set(prompts), iter(prompts)
+        self._upcoming = next(self._coming, None)
+        self._open_prompt: str | None = None
+        self._missing_prompts: set[str] = set()  # that a message names
+        self._is_closed = False  # by an idle row, until the next user row
+        self._idle_place = self._answer_place = 0
+        self.messages: list[tuple[Message, str]] = []
+        self.members: dict[str, Members] = {}
+        for message in found:
+            self._add(message)
+
+    def update(self, changes: Iterable[tuple[Message | None, Message | None]]) -> list[int] | None:
+        """Take in changes that leave the places and exchanges of all other messages as they are.
+
+        Args:
+            changes: Messages before and after: None where there was none, or is none any more.
+
+        Returns:
+            The places of these messages. None if others may have to move: then this order is of no more use.
+        """
+        if not self.messages:
+            return None
+        places: list[int] = []
+        new: list[Message] = []
+        for before, after in changes:
+            if before is None:
+                new += [] if after is None else [after]
+            elif after is None or _placing(before) != _placing(after):
+                return None
+            else:
+                place = bisect_left(self.messages, self._key(before), key=lambda found: self._key(found[0]))
+                self.messages[place] = after, self.messages[place][1]
+                places.append(place)
+        for message in sorted(new, key=self._key):
+            if not self._comes_last(message):
+                return None
+            places.append(len(self.messages))
+            if message.role == "user":
+                self._prompts.add(message.message_id)
+            self._add(message)
+        return places
+
+    def _comes_last(self, message: Message) -> bool:
+        """Tell whether a new message comes after all others, none of which belongs elsewhere because of it."""
+        if self._has_seq and message.seq is None:
+            return False
+        is_wanted = self._open_prompt is None or message.message_id in self._missing_prompts
+        is_late = self._key(message) > self._key(self.messages[-1][0])
+        return is_late and not (message.role == "user" and is_wanted)
+
+    def _key(self, message: Message) -> tuple[float, float, float, str]:
+        """Say what messages are ordered by."""
+        last = float("inf")
+        seq, created_at = message.seq, message.created_at
+        by_seq = last if seq is None else seq
+        return by_seq if self._has_seq else 0, last if created_at is None else created_at, by_seq, message.message_id
+
+    def _add(self, message: Message) -> None:
+        """Put a message after those before it."""
+        role, exchange_id = message.role, self._exchange_of(message)
+        self.messages.append((message, exchange_id))
+        members = self.members.get(exchange_id)
+        if members is None:
+            members = self.members[exchange_id] = Members(len(self.members) + 1, [])
+        members.message_ids.append(message.message_id)
         if role == "user":
-            exchange_id = open_prompt = message.message_id
-            upcoming, is_closed = next(coming, None), False
-        elif message.user_message_id in known_prompts:
-            exchange_id = str(message.user_message_id)
-        elif is_closed and (role in _ANSWERS or (role == "idle" and answer_place > idle_place)):
-            exchange_id = f"{session_id}:{idle_place}"
+            self._open_prompt, self._upcoming = message.message_id, next(self._coming, None)
+            self._is_closed = False
+        elif role == "idle":
+            self._idle_place, self._is_closed = len(self.messages), True
         elif role in _ANSWERS:
-            exchange_id = open_prompt or f"{session_id}:start"
-        else:  # a switch before the first prompt belongs to that prompt
-            exchange_id = open_prompt or upcoming or f"{session_id}:start"
-        found.append((message, exchange_id))
-        if role == "idle":
-            idle_place, is_closed = place, True
-        elif role in _ANSWERS:
-            answer_place = place
-    return found
+            self._answer_place = len(self.messages)
+
+    def _exchange_of(self, message: Message) -> str:
+        """Find out which exchange the next message belongs to."""
+        role, session_id, named = message.role, message.session_id, message.user_message_id
+        if role == "user":
+            return message.message_id
+        if named in self._prompts:
+            return str(named)
+        if named is not None:
+            self._missing_prompts.add(named)
+        has_answered = self._answer_place > self._idle_place
+        if self._is_closed and (role in _ANSWERS or (role == "idle" and has_answered)):
+            return f"{session_id}:{self._idle_place}"
+        if role in _ANSWERS:
+            return self._open_prompt or f"{session_id}:start"
+        # a switch before the first prompt belongs to that prompt
+        return self._open_prompt or self._upcoming or f"{session_id}:start"
 
 
-def _ordered(messages: Iterable[Message]) -> list[Message]:
-    """Order the messages of a session; what is not recorded comes last."""
-    found = list(messages)
-    has_seq = all(message.seq is not None for message in found)
-    last = float("inf")
-    return sorted(
-        found,
-        key=lambda m: (
-            m.seq if has_seq else 0,
-            last if m.created_at is None else m.created_at,
-            last if m.seq is None else m.seq,
-            m.message_id,
-        ),
-    )
+# all that the order of messages, and which exchange they belong to, depends on
+_placing = attrgetter("message_id", "session_id", "role", "user_message_id", "seq", "created_at")
 
 
 def traces_of(message: Message, parts: Iterable[Part], exchange_id: str, first_position: int) -> tuple[Trace, ...]:

@@ -4,12 +4,12 @@ Pure: nothing here reads or writes the index.
 """
 
 from collections import OrderedDict
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Generic, NamedTuple, TypeVar
 
 from indexer.changes import Changes
-from indexer.exchanges import Exchange, Message, Part, Trace, assigned, exchange_of, traces_of
+from indexer.exchanges import Exchange, Members, Message, Order, Part, Trace, exchange_of, traces_of
 from indexer.report_rows import (
     Failure,
     SliceKey,
@@ -22,13 +22,15 @@ from indexer.report_rows import (
 )
 from indexer.request_chain import Chained, ChainLink, Standing, chained
 from indexer.rows import EpochMs, PartRow
-from indexer.session_numbers import SessionNumbers, Tally, own_numbers, tally
+from indexer.session_numbers import SessionNumbers, Tally, added, own_numbers, tally
 
 MOST_ROWS = 60_000  # some 60 MB
 MOST_ROWS_IN_BULK = 5_000  # a full pass reads one session after another
 MOST_NUMBERS = MOST_PRICED = 5_000
 MOST_LISTINGS = MOST_TREES = 100
 MOST_PARTS = 10_000  # some 10 MB
+
+_BLOCK = 32  # exchanges whose sum is kept: of a thousand, a change adds up these, and thirty sums
 
 # by source and session: message id to stamp, None where it may have changed again in the same moment
 Listings = dict[tuple[int, str], dict[str, int | None]]
@@ -38,13 +40,25 @@ Request = tuple[object, ...]
 PartVersion = tuple[PartRow, int | None]
 
 _Row = TypeVar("_Row", Trace, Exchange, ToolCall, Failure, ChainLink)
-_Kept = TypeVar("_Kept")
+
+
+class _Followed(NamedTuple):
+    """What follows from one message, and from how far its session had come before it.
+
+    Attributes:
+        position: In its session, of its first event.
+    """
+
+    exchange_id: str
+    position: int
+    traces: tuple[Trace, ...]
+    chained: Chained
 
 
 class _Derived(NamedTuple):
     """What follows from the messages of one exchange."""
 
-    members: list[Message]
+    members: Members
     exchange: Exchange
     tally: Tally
     calls: dict[str, ToolCall]
@@ -102,6 +116,8 @@ class Difference(NamedTuple):
 class SessionState:
     """The rows of one session and what follows from them.
 
+    A change costs what it changes: a session may have a thousand times as many messages.
+
     Attributes:
         rows: How many messages and parts it holds.
     """
@@ -112,10 +128,13 @@ class SessionState:
         self.rows = 0
         self._messages: dict[str, Message] = {}
         self._parts: dict[str, list[Part]] = {}
-        self._traces: dict[str, tuple[Trace, ...]] = {}  # by message
-        self._chained: dict[str, Chained] = {}  # by message
+        self._without_message: set[str] = set()  # messages that do not exist, of which it has parts
+        self._changed: dict[str, Message | None] = {}  # messages as they were when they were derived from last
+        self._order = Order(())
+        self._followed: dict[str, _Followed] = {}  # by message
         self._derived: dict[str, _Derived] = {}  # by exchange
-        self._slices: Mapping[SliceKey, UsageSlice] = {}
+        self._shares: dict[EpochMs | None, dict[str, list[UsageSlice]]] = {}  # by quarter of an hour and exchange
+        self._sums: dict[int, Tally] = {}  # of exchanges with successive numbers
 
     def replace(self, message_ids: Iterable[str], messages: Iterable[Message], parts: Iterable[Part]) -> None:
         """Put the rows of some messages in the place of what was there.
@@ -126,12 +145,18 @@ class SessionState:
             parts: Their parts, in order; also such whose message does not exist.
         """
         for message_id in message_ids:
-            self.rows -= (self._messages.pop(message_id, None) is not None) + len(self._parts.pop(message_id, ()))
+            before = self._messages.pop(message_id, None)
+            self._changed.setdefault(message_id, before)
+            self._without_message.discard(message_id)
+            self.rows -= (before is not None) + len(self._parts.pop(message_id, ()))
         for message in messages:
+            self._changed.setdefault(message.message_id, None)
             self._messages[message.message_id] = message
             self.rows += 1
         for part in parts:
             self._parts.setdefault(part.message_id, []).append(part)
+            if part.message_id not in self._messages:
+                self._without_message.add(part.message_id)
             self.rows += 1
 
     def part_ids(self, message_ids: Iterable[str]) -> Iterator[str]:
@@ -139,143 +164,172 @@ class SessionState:
         for message_id in message_ids:
             yield from (part.part_id for part in self._parts.get(message_id, ()))
 
-    def derive(self, changed: Collection[str], held: Held | None = None) -> Difference:
-        """Derive anew what changed messages change.
+    def derive(self, held: Held | None = None) -> Difference:
+        """Derive anew what follows from messages that were replaced.
 
         Args:
-            changed: Ids of messages whose rows, or whose parts, changed.
             held: What the index has of the session. None: what was derived the last time.
 
         Returns:
             What differs from what the index has.
         """
-        ordered = assigned(self._messages.values())
-        fresh, traces_before = self._trace(ordered, changed)
-        relinked, links_before = self._chain(ordered, changed)
-        derived, derived_before = self._sum_up(ordered, fresh | relinked)
+        changed, self._changed = self._changed, {}
+        places, regrouped = self._arrange(changed)
+        followed, followed_before, touched = self._follow(places, changed)
+        derived, derived_before = self._sum_up(dict.fromkeys((*touched, *regrouped)))
+        slices, slices_before = self._merge(derived, derived_before)
         before = held or Held(
-            traces_before,
+            {trace.trace_id: trace for old in followed_before for trace in old.traces},
             {old.exchange.exchange_id: old.exchange for old in derived_before},
             {key: call for old in derived_before for key, call in old.calls.items()},
             {key: failure for old in derived_before for key, failure in old.failures.items()},
-            links_before,
-            self._slices,
+            {link.request_id: link for old in followed_before for link in old.chained.links},
+            slices_before,
         )
-        self._slices = merged(each for found in self._derived.values() for each in found.slices.values())
         return Difference(
             session_id=self.session_id,
-            traces=_changes(
-                {trace.trace_id: trace for message_id in fresh for trace in self._traces[message_id]}, before.traces
-            ),
+            traces=_changes({trace.trace_id: trace for new in followed for trace in new.traces}, before.traces),
             exchanges=_changes({new.exchange.exchange_id: new.exchange for new in derived}, before.exchanges),
             calls=_changes({key: call for new in derived for key, call in new.calls.items()}, before.calls),
             failures=_changes({key: row for new in derived for key, row in new.failures.items()}, before.failures),
-            links=_changes(
-                {link.request_id: link for message_id in relinked for link in self._chained[message_id].links},
-                before.links,
-            ),
-            slices=_slice_changes(self._slices, before.slices),
+            links=_changes({link.request_id: link for new in followed for link in new.chained.links}, before.links),
+            slices=_slice_changes(slices, before.slices),
         )
 
-    def _trace(
-        self, ordered: Iterable[tuple[Message, str]], changed: Collection[str]
-    ) -> tuple[set[str], Mapping[str, Trace]]:
-        """Derive the events of messages that changed, or that have another place or exchange than before.
+    def _arrange(self, changed: Mapping[str, Message | None]) -> tuple[Iterable[int], list[str]]:
+        """Put the messages in order.
 
         Returns:
-            Ids of these messages; events of before that may be there no more, by id.
+            Places of messages that may follow from something else now; exchanges that changed their number, or lost
+            messages.
         """
-        before, self._traces = self._traces, {}
-        fresh: set[str] = set()
-        position = 1
-        for message, exchange_id in ordered:
-            message_id = message.message_id
-            traces = before.get(message_id)
-            is_there = traces and traces[0].position == position and traces[0].exchange_id == exchange_id
-            if traces is None or message_id in changed or (traces and not is_there):
-                traces = traces_of(message, self._parts.get(message_id, ()), exchange_id, position)
-                fresh.add(message_id)
-            self._traces[message_id] = traces
-            position += len(traces)
-        replaced = _replaced(before, self._traces)
-        return fresh, {trace.trace_id: trace for traces in replaced for trace in traces}
+        places = self._order.update((before, self._messages.get(key)) for key, before in changed.items())
+        if places is not None:
+            return places, []
+        self._order = Order(self._messages.values())
+        members = self._order.members
+        regrouped = [key for key, known in self._derived.items() if members.get(key) != known.members]
+        return range(len(self._order.messages)), regrouped
 
-    def _chain(
-        self, ordered: Iterable[tuple[Message, str]], changed: Collection[str]
-    ) -> tuple[set[str], Mapping[str, ChainLink]]:
-        """Follow the requests of messages that changed, or before which the session had come less or further.
+    def _follow(
+        self, places: Iterable[int], changed: Iterable[str]
+    ) -> tuple[list[_Followed], list[_Followed], list[str]]:
+        """Go through the session from each of some places on, as far as it comes to a message otherwise than before.
 
         Returns:
-            Ids of these messages; links of before that may be there no more, by id.
+            What follows from the messages that were looked at; what did before; their exchanges.
         """
-        before, self._chained = self._chained, {}
-        relinked: set[str] = set()
-        standing = Standing()
-        for message, _ in ordered:
-            message_id = message.message_id
-            if message.role == "user":
+        before = [old for message_id in changed if (old := self._followed.pop(message_id, None))]
+        new: list[_Followed] = []
+        exchange_ids: list[str] = []
+        messages, todo = self._order.messages, sorted(places, reverse=True)
+        while todo:
+            place = todo.pop()
+            message, exchange_id = messages[place]
+            known = self._followed.get(message.message_id)
+            found = self._look_at(place, known)
+            if found is known:
                 continue
-            found = before.get(message_id)
-            if found is None or message_id in changed or found.before != standing:
-                found = chained(message, self._parts.get(message_id, ()), standing)
-                relinked.add(message_id)
-            self._chained[message_id] = found
-            standing = found.after
-        replaced = _replaced(before, self._chained)
-        return relinked, {link.request_id: link for found in replaced for link in found.links}
+            self._followed[message.message_id] = found
+            new.append(found)
+            exchange_ids.append(exchange_id)
+            if known:
+                before.append(known)
+            following = place + 1
+            if following < len(messages) and (not todo or todo[-1] != following):
+                todo.append(following)
+        return new, before, exchange_ids
 
-    def _sum_up(
-        self, ordered: Iterable[tuple[Message, str]], fresh: Collection[str]
-    ) -> tuple[list[_Derived], list[_Derived]]:
-        """Derive the exchanges that hold other messages than before, or messages that were looked at.
+    def _look_at(self, place: int, known: _Followed | None) -> _Followed:
+        """Say what follows from one message. What is known stays as far as the session comes to it as before."""
+        message, exchange_id = self._order.messages[place]
+        position, standing = 1, Standing()
+        if place > 0:
+            previous = self._followed[self._order.messages[place - 1][0].message_id]
+            position, standing = previous.position + len(previous.traces), previous.chained.after
+        is_there = known and known.position == position and known.exchange_id == exchange_id
+        traces = known.traces if known and is_there else None
+        link = known.chained if known and known.chained.before == standing else None
+        if known and traces is not None and link:
+            return known
+        parts = self._parts.get(message.message_id, ())
+        return _Followed(
+            exchange_id,
+            position,
+            traces_of(message, parts, exchange_id, position) if traces is None else traces,
+            link or chained(message, parts, standing),
+        )
+
+    def _sum_up(self, exchange_ids: Iterable[str]) -> tuple[list[_Derived], list[_Derived]]:
+        """Derive some exchanges, or forget them if they are there no more.
 
         Returns:
-            These exchanges; those of before that may be there no more.
+            These exchanges; what they were before.
         """
-        members: dict[str, list[Message]] = {}
-        for message, exchange_id in ordered:
-            members.setdefault(exchange_id, []).append(message)
-        before, self._derived = self._derived, {}
         new: list[_Derived] = []
-        for number, (exchange_id, messages) in enumerate(members.items(), start=1):
-            derived = before.get(exchange_id)
-            is_same = derived and derived.exchange.number == number and derived.members == messages
-            if derived is None or not is_same or any(message.message_id in fresh for message in messages):
-                derived = self._derive(exchange_id, messages, number)
-                new.append(derived)
-            self._derived[exchange_id] = derived
-        return new, _replaced(before, self._derived)
+        before: list[_Derived] = []
+        for exchange_id in exchange_ids:
+            if old := self._derived.pop(exchange_id, None):
+                before.append(old)
+                self._sums.pop((old.members.number - 1) // _BLOCK, None)
+            if members := self._order.members.get(exchange_id):
+                self._derived[exchange_id] = self._derive(exchange_id, members)
+                new.append(self._derived[exchange_id])
+                self._sums.pop((members.number - 1) // _BLOCK, None)
+        return new, before
 
-    def _derive(self, exchange_id: str, messages: list[Message], number: int) -> _Derived:
+    def _derive(self, exchange_id: str, members: Members) -> _Derived:
         """Derive one exchange."""
-        traces = [trace for message in messages for trace in self._traces[message.message_id]]
+        messages = [self._messages[message_id] for message_id in members.message_ids]
+        followed = [self._followed[message_id] for message_id in members.message_ids]
+        traces = [trace for found in followed for trace in found.traces]
         parts = [part for message in messages for part in self._parts.get(message.message_id, ())]
-        exchange = exchange_of(exchange_id, messages, self._parts, traces, number)
+        enters_at = {
+            message_id: found.chained.enters_at for message_id, found in zip(members.message_ids, followed, strict=True)
+        }
+        exchange = exchange_of(exchange_id, messages, self._parts, traces, members.number)
         return _Derived(
-            messages,
+            members._replace(message_ids=members.message_ids.copy()),
             exchange,
             tally(messages, parts, exchange),
-            {call.part_id: call for call in calls_of(exchange_id, messages, self._parts, self._enters_at(messages))},
+            {call.part_id: call for call in calls_of(exchange_id, messages, self._parts, enters_at)},
             {failure.failure_id: failure for failure in failures_of(exchange, messages, self._parts)},
             slices_of(messages, self._parts),
         )
 
-    def _enters_at(self, messages: Iterable[Message]) -> dict[str, Mapping[str, int]]:
-        """Say which requests send the outputs of calls for the first time, by message and call."""
-        found = ((message.message_id, self._chained.get(message.message_id)) for message in messages)
-        return {message_id: chained.enters_at for message_id, chained in found if chained is not None}
+    def _merge(
+        self, new: Sequence[_Derived], before: Sequence[_Derived]
+    ) -> tuple[dict[SliceKey, UsageSlice], dict[SliceKey, UsageSlice]]:
+        """Add up the slices of the quarters of an hour in which exchanges have, or had, a share.
+
+        Returns:
+            These slices; what they were before.
+        """
+        quarters = {row.quarter_at for derived in (*new, *before) for row in derived.slices.values()}
+        slices_before = self._merged(quarters)
+        for old in before:
+            for row in old.slices.values():
+                self._shares[row.quarter_at].pop(old.exchange.exchange_id, None)
+        for derived in new:
+            for row in derived.slices.values():
+                shares = self._shares.setdefault(row.quarter_at, {})
+                shares.setdefault(derived.exchange.exchange_id, []).append(row)
+        return self._merged(quarters), slices_before
+
+    def _merged(self, quarters: Iterable[EpochMs | None]) -> dict[SliceKey, UsageSlice]:
+        """Add up the slices of some quarters of an hour."""
+        shares = [share for quarter_at in quarters for share in self._shares.get(quarter_at, {}).values()]
+        return merged(row for share in shares for row in share)
 
     def numbers(self) -> SessionNumbers:
         """Add up what was derived of this session alone."""
-        orphaned = self._parts.keys() - self._messages.keys()
-        without_message = [part for message_id in orphaned for part in self._parts[message_id]]
-        tallies = [derived.tally for derived in self._derived.values()]
-        return own_numbers(self.session_id, tallies, len(self._derived), without_message)
-
-
-def _replaced(before: Mapping[str, _Kept], now: Mapping[str, _Kept]) -> list[_Kept]:
-    """Return what was there before, and is not any more: what is left alone is the same object."""
-    return [old for key, old in before.items() if now.get(key) is not old]
+        exchange_ids = list(self._order.members)
+        for block, start in enumerate(range(0, len(exchange_ids), _BLOCK)):
+            if block not in self._sums:
+                some = exchange_ids[start : start + _BLOCK]
+                self._sums[block] = added([self._derived[exchange_id].tally for exchange_id in some])
+        without_message = [part for message_id in self._without_message for part in self._parts[message_id]]
+        return own_numbers(self.session_id, added(list(self._sums.values())), len(exchange_ids), without_message)
 
 
 def _changes(wanted: Mapping[str, _Row], held: Mapping[str, _Row]) -> RowChanges[_Row]:

@@ -14,6 +14,7 @@ from indexer.exchanges import Message, Part
 
 SMALLEST_PREFIX = 1_024  # tokens; providers cache nothing shorter
 BYTES_A_TOKEN = 2  # at least; what is denser than that is no text
+_NONE: Mapping[str, int] = {}
 
 
 class ChainLink(NamedTuple):
@@ -84,16 +85,18 @@ class Chained(NamedTuple):
 
 
 def chained(message: Message, parts: Sequence[Part], before: Standing) -> Chained:
-    """Follow what a message sent and what its calls brought.
+    """Follow what a message sent and what its calls brought. A user's does neither.
 
     A call belongs to the request that made it: of several of one message, the first that ended after the call; after
     the last one, to that. The next request sends its output.
 
     Args:
-        message: Not a user's: those send nothing.
+        message: The message.
         parts: Its parts, in any order.
         before: How far its session had come.
     """
+    if message.role == "user":
+        return Chained(before, before, (), _NONE)
     requests = _requests(message, parts)
     outputs = [part for part in parts if _has_output(part, message)]
     ends = [request.request_id for request in requests]

@@ -83,7 +83,7 @@ class Tally(NamedTuple):
             and failed ones.
         costs: Recorded costs, own and inherited, and own at list prices.
         times: First and last.
-        active: From prompt to end; both 0 if that is not known.
+        active: When they were worked on, from prompt to end: spans that do not overlap, in order.
         last_answer: Order, agent, provider and model of the last one.
     """
 
@@ -92,7 +92,7 @@ class Tally(NamedTuple):
     counts: tuple[int, ...]
     costs: tuple[Decimal | None, Decimal | None, Decimal | None]
     times: tuple[EpochMs | None, EpochMs | None]
-    active: tuple[int, int]
+    active: tuple[tuple[int, int], ...]
     last_answer: tuple[tuple[int, str], str | None, str | None, str | None] | None
 
 
@@ -156,41 +156,60 @@ def _answer_order(message: Message) -> tuple[int, str]:
     return (-1 if message.created_at is None else message.created_at, message.message_id)
 
 
-def _active(exchange: Exchange) -> tuple[int, int]:
+def _active(exchange: Exchange) -> tuple[tuple[int, int], ...]:
     """Tell when an exchange was worked on: no time at all where a clock went backwards or a time is not recorded."""
-    if exchange.started_at is None or exchange.ended_at is None:
-        return 0, 0
-    return exchange.started_at, max(exchange.ended_at, exchange.started_at)
+    start, end = exchange.started_at, exchange.ended_at
+    return ((start, end),) if start is not None and end is not None and start < end else ()
 
 
-def _covered_ms(spans: Iterable[tuple[int, int]]) -> int:
-    """Measure what spans cover together: one may prompt while another prompt is answered."""
-    covered, reached = 0, 0
+def _united(spans: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
+    """Unite spans that overlap: one may prompt while another prompt is answered."""
+    found: list[tuple[int, int]] = []
     for start, end in sorted(spans):
-        covered += max(end - max(start, reached), 0)
-        reached = max(reached, end)
-    return covered
+        begun, reached = found.pop() if found and start <= found[-1][1] else (start, end)
+        found.append((begun, max(reached, end)))
+    return tuple(found)
 
 
-def own_numbers(
-    session_id: str, tallies: Sequence[Tally], exchange_count: int, without_message: Sequence[Part]
-) -> SessionNumbers:
-    """Add up the numbers of a session alone.
+def added(tallies: Sequence[Tally]) -> Tally:
+    """Add up tallies of one session. Sums of sums are the same, in whatever order.
+
+    Args:
+        tallies: Of different messages.
+    """
+    first = [found.times[0] for found in tallies if found.times[0] is not None]
+    last = [found.times[1] for found in tallies if found.times[1] is not None]
+    return Tally(
+        own=Spent(*_column_sums([found.own for found in tallies], len(Spent._fields))),
+        inherited=Spent(*_column_sums([found.inherited for found in tallies], len(Spent._fields))),
+        counts=tuple(_column_sums([found.counts for found in tallies], 9)),
+        costs=(
+            sum_known(found.costs[0] for found in tallies),
+            sum_known(found.costs[1] for found in tallies),
+            sum_known(found.costs[2] for found in tallies),
+        ),
+        times=(min(first, default=None), max(last, default=None)),
+        active=_united(span for found in tallies for span in found.active),
+        last_answer=max(
+            (found.last_answer for found in tallies if found.last_answer), key=lambda found: found[0], default=None
+        ),
+    )
+
+
+def own_numbers(session_id: str, whole: Tally, exchange_count: int, without_message: Sequence[Part]) -> SessionNumbers:
+    """Name the numbers of a session alone.
 
     Args:
         session_id: Its id.
-        tallies: Of all its exchanges.
+        whole: Of all its exchanges.
         exchange_count: How many these are.
         without_message: Its parts whose message does not exist.
     """
-    own = Spent(*_column_sums([found.own for found in tallies], len(Spent._fields)))
-    inherited = Spent(*_column_sums([found.inherited for found in tallies], len(Spent._fields)))
-    counts = _column_sums([found.counts for found in tallies], 9)
-    unrecorded, missing_usage, fork_copies, users, assistants, errors, *of_parts = counts
+    own, inherited, last = whole.own, whole.inherited, whole.last_answer
+    unrecorded, missing_usage, fork_copies, users, assistants, errors, *of_parts = whole.counts
     part_count, tool_calls, failed = (
         known + more for known, more in zip(of_parts, _count_parts(without_message), strict=True)
     )
-    last = max((found.last_answer for found in tallies if found.last_answer), key=lambda found: found[0], default=None)
     return SessionNumbers(
         session_id=session_id,
         root_tokens=own.root,
@@ -200,8 +219,8 @@ def own_numbers(
         cache_read_tokens=own.cache_read,
         cache_write_tokens=own.cache_write,
         total_tokens=own.total,
-        cost_recorded_usd=sum_known(found.costs[0] for found in tallies),
-        cost_list_usd=sum_known(found.costs[2] for found in tallies),
+        cost_recorded_usd=whole.costs[0],
+        cost_list_usd=whole.costs[2],
         unrecorded_messages=unrecorded,
         missing_usage_messages=missing_usage,
         inherited_root_tokens=inherited.root,
@@ -211,7 +230,7 @@ def own_numbers(
         inherited_cache_read_tokens=inherited.cache_read,
         inherited_cache_write_tokens=inherited.cache_write,
         inherited_total_tokens=inherited.total,
-        inherited_cost_recorded_usd=sum_known(found.costs[1] for found in tallies),
+        inherited_cost_recorded_usd=whole.costs[1],
         fork_copies=fork_copies,
         exchange_count=exchange_count,
         user_messages=users,
@@ -220,9 +239,9 @@ def own_numbers(
         tool_calls=tool_calls,
         failed_tool_calls=failed,
         message_errors=errors,
-        first_message_at=min((found.times[0] for found in tallies if found.times[0] is not None), default=None),
-        last_message_at=max((found.times[1] for found in tallies if found.times[1] is not None), default=None),
-        active_ms=_covered_ms(found.active for found in tallies),
+        first_message_at=whole.times[0],
+        last_message_at=whole.times[1],
+        active_ms=sum(end - start for start, end in whole.active),
         last_agent=last[1] if last else None,
         last_provider_id=last[2] if last else None,
         last_model_id=last[3] if last else None,

@@ -1,7 +1,7 @@
 """What is remembered of a session gives the same rows as reading all of it again, whatever changes."""
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -98,9 +98,9 @@ class Index:
         """Begin with nothing."""
         self.held = NOTHING
 
-    def update(self, state: SessionState, changed: Sequence[str], *, is_read: bool = False) -> None:
+    def update(self, state: SessionState, *, is_read: bool = False) -> None:
         """Write what differs; remove first, as a key that is there already would be refused."""
-        difference = state.derive(changed, self.held if is_read else None)
+        difference = state.derive(self.held if is_read else None)
         self.held = Held(
             replaced(self.held.traces, difference.traces),
             replaced(self.held.exchanges, difference.exchanges),
@@ -140,11 +140,180 @@ def test_derive_any_row_of_changes_equals_reading_everything(seed: int) -> None:
             [found for message_id in changed for found in parts[message_id]],
         )
 
-        index.update(state, changed, is_read=step == 0)
+        index.update(state, is_read=step == 0)
 
         fresh, expected = SessionState("ses_1"), Index()
         fresh.replace((), messages.values(), [found for owned in parts.values() for found in owned])
-        expected.update(fresh, (), is_read=True)
+        expected.update(fresh, is_read=True)
+        assert index.held == expected.held
+        assert state.numbers() == fresh.numbers()
+        assert state.rows == fresh.rows
+
+
+class Conversation:
+    """A session that mostly grows at its end, as OpenCode writes it; now and then something else happens."""
+
+    def __init__(self, rng: random.Random) -> None:
+        """Begin with nothing; a third of all sessions are numbered."""
+        self.messages: dict[str, Message] = {}
+        self.parts: dict[str, list[Part]] = {}
+        self._rng, self._has_seq = rng, rng.random() < 0.3
+        self._number = self._time = 0
+        self._away: list[Message] = []
+        self._awaited: str | None = None
+
+    def change(self) -> set[str]:
+        """Let something happen. Returns the messages that changed, or whose parts did."""
+        rng = self._rng
+        usual = (self._stream, self._stream, self._revise, self._ask, self._answer, self._answer)
+        rare = (self._note, self._undo, self._remove, self._move, self._flag, self._send_away, self._return)
+        odd = (self._answer_early, self._ask_late, self._orphan, self._adopt)
+        return rng.choice(rng.choices((usual, rare, odd), (6, 1, 1))[0])()
+
+    def _stream(self) -> set[str]:
+        """The message that was written last goes on."""
+        return self._rewrite(list(self.messages)[-1:])
+
+    def _revise(self) -> set[str]:
+        """Any message gets other values, or other parts."""
+        return self._rewrite(self._some(1))
+
+    def _rewrite(self, message_ids: list[str]) -> set[str]:
+        """Their places stay."""
+        for message_id in message_ids:
+            old, new = self.messages[message_id], message(self._rng, 0)
+            kept = ("message_id", "role", "user_message_id", "seq", "created_at", "generation", "has_usage", "fork_key")
+            self.messages[message_id] = new._replace(**{name: getattr(old, name) for name in kept}, is_summary=False)
+            parts = self.parts[message_id]
+            if self._rng.random() < 0.5:
+                parts.append(part(self._rng, message_id, len(parts)))
+            elif parts:
+                place = self._rng.randrange(len(parts))
+                parts[place] = part(self._rng, message_id, place)
+        return set(message_ids)
+
+    def _ask(self, message_id: str | None = None) -> set[str]:
+        """A prompt comes."""
+        return self._append("user", message_id=message_id)
+
+    def _answer(self) -> set[str]:
+        """Numbered rows name no prompt."""
+        prompts = [found.message_id for found in self.messages.values() if found.role == "user"][-2:]
+        return self._append("assistant", None if self._has_seq or not prompts else self._rng.choice(prompts))
+
+    def _note(self) -> set[str]:
+        """A row comes that is neither prompt nor answer."""
+        return self._append(self._rng.choice(["idle", "compaction", "synthetic", "shell"]))
+
+    def _append(self, role: str, named: str | None = None, message_id: str | None = None) -> set[str]:
+        """A message comes, at times in the same moment as the one before or without a time."""
+        rng = self._rng
+        self._number += 1
+        self._time += rng.choice([0, 1, 60_000, 900_000])
+        new = message(rng, self._number)
+        new = new._replace(
+            message_id=message_id or new.message_id,
+            role=role,
+            user_message_id=named,
+            seq=self._number if self._has_seq else None,
+            created_at=None if rng.random() < 0.05 else EpochMs(self._time),
+            has_usage=role == "assistant",
+            is_summary=role == "assistant" and rng.random() < 0.1,
+            generation=3 if self._has_seq else 2,
+        )
+        self.messages[new.message_id] = new
+        self.parts[new.message_id] = [part(rng, new.message_id, place) for place in range(rng.randrange(4))]
+        return {new.message_id}
+
+    def _undo(self) -> set[str]:
+        """The last messages go, at times with something new in the same moment."""
+        gone = list(self.messages)[-self._rng.randrange(1, 4) :]
+        return self._drop(gone) | (self._ask() if self._rng.random() < 0.3 else set())
+
+    def _remove(self) -> set[str]:
+        """Any message goes."""
+        return self._drop(self._some(1))
+
+    def _send_away(self) -> set[str]:
+        """A message moves to another session."""
+        gone = self._some(1)
+        self._away += [self.messages[message_id] for message_id in gone]
+        return self._drop(gone)
+
+    def _return(self) -> set[str]:
+        """What moved away comes back."""
+        back = {found.message_id: found for found in self._away}
+        self.messages |= back
+        self.parts |= {message_id: [part(self._rng, message_id, 0)] for message_id in back}
+        self._away.clear()
+        return set(back)
+
+    def _drop(self, message_ids: list[str]) -> set[str]:
+        """Messages go with their parts."""
+        for message_id in message_ids:
+            del self.messages[message_id], self.parts[message_id]
+        return set(message_ids)
+
+    def _move(self) -> set[str]:
+        """A message gets another time, or another prompt."""
+        for message_id in (moved := self._some(1)):
+            found = self.messages[message_id]
+            at = EpochMs(self._rng.randrange(self._time + 1))
+            change = {"created_at": at} if self._rng.random() < 0.5 else {"user_message_id": self._some(1)[0]}
+            self.messages[message_id] = found._replace(**change)
+        return set(moved)
+
+    def _flag(self) -> set[str]:
+        """Messages turn out to be copies that a fork made."""
+        for message_id in (flagged := self._some(3)):
+            found = self.messages[message_id]
+            self.messages[message_id] = found._replace(is_fork_copy=not found.is_fork_copy)
+        return set(flagged)
+
+    def _answer_early(self) -> set[str]:
+        """An answer is there before the prompt that it names."""
+        self._awaited = f"msg_late_{self._number}"
+        return self._append("assistant", self._awaited)
+
+    def _ask_late(self) -> set[str]:
+        """That prompt comes, after its answer."""
+        prompt, self._awaited = self._awaited, None
+        return self._ask(prompt)
+
+    def _orphan(self) -> set[str]:
+        """Parts come before their message."""
+        self.parts[f"msg_{self._number + 1}"] = [part(self._rng, f"msg_{self._number + 1}", 0)]
+        return {f"msg_{self._number + 1}"}
+
+    def _adopt(self) -> set[str]:
+        """The next prompt may be that message, and have an answer at once."""
+        return self._ask() | self._answer()
+
+    def _some(self, most: int) -> list[str]:
+        """Choose messages, none if there are none."""
+        return self._rng.sample(list(self.messages), min(most, len(self.messages)))
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_derive_conversation_equals_reading_everything(seed: int) -> None:
+    """Whatever happens to a session while it grows."""
+    conversation = Conversation(random.Random(seed))
+    state, index = SessionState("ses_1"), Index()
+    state.derive(NOTHING)
+    for _ in range(40):
+        changed = conversation.change()
+        messages, parts = conversation.messages, conversation.parts
+        state.replace(
+            changed,
+            [messages[message_id] for message_id in changed if message_id in messages],
+            [found for message_id in changed for found in parts.get(message_id, ())],
+        )
+
+        index.update(state)
+
+        fresh, expected = SessionState("ses_1"), Index()
+        fresh.replace((), messages.values(), [found for owned in parts.values() for found in owned])
+        expected.update(fresh, is_read=True)
         assert index.held == expected.held
         assert state.numbers() == fresh.numbers()
         assert state.rows == fresh.rows
@@ -159,10 +328,10 @@ def test_derive_one_new_message_writes_nothing_else() -> None:
         for number in range(50)
     ]
     state.replace((), messages, [part(rng, found.message_id, 0)._replace(is_orphan=False) for found in messages])
-    state.derive((), NOTHING)
+    state.derive(NOTHING)
     state.replace(["msg_49"], messages[49:], [part(rng, "msg_49", 0)._replace(is_orphan=False, title="new")])
 
-    difference = state.derive(["msg_49"])
+    difference = state.derive()
 
     assert {row.exchange_id for row in difference.exchanges.rows} <= {"msg_49"}
     assert {row.exchange_id for row in difference.traces.rows} == {"msg_49"}
