@@ -243,8 +243,9 @@ class SessionState:
     def _look_at(self, place: int, known: _Followed | None) -> _Followed:
         """Say what follows from one message. What is known stays as far as the session comes to it as before."""
         message, exchange_id = self._order.messages[place]
-        position, standing = 1, Standing()
-        if place > 0:
+        if place == 0:
+            position, standing = 1, Standing()
+        else:
             previous = self._followed[self._order.messages[place - 1][0].message_id]
             position, standing = previous.position + len(previous.traces), previous.chained.after
         is_there = known and known.position == position and known.exchange_id == exchange_id
