@@ -167,8 +167,10 @@ def _with_touched_sessions(
     inventories = _listed(storages, changes.touched_sessions, renewed)
     is_any_orphaned = any(found.orphans for _, found in inventories)
     if is_any_orphaned:  # of which session they are is not told
-        before, renewed = {}, {}
-        inventories = _listed(storages, changes.touched_sessions, renewed)
+        before = {}
+        if renewed:
+            renewed = {}
+            inventories = _listed(storages, changes.touched_sessions, renewed)
     listings: Listings = {
         (storage.source_id, session_id): {} for storage, _ in inventories for session_id in changes.touched_sessions
     }

@@ -26,6 +26,7 @@ from indexer.sources.sqlite_file import (
     tables_of_messages,
 )
 
+MOST_LOOKS = 100
 MOST_OWNERS = 60_000  # some 20 MB
 # The client takes the time, then waits up to 5 s for other writers. Whatever comes later still, the sums tell.
 LATE_MS = 10_000
@@ -55,7 +56,11 @@ class _Look:
 
 
 class SessionLooks:
-    """Remembers what the rows of the sessions looked like that were asked for last."""
+    """Remembers what the rows of the sessions looked like that were asked for last.
+
+    What keeps all sums is not seen here, but by who compares everything: a part that goes to another message without a
+    new update time. No client writes so.
+    """
 
     def __init__(self, file: SqliteFile, message_table: str, part_table: str | None = None) -> None:
         """Begin with nothing.
@@ -99,7 +104,7 @@ class SessionLooks:
         """Tell what may look different in a session since the last look at it.
 
         All rows are added up, and those that were updated lately are looked at. Where the sums are those of before,
-        with the new rows in the places of the old ones, nothing else changed, came or went.
+        with the new rows in the places of the old ones, nothing else was written, came or went.
 
         Args:
             session_id: Of the session.
@@ -163,6 +168,8 @@ class SessionLooks:
     def _remember(self, session_id: str, look: _Look) -> None:
         """Remember a look, and forget the oldest ones."""
         self._looks[session_id] = look
+        if len(self._looks) > MOST_LOOKS:
+            self._looks.popitem(last=False)
         owners = sum(each.owners for each in self._looks.values())
         while owners > MOST_OWNERS and len(self._looks) > 1:
             owners -= self._looks.popitem(last=False)[1].owners

@@ -12,7 +12,7 @@ from indexer import update
 from indexer.changes import Changes
 from indexer.database import Database
 from indexer.sources import Inventory
-from indexer.sources.session_looks import LATE_MS, SessionLooks
+from indexer.sources.session_looks import LATE_MS, MOST_LOOKS, SessionLooks
 from indexer.sources.sqlite_file import SqliteFile
 from indexer.sources.sqlite_v1 import SqliteV1
 from indexer.storages import find_sources, open_storages
@@ -207,21 +207,40 @@ def test_renewed_random_changes_leave_what_a_list_tells(store: Store, clock: Clo
     assert 100 < answers < 250
 
 
+def test_list_stamps_more_sessions_than_are_remembered_forgets_the_oldest(store: Store) -> None:
+    """Thousands may change at once: what is remembered is bounded, and so is what it takes to keep it so."""
+    store.looks.list_stamps(Inventory(), ["ses_1", *(f"ses_x{number}" for number in range(MOST_LOOKS))])
+
+    assert store.looks.renewed("ses_1", []) is None
+    assert store.looks.renewed("ses_x1", []) == {}
+
+
+def test_apply_session_with_parts_without_their_message_is_listed_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is never remembered, so a second list would say the same."""
+    docs = [project(), session(), user(), part("prt_1", "text", "msg_stray", text="One.")]
+    data_dir = write_sqlite(tmp_path / "opencode", docs)
+    index(tmp_path / "index.duckdb", data_dir)
+    asked = noted_lists(monkeypatch)
+
+    with Database.open(tmp_path / "index.duckdb") as database:
+        storages = open_storages(database, find_sources([data_dir]), [data_dir])
+        for _ in range(2):
+            update.apply(database, storages, Changes(touched_sessions={"ses_1"}), may_postpone=True)
+        for storage in storages:
+            storage.source.close()
+
+    assert asked == [{"ses_1"}, {"ses_1"}]
+
+
 def test_apply_second_change_of_a_session_lists_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A storage that tells what changed is not asked for everything; another one beside it is."""
     docs = [project(), session(), user(), assistant("msg_1"), part("prt_1", "text", "msg_1", text="One.")]
     data_dir = write_sqlite(tmp_path / "opencode", docs)
     write_json_tree(data_dir, docs)
     index(tmp_path / "index.duckdb", data_dir)
-    asked: list[set[str]] = []
-    list_messages = SqliteV1.messages_of
-
-    def note(source: SqliteV1, session_ids: set[str]) -> Inventory:
-        """Note what is asked for."""
-        asked.append(session_ids)
-        return list_messages(source, session_ids)
-
-    monkeypatch.setattr(SqliteV1, "messages_of", note)
+    asked = noted_lists(monkeypatch)
     with Database.open(tmp_path / "index.duckdb") as database:
         storages = open_storages(database, find_sources([data_dir]), [data_dir])
         for text in ("Two.", "Three."):
@@ -235,6 +254,20 @@ def test_apply_second_change_of_a_session_lists_nothing(tmp_path: Path, monkeypa
 
     assert asked == [{"ses_1"}, set()]
     assert texts == [("Three.",), ("Two.",)]
+
+
+def noted_lists(monkeypatch: pytest.MonkeyPatch) -> list[set[str]]:
+    """Return what databases are asked to list from now on."""
+    asked: list[set[str]] = []
+    list_messages = SqliteV1.messages_of
+
+    def note(source: SqliteV1, session_ids: set[str]) -> Inventory:
+        """Note what is asked for."""
+        asked.append(session_ids)
+        return list_messages(source, session_ids)
+
+    monkeypatch.setattr(SqliteV1, "messages_of", note)
+    return asked
 
 
 def _messages(store: Store) -> list[str]:
