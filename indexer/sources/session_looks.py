@@ -6,7 +6,7 @@ takes an eighth of the time that it takes to fetch and compare them.
 
 import time
 from collections import OrderedDict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 import orjson
@@ -17,6 +17,7 @@ from indexer.sources.sqlite_file import (
     PLACE,
     ROWS_PER_READ,
     UPDATED,
+    Numbers,
     SqliteFile,
     Value,
     combined_stamp,
@@ -31,7 +32,6 @@ MOST_OWNERS = 60_000  # some 20 MB
 # The client takes the time, then waits up to 5 s for other writers. Whatever comes later still, the sums tell.
 LATE_MS = 10_000
 
-Numbers = tuple[Value, ...]  # of rows with one owner: how many, newest update time, sums of update times and places
 Sums = tuple[int, int, int]  # of all rows of a table: how many, sums of update times and places
 
 
@@ -89,30 +89,21 @@ class SessionLooks:
             self._looks.pop(session_id, None)
             look = _Look(time.time_ns() // 1_000_000, [], [])
             for table, owner in self._tables:
-                rows = self._file.row_numbers(table, owner, [session_id], among="session_id")
-                numbers = {value: tuple(numbers) for value, *numbers in rows}
-                look.numbers.append(numbers)
-                look.sums.append(_summed(numbers.values()))
-                for value in numbers:
+                found_numbers = self._file.row_numbers(table, owner, session_id=session_id)
+                look.numbers.append(found_numbers)
+                look.sums.append(_summed(found_numbers.values()))
+                for value, numbers in found_numbers.items():
                     if (message_id := id_of(value)) is not None:
-                        every.setdefault(message_id, []).append(row_stamp(numbers[value], look.at_ms))
+                        every.setdefault(message_id, []).append(row_stamp(numbers, look.at_ms))
             self._remember(session_id, look)
         note_stamps(found, every)
         return {*every}
 
     def renewed(self, session_id: str, doubtful: Collection[str]) -> dict[str, int | None] | None:
-        """Tell what may look different in a session since the last look at it.
+        """Do what `Source.renewed` promises, for sessions that were looked at before.
 
         All rows are added up, and those that were updated lately are looked at. Where the sums are those of before,
         with the new rows in the places of the old ones, nothing else was written, came or went.
-
-        Args:
-            session_id: Of the session.
-            doubtful: Other messages to look at.
-
-        Returns:
-            Messages, with their stamps; None for what changed only just now. A doubtful one that is not there has none.
-            None instead of all: only a list of everything tells.
         """
         look = self._looks.pop(session_id, None)
         if look is None:
@@ -124,7 +115,7 @@ class SessionLooks:
                 named = [*{*doubtful, *recent}]
                 if len(named) > ROWS_PER_READ:
                     return None
-                found = [self._numbers(table, owner, session_id, named) for table, owner in self._tables]
+                found = [self._file.row_numbers(table, owner, named, session_id) for table, owner in self._tables]
         except (SourceUnusable, orjson.JSONDecodeError):  # whoever lists everything says what is wrong
             return None
         keys = [message_id.encode() for message_id in named]
@@ -156,14 +147,9 @@ class SessionLooks:
                 """,
                 [since_ms, session_id],
             )
-            sums.append(_summed([(count, None, updated, places)]))
+            sums.append((_whole(count), _whole(updated), _whole(places)))
             recent |= set(orjson.loads(owners if isinstance(owners, bytes) else b"[]"))
         return sums, recent
-
-    def _numbers(self, table: str, owner: str, session_id: str, message_ids: Sequence[str]) -> dict[Value, Numbers]:
-        """Look at the rows of some messages in a session."""
-        rows = self._file.row_numbers(table, owner, message_ids, session_id=session_id)
-        return {value: tuple(numbers) for value, *numbers in rows}
 
     def _remember(self, session_id: str, look: _Look) -> None:
         """Remember a look, and forget the oldest ones."""

@@ -26,6 +26,7 @@ ROWS_PER_READ = 500
 # sums of remainders, as those of whole numbers of any size may overflow; text counts as 0
 UPDATED, PLACE = f"time_updated % {1 << 32}", f"rowid % {1 << 32}"
 Value = bytes | int | float | None
+Numbers = tuple[Value, ...]  # of rows with one owner: how many, newest update time, sums of update times and places
 Row = Mapping[str, Value]
 _Taken = TypeVar("_Taken")
 
@@ -197,7 +198,7 @@ class SqliteFile:
         every: dict[str, list[int | None]] = {}
         for table, owner in tables_of_messages(message_table, part_table):
             for chunk in _chunks(ids):
-                for value, *numbers in self.row_numbers(table, owner, chunk):
+                for value, numbers in self.row_numbers(table, owner, chunk).items():
                     if (message_id := id_of(value)) is not None:
                         every.setdefault(message_id, []).append(row_stamp(numbers, now_ms))
         note_stamps(found, every)
@@ -277,28 +278,28 @@ class SqliteFile:
         )
 
     def row_numbers(
-        self, table: str, owner: str, values: Sequence[str], *, among: str = "", session_id: str | None = None
-    ) -> list[tuple[Value, ...]]:
+        self, table: str, owner: str, owner_ids: Sequence[str] | None = None, session_id: str | None = None
+    ) -> dict[Value, Numbers]:
         """Tell what the rows of each owner look like from outside, without their content.
 
         Args:
             table: With `time_updated`.
             owner: Column by which the rows are grouped.
-            values: Of the rows to look at.
-            among: The column that has these values, with an index; empty: that of the owners.
-            session_id: Of whose rows alone; None: of all.
-
-        Returns:
-            Owner, number of rows, newest update time, sums of update times and places.
+            owner_ids: Whose rows to look at; None: those of all, in the session.
+            session_id: In which session; None: in all.
         """
         if owner == "id":  # of each row one: grouping takes twice as long
             numbered, grouped = f"1, time_updated, {UPDATED}, {PLACE}", ""
         else:
             numbered, grouped = f"count(*), max(time_updated), sum({UPDATED}), sum({PLACE})", f"GROUP BY {owner}"
-        condition = f"{among or owner} IN ({', '.join('?' * len(values))})"
+        conditions: list[str] = []
+        if owner_ids is not None:
+            conditions.append(f"{owner} IN ({', '.join('?' * len(owner_ids))})")
         if session_id is not None:  # the plus: not by the index of sessions, which has thousands of rows for one
-            condition, values = f"{condition} AND +session_id = ?", [*values, session_id]
-        return self.tuples(f"SELECT {owner}, {numbered} FROM {table} WHERE {condition} {grouped}", values)
+            conditions.append("session_id = ?" if owner_ids is None else "+session_id = ?")
+        sql = f"SELECT {owner}, {numbered} FROM {table} WHERE {' AND '.join(conditions)} {grouped}"
+        values = [*(owner_ids or ()), *([] if session_id is None else [session_id])]
+        return {owner_id: tuple(numbers) for owner_id, *numbers in self.tuples(sql, values)}
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
@@ -383,11 +384,11 @@ def tables_of_messages(message_table: str, part_table: str | None) -> list[tuple
     return [(message_table, "id"), *([(part_table, "message_id")] if part_table else [])]
 
 
-def row_stamp(numbers: Sequence[Value], now_ms: int) -> int | None:
+def row_stamp(numbers: Numbers, now_ms: int) -> int | None:
     """Return the stamp of rows of which `row_numbers` told the numbers; None where one changed only just now."""
     newest = numbers[1]
     is_settled = isinstance(newest, int) and stamps.is_settled(newest, now_ms)
-    return hash(tuple(numbers)) if is_settled else None
+    return hash(numbers) if is_settled else None
 
 
 def note_stamps(found: Inventory, every: Mapping[str, Sequence[int | None]]) -> None:
