@@ -53,7 +53,7 @@ class Batch:
 
     Attributes:
         rewritten: Messages that the index had in another version: parts they no longer have are gone.
-        held: What the index has of those of them, and of those that are gone, that it has a row of.
+        held_messages: What the index has of those of them, and of those that are gone, that it has a row of.
         superseded: Those of them that come from another generation now: its parts take the place of the old ones.
         moved: Messages that the index has, with the number of the source that holds them now.
         mended: Owners, with their source, of documents that failed before and were read again: their entries are
@@ -76,7 +76,7 @@ class Batch:
     bodies: list[PartBodyRow] = field(default_factory=list)
     failures: list[DocumentRow] = field(default_factory=list)
     rewritten: list[str] = field(default_factory=list)
-    held: dict[str, HeldMessage] = field(default_factory=dict)
+    held_messages: dict[str, HeldMessage] = field(default_factory=dict)
     superseded: list[str] = field(default_factory=list)
     moved: dict[str, int] = field(default_factory=dict)
     mended: list[tuple[int, str]] = field(default_factory=list)
@@ -289,8 +289,8 @@ def _stale(con: duckdb.DuckDBPyConnection, batch: Batch, held: Sequence[_HeldPar
     named |= {row.session_id for row in batch.sessions} | {*batch.gone_sessions}
     sessions = _held_sessions(con, named)
     return _Stale(
-        {*(message.session_id for message in batch.held.values()), *orphaned, *batch.gone_sessions},
-        {message.fork_key for message in batch.held.values() if message.fork_key is not None},
+        {*(message.session_id for message in batch.held_messages.values()), *orphaned, *batch.gone_sessions},
+        {message.fork_key for message in batch.held_messages.values() if message.fork_key is not None},
         {
             row.session_id
             for row in batch.sessions

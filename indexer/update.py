@@ -166,11 +166,8 @@ def _with_touched_sessions(
     renewed = _renewed(storages, changes.touched_sessions, before)
     inventories = _listed(storages, changes.touched_sessions, renewed)
     is_any_orphaned = any(found.orphans for _, found in inventories)
-    if is_any_orphaned:  # of which session they are is not told
-        before = {}
-        if renewed:
-            renewed = {}
-            inventories = _listed(storages, changes.touched_sessions, renewed)
+    if is_any_orphaned and renewed:  # everything is compared
+        inventories = _listed(storages, changes.touched_sessions, ())
     listings: Listings = {
         (storage.source_id, session_id): {} for storage, _ in inventories for session_id in changes.touched_sessions
     }
@@ -179,29 +176,35 @@ def _with_touched_sessions(
         for message_id, session_id in found.messages.items():
             if (storage.source_id, session_id) in listings:
                 listings[storage.source_id, session_id][message_id] = stored_stamp(stamps.get(message_id))
+    if is_any_orphaned:  # of which session they are is not told
+        listings.clear()
     # of every storage: each may hold another copy
     remembered = {key[1] for key in listings} - {key[1] for key in listings.keys() - before.keys()}
     for key in [key for key in listings if key[1] in remembered]:
         if key in renewed:
-            listings[key] = before[key]
-            differing = _bring_up_to_date(listings[key], renewed[key])
+            listings[key], differing = before[key], renewed[key]
         else:
             differing = _differing(listings[key], before[key])
         named.add(Changes(messages=dict.fromkeys(differing, key[1])))
     if unknown := changes.touched_sessions - remembered:
         named.add(_compared(database, inventories, unknown))
-    return named, {} if is_any_orphaned else listings
+    return named, listings
 
 
 def _renewed(
     storages: Sequence[Storage], session_ids: Collection[str], before: Listings
-) -> dict[tuple[int, str], Mapping[str, int | None]]:
+) -> dict[tuple[int, str], list[str]]:
     """Ask storages what looks different in sessions that are remembered, as far as they can tell without a list.
 
+    Args:
+        storages: All of them.
+        session_ids: The sessions.
+        before: How their messages looked; where a storage can tell, brought up to date.
+
     Returns:
-        By storage and session: messages that may look different, with their stamps.
+        By storage and session: the messages that `_differing` lists.
     """
-    renewed: dict[tuple[int, str], Mapping[str, int | None]] = {}
+    renewed: dict[tuple[int, str], list[str]] = {}
     usable = [storage for storage in storages if not storage.problem]
     for session_id in session_ids:
         if all((storage.source_id, session_id) in before for storage in usable):
@@ -209,7 +212,7 @@ def _renewed(
                 key = storage.source_id, session_id
                 doubtful = [message_id for message_id, stamp in before[key].items() if stamp is None]
                 if (found := storage.source.renewed(session_id, doubtful)) is not None:
-                    renewed[key] = found
+                    renewed[key] = _bring_up_to_date(before[key], doubtful, found)
     return renewed
 
 
@@ -228,9 +231,10 @@ def _listed(
     return inventories
 
 
-def _bring_up_to_date(listing: dict[str, int | None], stamps: Mapping[str, int | None]) -> list[str]:
-    """Note how messages look that may have changed; list those of them as `_differing` does."""
-    doubtful = [message_id for message_id, stamp in listing.items() if stamp is None]
+def _bring_up_to_date(
+    listing: dict[str, int | None], doubtful: Collection[str], stamps: Mapping[str, int | None]
+) -> list[str]:
+    """Note how messages look that may have changed; list those of them that `_differing` lists."""
     now = {message_id: stored_stamp(stamp) for message_id, stamp in stamps.items()}
     differing = _differing(now, {message_id: listing.get(message_id) for message_id in {*now, *doubtful}})
     for message_id in differing:
@@ -645,7 +649,7 @@ class _Update:
         """Note that a batch rewrites a message, or that it is gone, and what the index has of it."""
         replaced.append(message_id)
         if message_id in self._known.held:
-            batch.held[message_id] = self._known.held[message_id]
+            batch.held_messages[message_id] = self._known.held[message_id]
 
     def _recorded(self) -> set[int]:
         """Number all storages that the index knows of."""
