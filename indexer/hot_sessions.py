@@ -128,7 +128,6 @@ class SessionState:
         self.rows = 0
         self._messages: dict[str, Message] = {}
         self._parts: dict[str, list[Part]] = {}
-        self._without_message: set[str] = set()  # messages that do not exist, of which it has parts
         self._changed: dict[str, Message | None] = {}  # messages as they were when they were derived from last
         self._order = Order(())
         self._followed: dict[str, _Followed] = {}  # by message
@@ -147,7 +146,6 @@ class SessionState:
         for message_id in message_ids:
             before = self._messages.pop(message_id, None)
             self._changed.setdefault(message_id, before)
-            self._without_message.discard(message_id)
             self.rows -= (before is not None) + len(self._parts.pop(message_id, ()))
         for message in messages:
             self._changed.setdefault(message.message_id, None)
@@ -155,8 +153,6 @@ class SessionState:
             self.rows += 1
         for part in parts:
             self._parts.setdefault(part.message_id, []).append(part)
-            if part.message_id not in self._messages:
-                self._without_message.add(part.message_id)
             self.rows += 1
 
     def part_ids(self, message_ids: Iterable[str]) -> Iterator[str]:
@@ -329,7 +325,8 @@ class SessionState:
             if block not in self._sums:
                 some = exchange_ids[start : start + _BLOCK]
                 self._sums[block] = added([self._derived[exchange_id].tally for exchange_id in some])
-        without_message = [part for message_id in self._without_message for part in self._parts[message_id]]
+        orphaned = self._parts.keys() - self._messages.keys()
+        without_message = [part for message_id in orphaned for part in self._parts[message_id]]
         return own_numbers(self.session_id, added(list(self._sums.values())), len(exchange_ids), without_message)
 
 
