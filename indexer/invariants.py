@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import duckdb
 
-from indexer.late_columns import IS_SEARCHED
+from indexer.late_columns import MISSEARCHED
 
 Rules = Sequence[tuple[str, str]]
 
@@ -143,10 +143,7 @@ DERIVED: Rules = (
         "{:,} requests do not follow the one before them",
     ),
     (
-        f"""
-        SELECT count(*) FROM part_bodies LEFT JOIN parts USING (part_id)
-        WHERE coalesce(long_searched_text, searched_text) IS DISTINCT FROM if({IS_SEARCHED}, lower(text), NULL)
-        """,
+        f"SELECT count(*) FROM ({MISSEARCHED})",
         "{:,} texts are not searched as they are",
     ),
 )

@@ -14,9 +14,22 @@ from indexer.tool_targets import FILE_TOOLS, SHELL_TOOLS, target_of_text
 
 # Whose text is searched, of `part_bodies` beside `parts`: as PartRow.is_searched has it. A row of the third generation
 # has a text of its own and no part: of these, prompts are searched.
-IS_SEARCHED = """
+_IS_SEARCHED = """
     CASE WHEN part_type IS NULL THEN part_id IN (SELECT message_id FROM messages WHERE role = 'user')
          ELSE part_type = 'text' AND NOT is_synthetic AND NOT is_orphan END
+"""
+# Texts that are searched otherwise than they are, or in the other one of the two columns, with what these should hold.
+MISSEARCHED = f"""
+    SELECT part_id, session_id, searched_text, long_searched_text
+    FROM (
+        SELECT part_id, session_id, held, long_held, {sql.searched_columns("said")}
+        FROM (
+            SELECT part_id, part_bodies.session_id, searched_text AS held, long_searched_text AS long_held,
+                   if({_IS_SEARCHED}, lower(text), NULL) AS said
+            FROM part_bodies LEFT JOIN parts USING (part_id)
+        )
+    )
+    WHERE held IS DISTINCT FROM searched_text OR long_held IS DISTINCT FROM long_searched_text
 """
 
 
@@ -42,17 +55,8 @@ def fill(con: duckdb.DuckDBPyConnection, session_ids: Collection[str]) -> None:
         f"""
         UPDATE part_bodies
         SET searched_text = said.searched_text, long_searched_text = said.long_searched_text
-        FROM (
-            SELECT part_id, {sql.searched_columns("said")}
-            FROM (
-                SELECT part_id, if({IS_SEARCHED}, lower(text), NULL) AS said
-                FROM part_bodies LEFT JOIN parts USING (part_id)
-                WHERE part_bodies.session_id IN {sessions}
-            )
-        ) said
+        FROM (SELECT * FROM ({MISSEARCHED}) WHERE session_id IN {sessions}) said
         WHERE part_bodies.part_id = said.part_id
-          AND (part_bodies.searched_text IS DISTINCT FROM said.searched_text
-               OR part_bodies.long_searched_text IS DISTINCT FROM said.long_searched_text)
         """
     )
     rows = con.execute(

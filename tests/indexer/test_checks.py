@@ -249,6 +249,11 @@ def spoil_searched(lab: Lab) -> None:
     lab.execute("UPDATE part_bodies SET searched_text = 'else' WHERE searched_text IS NOT NULL")
 
 
+def misplace_searched(lab: Lab) -> None:
+    """Let short prompts be searched where the long ones are, too."""
+    lab.execute("UPDATE part_bodies SET long_searched_text = searched_text WHERE searched_text IS NOT NULL")
+
+
 def drop_row(lab: Lab) -> None:
     """Take a message away from its parts."""
     lab.execute("DELETE FROM messages WHERE message_id = 'msg_2a'")
@@ -336,6 +341,7 @@ def change_documents(lab: Lab) -> None:
         (spoil_trees, "totals"),
         (drop_trees, "totals"),
         (spoil_searched, "totals"),
+        (misplace_searched, "totals"),
         (drop_request, "totals"),
         (spoil_order, "totals"),
         (drop_row, "references"),
