@@ -153,8 +153,9 @@ def hold(query: Query[Asked, Answer], state: object, *args: Asked.args, **kwargs
     Returns:
         The answer itself, not a copy: nobody may change it.
     """
-    of = f"{_index().reader.path} {query.__module__}.{query.__qualname__} {state} {args} {sorted(kwargs.items())}"
-    return _held(of, lambda: _run(_pinned(), lambda con: query(con, *args, **kwargs)))
+    name, asked = _question(query, *args, **kwargs)
+    key = f"{_index().reader.path} {state}"
+    return _held(key=key, name=name, asked=asked, _ask=lambda: _run(_pinned(), lambda con: query(con, *args, **kwargs)))
 
 
 def source(query: Query[Asked, Answer], *args: Asked.args, **kwargs: Asked.kwargs) -> Callable[[], Answer]:
@@ -506,8 +507,7 @@ def _asked(
     **kwargs: Asked.kwargs,
 ) -> Answer:
     """Return an answer from the cache; else open the revision that the key names, and run the query."""
-    name = f"{query.__module__}.{query.__qualname__}"
-    asked = repr((args, sorted(kwargs.items())))
+    name, asked = _question(query, *args, **kwargs)
 
     def ask() -> Answer:
         """Look up the text of a scope, once for all queries on this revision, and run the query."""
@@ -522,6 +522,11 @@ def _asked(
     return _cached(key=key, name=name, asked=asked, _ask=ask)
 
 
+def _question(query: Query[Asked, Answer], *args: Asked.args, **kwargs: Asked.kwargs) -> tuple[str, str]:
+    """Name a query and its parameters, as a cache tells them apart."""
+    return f"{query.__module__}.{query.__qualname__}", repr((args, sorted(kwargs.items())))
+
+
 # Cached functions get their arguments by name: Streamlit looks the others' names up in the signature, which is half of
 # what a look into its cache takes.
 @st.cache_data(show_spinner=False, max_entries=128)
@@ -531,8 +536,8 @@ def _cached(key: str, name: str, asked: str, _ask: Callable[[], Answer]) -> Answ
 
 
 @st.cache_resource(show_spinner=False, max_entries=4)
-def _held(of: str, _ask: Callable[[], Answer]) -> Answer:
-    """Run a query once."""
+def _held(key: str, name: str, asked: str, _ask: Callable[[], Answer]) -> Answer:
+    """Run a query once per state, name and parameters."""
     return _ask()
 
 
