@@ -184,7 +184,7 @@ def _costs(files: Iterable[Path]) -> dict[ModelKey, Mapping[str, Any]]:
     found: dict[ModelKey, Mapping[str, Any]] = {}
     for file in files:
         try:
-            text = file.read_text(encoding="utf-8")
+            text = file.read_text(encoding="utf-8-sig")
             document = _read(text) if text.strip() else {}
         except FileNotFoundError:
             continue

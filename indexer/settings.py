@@ -241,7 +241,8 @@ def _read_file() -> dict[str, Any]:
     """Read the settings file as it is. Empty if there is none, unless the environment names it."""
     path = file_path()
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"), parse_float=Decimal)
+        # some editors put a mark before the text (BOM)
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"), parse_float=Decimal)
     except FileNotFoundError as error:
         if os.environ.get("ANALYTICS_CONFIG"):
             raise SettingsInvalid(

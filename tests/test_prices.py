@@ -465,6 +465,17 @@ def test_prices_of_zero_count_only_where_nothing_else_is_known() -> None:
     assert [price.input_usd for price in by_subscription] == [None]
 
 
+def test_load_configuration_with_a_byte_order_mark_has_prices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Editors on Windows write one."""
+    _configure(monkeypatch, tmp_path, {"acme/nova": {"input": 3, "output": 15}})
+    file = tmp_path / "opencode" / "opencode.jsonc"
+    file.write_text(file.read_text(encoding="utf-8"), encoding="utf-8-sig")
+
+    found = price_sources.load().prices_of(("acme", "nova"))
+
+    assert [price.input_usd for price in found] == [Decimal("0.000003")]
+
+
 def test_load_reads_nothing_but_prices(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -64,6 +64,15 @@ def test_load_no_file_is_all_defaults(file: Path) -> None:
     assert settings.load().first_weekday_number == 0
 
 
+def test_load_file_with_a_byte_order_mark_is_read(file: Path) -> None:
+    """Editors on Windows write one."""
+    file.write_text('first_weekday = "sunday"', encoding="utf-8-sig")
+
+    found = settings.load()
+
+    assert found.first_weekday == "sunday"
+
+
 def test_load_everything_is_read_exactly(file: Path, tmp_path: Path) -> None:
     """Money as it is written, `~` expanded."""
     file.write_text(EVERYTHING, encoding="utf-8")
