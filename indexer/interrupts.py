@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, also while DuckDB computes: what a handler raises then ends only the query, or gets lost."""
+"""Ctrl-C, SIGTERM and a closed terminal, also while DuckDB computes: what a handler raises ends only the query then."""
 
 import signal
 import threading
@@ -12,11 +12,20 @@ _IMPORT_SYSTEM = "<frozen importlib"
 _asked = threading.Event()
 
 
-def stop_on_signals() -> None:
-    """Make SIGTERM end the process as Ctrl-C does, with everything closed in order.
+def ending_signals() -> list[signal.Signals]:
+    """List the signals that ask a process to end: Ctrl-C, SIGTERM, and that of a closed terminal.
 
-    Ctrl-C is set, too: a shell without job control starts its background processes with it ignored.
+    Ctrl-C counts also where it is ignored: a shell without job control starts its background processes so. The
+    terminal's does not: that is what `nohup` is for.
     """
+    endings = [signal.SIGINT, signal.SIGTERM]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        endings.append(signal.SIGHUP)
+    return endings
+
+
+def stop_on_signals() -> None:
+    """Make all that asks a process to end do so as Ctrl-C does, with everything closed in order."""
     _asked.clear()
 
     def interrupt(signum: int, frame: FrameType | None) -> None:
@@ -30,7 +39,7 @@ def stop_on_signals() -> None:
             return
         raise KeyboardInterrupt
 
-    for ending in (signal.SIGINT, signal.SIGTERM):
+    for ending in ending_signals():
         signal.signal(ending, interrupt)
 
 

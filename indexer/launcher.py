@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
-from indexer import sample, settings
+from indexer import interrupts, sample, settings
 from indexer.arguments import Parser, number, path, prepare_streams
 from indexer.exceptions import SettingsInvalid
 
@@ -32,7 +32,6 @@ START_LIMIT_S = 120.0
 STOP_LIMIT_S = 20.0
 LAST_LINES = 20
 _TAKEN = (errno.EADDRINUSE, errno.EACCES)
-_ENDING_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 class State(Enum):
@@ -352,7 +351,7 @@ def _follow_both(indexer: Child, events: "queue.SimpleQueue[Child | None]", port
 def _signals_as_events(events: "queue.SimpleQueue[Child | None]") -> Iterator[None]:
     """Turn Ctrl-C, SIGTERM and a closed terminal into the event None while the block runs."""
     # SimpleQueue.put may be called from a signal handler; Queue.put may not.
-    former = [(number, signal.signal(number, lambda *_: events.put(None))) for number in _ENDING_SIGNALS]
+    former = [(number, signal.signal(number, lambda *_: events.put(None))) for number in interrupts.ending_signals()]
     try:
         yield
     finally:

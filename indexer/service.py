@@ -78,7 +78,7 @@ def follow(
     show_progress: "ShowProgress",
     on_ready: Callable[["BulkResult"], object],
 ) -> None:
-    """Read everything, then follow every change; returns when Ctrl-C or SIGTERM stopped it.
+    """Read everything, then follow every change; returns when it was asked to end.
 
     Args:
         database: The index.

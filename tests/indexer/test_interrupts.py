@@ -1,4 +1,4 @@
-"""Stopping by Ctrl-C or SIGTERM, whatever the process does at that moment."""
+"""Stopping by Ctrl-C, SIGTERM or a closed terminal, whatever the process does at that moment."""
 
 import signal
 import subprocess
@@ -23,7 +23,7 @@ from tests.commands import indexer
 from tests.conftest import OwnIndex
 from tests.stress.running import ROOT
 
-ENDINGS = (signal.SIGINT, signal.SIGTERM)
+ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 HANDLED = (*ENDINGS, signal.SIGALRM)
 
 
@@ -31,6 +31,7 @@ HANDLED = (*ENDINGS, signal.SIGALRM)
 def own_handlers() -> Iterator[None]:
     """Set the handlers, and those of before afterwards."""
     before = {number: signal.getsignal(number) for number in HANDLED}
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whoever runs tests by `nohup` ignores it
     interrupts.stop_on_signals()
     yield
     interrupts.stop_on_signals()  # forgets that it was asked
@@ -51,6 +52,19 @@ def test_check_interrupt_that_did_not_get_through_stops_later(number: signal.Sig
 
     with pytest.raises(KeyboardInterrupt):
         interrupts.check()
+
+
+def test_stop_on_signals_closed_terminal_that_is_ignored_goes_on() -> None:
+    """`nohup` starts a process so, and wants it to outlive its terminal; Ctrl-C counts all the same."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    interrupts.stop_on_signals()
+
+    signal.raise_signal(signal.SIGHUP)
+    interrupts.check()
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
 
 
 def test_stop_on_signals_inside_the_import_system_waits_until_it_is_left() -> None:

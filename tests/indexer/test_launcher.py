@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from unittest.mock import Mock
@@ -328,6 +329,39 @@ def test_supervise_other_indexer_runs_dashboard_is_kept(
     assert (code, opened) == (0, [f"http://localhost:{port}"])
     assert "Another indexer already keeps this index up to date" in said
     assert said.index(f"open http://localhost:{port}\n") < said.index("Stopping ...")
+
+
+@pytest.mark.parametrize("is_ignored", [False, True])
+def test_supervise_closed_terminal_ends_both_unless_it_is_ignored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_ignored: bool
+) -> None:
+    """`nohup make run &` outlives its terminal, and ends when it is asked to."""
+    asked: list[int] = []
+
+    def ask() -> None:
+        """End it."""
+        asked.append(signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    later = threading.Timer(1.0 if is_ignored else 60.0, ask)
+
+    def close_terminal(url: str) -> None:
+        """Close the terminal once both are there."""
+        os.kill(os.getpid(), signal.SIGHUP)
+        later.start()
+
+    _stand_ins(monkeypatch, [WAITS], [ANSWERS])
+    monkeypatch.setattr("webbrowser.open", close_terminal)
+    former = signal.signal(signal.SIGHUP, signal.SIG_IGN if is_ignored else signal.SIG_DFL)
+    what = Plan([], tmp_path / "i", is_sample=False)
+    try:
+        code = launcher.supervise(what, launcher.free_port(8501), open_browser=True)
+    finally:
+        later.cancel()
+        signal.signal(signal.SIGHUP, former)
+
+    assert code == 0
+    assert asked == ([signal.SIGTERM] if is_ignored else [])
 
 
 def test_supervise_dashboard_never_answers_gives_up(
