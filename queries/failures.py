@@ -147,8 +147,8 @@ class FailurePattern:
 
     Attributes:
         name: The tool, or the error's name.
-        pattern: One line of what was reported, its variable pieces replaced: `<n>`, `<id>`, `<path>`, `<url>`. None if
-            nothing was.
+        pattern: One line of what was reported, its variable pieces replaced: `<n>`, `<id>`, `<path>`, `<url>`; at most
+            300 characters. None if nothing was.
         retryable: Failures of which the provider said that trying again may help.
         not_retryable: Failures of which it said that it does not.
         status_codes: HTTP status of the provider, or exit code of the program: those that occur, at most five.
@@ -609,7 +609,10 @@ _LINES = f"""
                     ELSE coalesce(error_data->>'$.data.statusCode', error_data->>'$.status') END AS code
         FROM (SELECT DISTINCT is_call, name, error_data FROM reported)
     ),
-    lined AS MATERIALIZED (SELECT *, {report_lines.LINE} AS line FROM texts)
+    lined AS MATERIALIZED (
+        SELECT *, left(whole_line, {report_lines.SHOWN_CHARACTERS}) AS line
+        FROM (SELECT *, {report_lines.WHOLE_LINE} AS whole_line FROM texts)
+    )
 """
 _REPORTED_LINES = """
     reported JOIN lined
@@ -641,10 +644,13 @@ def _folded(line: str) -> str:
 
 # Lines repeat, so each is folded once.
 _FOLDED = f"""
-    folds AS MATERIALIZED (SELECT line, {_folded("line")} AS pattern FROM (SELECT DISTINCT line FROM lined)),
+    folds AS MATERIALIZED (
+        SELECT whole_line, left({_folded("whole_line")}, {report_lines.SHOWN_CHARACTERS}) AS pattern
+        FROM (SELECT DISTINCT whole_line FROM lined)
+    ),
     folded AS (
         SELECT reported.*, line, pattern, retryable, code
-        FROM {_REPORTED_LINES} LEFT JOIN folds USING (line)
+        FROM {_REPORTED_LINES} LEFT JOIN folds USING (whole_line)
     )
 """
 

@@ -14,9 +14,15 @@ REPORT = """
 # Without what only colours a terminal: a program often ends with a line that holds nothing else.
 _PLAIN = r"regexp_replace(report, '\x1b\[[0-9;:?]*[@-~]', '', 'g')"
 
-# Of rows with the two above, as `has_exit` and `report`. At most 300 characters. NULL: nothing was reported.
-LINE = rf"""
+# As much as is shown, and as much as is read where what differs from one report to the next is replaced first: cut
+# before that, a line with a longer path in front would end elsewhere, and one cause look like two.
+SHOWN_CHARACTERS = 300
+_READ_CHARACTERS = 2_000
+
+# Of rows with the two above, as `has_exit` and `report`. NULL: nothing was reported.
+WHOLE_LINE = rf"""
     nullif(left(trim(CASE WHEN has_exit
         THEN regexp_extract(trim(regexp_replace({_PLAIN}, '</?\w+>', ' ', 'g'), E' \t\r\n'), '[^\r\n]*$')
-        ELSE regexp_extract({_PLAIN}, '\S[^\r\n]*') END), 300), '')
+        ELSE regexp_extract({_PLAIN}, '\S[^\r\n]*') END), {_READ_CHARACTERS}), '')
 """
+LINE = f"left({WHOLE_LINE}, {SHOWN_CHARACTERS})"

@@ -214,6 +214,23 @@ def test_failure_patterns_other_lines_of_a_report_do_not_split_it(open_index: Op
     assert sorted(found) == [("bash", "<n> errors", 2, "1, 2"), ("read", "Not found", 2, None)]
 
 
+def test_failure_patterns_long_line_is_folded_before_it_is_cut(open_index: OpenIndex) -> None:
+    """A longer path in front must not end the same line elsewhere, and look like another cause."""
+    shallow, deep = "/a/b.ts", "/home/dev/projects/shop/packages/cart/src/checkout.ts"
+    con = open_index(
+        session(),
+        user(),
+        assistant("msg_2a"),
+        call("prt_1", "edit", status="error", error=f"No match in {shallow}: {'word ' * 100}"),
+        call("prt_2", "edit", status="error", error=f"No match in {deep}: {'word ' * 100}"),
+    )
+
+    (row,) = failure_patterns(con, ALL, ANY)
+
+    assert (row.errors, row.pattern) == (2, f"No match in <path>: {'word ' * 100}"[:300])
+    assert len(failure_examples(con, ALL, ANY, row)) == 2
+
+
 def test_failure_patterns_colours_of_a_terminal_are_no_part_of_a_line(open_index: OpenIndex) -> None:
     """A line that only ends the colour is not what a program said last."""
     con = open_index(
