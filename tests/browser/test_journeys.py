@@ -71,15 +71,15 @@ def test_filter_chosen_by_hand_survives_reload_and_sharing(visit: Visit, browser
 def test_back_from_a_page_without_filters_is_one_step_to_the_same_filters(visit: Visit, name: str) -> None:
     """The filters are not seen there, but they are in its address; what Back shows outlives a reload."""
     visit.open("/costs?by=model")
-    visit.page.get_by_role("radio", name="90d").click()
-    visit.page.wait_for_url(re.compile("range=90d"))
+    visit.page.get_by_role("radio", name="all", exact=True).click()
+    visit.page.wait_for_url(re.compile("range=all"))
     visit.settle()
     visit.page.get_by_role("combobox", name="Agents").click()
     visit.received.forget()
     visit.page.get_by_role("option", name="plan", exact=True).click()
     visit.page.wait_for_url(re.compile("agent=plan"))
     visit.page.keyboard.press("Escape")
-    chosen, before = {"range": ["90d"], "agent": ["plan"]}, _numbers(visit)
+    chosen, before = {"range": ["all"], "agent": ["plan"]}, _numbers(visit)
     visit.page.get_by_role("link", name=name, exact=True).click()
     visit.page.get_by_role("heading", name=name, exact=True).wait_for()
     visit.settle()
@@ -107,7 +107,8 @@ def test_dates_or_range_the_address_says_which_without_steps_for_back(visit: Vis
     expect(visit.page.get_by_role("radio", name="7d")).to_be_checked()
     visit.settle()
     visit.page.locator(".st-key-from").get_by_role("button", name="Choose date").click()
-    visit.page.get_by_role("grid").get_by_role("button", disabled=False).first.click()  # a month may begin on any weekday
+    days = visit.page.get_by_role("grid").get_by_role("button", disabled=False)  # a month may begin on any weekday
+    days.first.click()
     expect(visit.page).to_have_url(re.compile(r"/costs\?from=\d{4}-\d\d-\d\d$"))
     expect(visit.page.get_by_role("radiogroup", name="Range").get_by_role("radio", checked=True)).to_have_count(0)
     visit.settle()
@@ -117,7 +118,7 @@ def test_dates_or_range_the_address_says_which_without_steps_for_back(visit: Vis
     visit.settle()
     there = _query(visit), visit.page.evaluate("history.length")
     visit.page.go_back()
-    visit.page.get_by_role("heading", name="Costs").wait_for()
+    visit.page.get_by_role("heading", name="Costs", exact=True).wait_for()
     visit.settle()
 
     assert there == (chosen, steps + 1)
@@ -131,11 +132,11 @@ def test_back_to_dates_shows_all_that_stood_there(visit: Visit) -> None:
     visit.page.get_by_role("link", name="Sessions", exact=True).click()
     visit.page.get_by_role("heading", name="Sessions").wait_for()
     visit.settle()
-    visit.page.get_by_role("radio", name="90d").click()
+    visit.page.get_by_role("radio", name="all", exact=True).click()
     visit.page.get_by_role("button", name="Clear", exact=True).click()
-    expect(visit.page).to_have_url(re.compile(r"/sessions\?range=90d$"))
+    expect(visit.page).to_have_url(re.compile(r"/sessions\?range=all$"))
     visit.page.get_by_role("link", name="Costs", exact=True).click()
-    visit.page.get_by_role("heading", name="Costs").wait_for()
+    visit.page.get_by_role("heading", name="Costs", exact=True).wait_for()
     visit.group_by("model")
 
     visit.page.go_back()
@@ -151,7 +152,7 @@ def test_back_to_dates_shows_all_that_stood_there(visit: Visit) -> None:
 
 def test_back_to_a_page_with_a_choice_of_its_own_is_one_step_to_it(visit: Visit) -> None:
     """What only one page knows leaves the address on the way to another, and that is no step; Back has it again."""
-    visit.open("/costs?range=90d")
+    visit.open("/costs?range=all")
     visit.group_by("model")
     visit.page.wait_for_url(re.compile("by=model"))
     steps, before = visit.page.evaluate("history.length"), _query(visit)
@@ -161,23 +162,23 @@ def test_back_to_a_page_with_a_choice_of_its_own_is_one_step_to_it(visit: Visit)
     there = _query(visit), visit.page.evaluate("history.length")
 
     visit.page.go_back()
-    visit.page.get_by_role("heading", name="Costs").wait_for()
+    visit.page.get_by_role("heading", name="Costs", exact=True).wait_for()
     visit.settle()
 
-    assert there == ({"range": ["90d"]}, steps + 1)
-    assert _query(visit) == before == {"range": ["90d"], "by": ["model"]}
+    assert there == ({"range": ["all"]}, steps + 1)
+    assert _query(visit) == before == {"range": ["all"], "by": ["model"]}
     expect(visit.page.get_by_role("radiogroup", name="Costs by").get_by_role("radio", name="model")).to_be_checked()
 
 
 def test_back_after_something_was_closed_is_to_the_page_without_it(visit: Visit) -> None:
     """What the user took out of the address stays out: only Streamlit's own step is none."""
-    visit.open("/ledger?range=90d&line=cost_steps")
+    visit.open("/ledger?range=all&line=cost_steps")
     visit.page.get_by_role("button", name="Close", exact=True).click()
-    expect(visit.page).to_have_url(re.compile(r"/ledger\?range=90d$"))
+    expect(visit.page).to_have_url(re.compile(r"/ledger\?range=all$"))
     visit.settle()
     steps = visit.page.evaluate("history.length")
     visit.page.get_by_role("link", name="Costs", exact=True).click()
-    visit.page.get_by_role("heading", name="Costs").wait_for()
+    visit.page.get_by_role("heading", name="Costs", exact=True).wait_for()
     visit.settle()
     there = visit.page.evaluate("history.length")
 
@@ -186,7 +187,7 @@ def test_back_after_something_was_closed_is_to_the_page_without_it(visit: Visit)
     visit.settle()
 
     assert there == steps + 1
-    assert _query(visit) == {"range": ["90d"]}
+    assert _query(visit) == {"range": ["all"]}
 
 
 def test_back_from_sessions_shows_costs_with_the_same_filter(visit: Visit) -> None:
@@ -199,7 +200,7 @@ def test_back_from_sessions_shows_costs_with_the_same_filter(visit: Visit) -> No
     query = visit.page.url.split("?")[1]
 
     visit.page.go_back()
-    visit.page.get_by_role("heading", name="Costs").wait_for()
+    visit.page.get_by_role("heading", name="Costs", exact=True).wait_for()
     visit.settle()
 
     assert "agent=plan" in query
