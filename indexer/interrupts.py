@@ -1,4 +1,7 @@
-"""Ctrl-C, SIGTERM and a closed terminal, also while DuckDB computes: what a handler raises ends only the query then."""
+"""Ctrl-C, SIGTERM and a closed terminal, also while DuckDB computes.
+
+What a handler raises then ends only the query, or gets lost.
+"""
 
 import signal
 import threading
