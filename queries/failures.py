@@ -610,8 +610,8 @@ _LINES = f"""
         FROM (SELECT DISTINCT is_call, name, error_data FROM reported)
     ),
     lined AS MATERIALIZED (
-        SELECT *, left(whole_line, {report_lines.SHOWN_CHARACTERS}) AS line
-        FROM (SELECT *, {report_lines.WHOLE_LINE} AS whole_line FROM texts)
+        SELECT *, {report_lines.WHOLE_LINE} AS whole_line, left(whole_line, {report_lines.SHOWN_CHARACTERS}) AS line
+        FROM texts
     )
 """
 _REPORTED_LINES = """
