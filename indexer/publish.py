@@ -41,7 +41,11 @@ _BULK_INTERVAL_S = 3.0
 _COPY_INTERVAL_S = 5.0  # without links every publication copies the whole file
 _BULK_SHARE = 0.10  # of the time, on publishing
 _BASE_SHARE = 0.15  # of the time, on bases
-_MAX_WAL_BYTES = 1 << 20  # a reader's open replays it: 30 ms and another 45 for each MB
+# A reader's open replays the WAL: 45 ms for each MB of a few transactions, 1 to 3 s of one with 350, as live ones are.
+# Small bases follow sooner than large ones, so that as much is copied for as much WAL.
+_MAX_WAL_BYTES = 1 << 20
+_MAX_WAL_BYTES_OF_SMALL = 128 << 10
+_BASE_BYTES_PER_WAL_BYTE = 512
 _MAX_WAL_TRANSACTIONS = 2_000
 _LONG_BASE_S = 0.5  # from which on bases are prepared
 _LARGE_BASE_BYTES = 256 << 20  # the same, where nobody knows how long one takes
@@ -375,8 +379,13 @@ class Publisher:
             share: Of a WAL that is too long.
         """
         wal_bytes, transactions = size_of(self._work_wal), self._database.commits - self._base_commits
-        is_long = wal_bytes > share * _MAX_WAL_BYTES or transactions > share * _MAX_WAL_TRANSACTIONS
+        is_long = wal_bytes > share * self._max_wal_bytes() or transactions > share * _MAX_WAL_TRANSACTIONS
         return is_long and self._clock() >= self._base_due_at()
+
+    def _max_wal_bytes(self) -> int:
+        """Return from which length of the WAL on a new base is worth its copy."""
+        worth = size_of(self._base_file) // _BASE_BYTES_PER_WAL_BYTE
+        return min(max(worth, _MAX_WAL_BYTES_OF_SMALL), _MAX_WAL_BYTES)
 
     def _see_to_base(self) -> None:
         """Make or prepare the base of revisions to come: who waits for this one need not wait for that, too."""

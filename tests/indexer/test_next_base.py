@@ -31,6 +31,7 @@ HALF_A_WAL = 600_000  # bytes: a base is prepared, and not yet due
 def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
     """Open a fresh index that is followed, and whose bases take long, as those of a large one do."""
     monkeypatch.setattr(publish, "_LONG_BASE_S", -1.0)
+    monkeypatch.setattr(publish, "_BASE_BYTES_PER_WAL_BYTE", 1)  # none is small
     with Database.open(tmp_path / "analytics.duckdb") as opened:
         opened.con.execute("CREATE TABLE slots (slot INTEGER PRIMARY KEY, revision BIGINT, ledger BIGINT)")
         opened.con.execute("CREATE TABLE bulk (revision BIGINT, number INTEGER)")

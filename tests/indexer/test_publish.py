@@ -326,6 +326,22 @@ def test_publish_long_wal_waits_for_the_bases_share_of_the_time(database: Databa
     assert (soon, len(bases(path))) == (1, 2)
 
 
+@pytest.mark.parametrize(("base_bytes_per_wal_byte", "count"), [(512, 2), (1, 1)])
+def test_publish_short_wal_new_base_if_the_base_is_small(
+    database: Database, path: Path, monkeypatch: pytest.MonkeyPatch, base_bytes_per_wal_byte: int, count: int
+) -> None:
+    """What replays slowly is worth a copy sooner where the copy is small."""
+    monkeypatch.setattr(publish, "_BASE_BYTES_PER_WAL_BYTE", base_bytes_per_wal_byte)
+    publisher = Publisher(database, clock=Clock())
+    publisher.publish()
+    with database.transaction() as con:
+        con.execute("INSERT INTO agents SELECT repeat(range::VARCHAR, 100) FROM range(700)")  # some 200 KB
+
+    publisher.publish()
+
+    assert len(bases(path)) == count
+
+
 def test_publish_many_transactions_get_a_new_base(
     database: Database, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
