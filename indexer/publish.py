@@ -41,7 +41,7 @@ _BULK_INTERVAL_S = 3.0
 _COPY_INTERVAL_S = 5.0  # without links every publication copies the whole file
 _BULK_SHARE = 0.10  # of the time, on publishing
 _BASE_SHARE = 0.15  # of the time, on bases
-# A reader's open replays the WAL: 45 ms for each MB of a few transactions, 1 to 3 s of one with 350, as live ones are.
+# A reader's open replays the WAL: 45 ms for each MB of a few transactions, 1 s for one of 350, as there are live.
 # Small bases follow sooner than large ones, so that as much is copied for as much WAL.
 _MAX_WAL_BYTES = 1 << 20
 _MAX_WAL_BYTES_OF_SMALL = 128 << 10
